@@ -1,0 +1,1 @@
+"""The protocol: same data, same loop, same measure for every method."""

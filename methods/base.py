@@ -1,0 +1,55 @@
+"""What a method is, and the batch it learns from."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+Images = Float[Tensor, "n 3 h w"]  # RGB in [0, 1]; a network normalises for its own encoder
+Logits = Float[Tensor, "n c h w"]
+Masks = Int64[Tensor, "n h w"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's data. There is no mask of `u` to misuse."""
+
+    x: Float[Tensor, "l 3 h w"]  # labelled images
+    y: Int64[Tensor, "l h w"]  # their masks
+    u: Float[Tensor, "n 3 h w"]  # unlabelled images; n may be 0
+
+
+class Method(nn.Module, ABC):
+    """A semi-supervised segmentation method: its networks, views, terms and weights, and nothing of the harness.
+
+    Settings are keyword arguments of `__init__` after the `Arch`, with their published defaults. A setting whose name
+    begins with `weight` scales an unsupervised term; with all of them 0 the method trains exactly as supervised.
+    """
+
+    title: ClassVar[str]  # as printed in tables
+    year: ClassVar[int]
+    paper: ClassVar[str]  # a link
+    uses_unlabelled: ClassVar[bool] = True
+    variants: ClassVar[dict[str, dict[str, Any]]] = {}  # ablations: name -> keyword arguments of __init__
+
+    @abstractmethod
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        """Named, weighted terms whose sum is minimised; one is "sup". `t` in [0, 1] is training's progress."""
+
+    @abstractmethod
+    def predict(self, x: Images) -> Logits:
+        """The logits of the method as it is used once trained, at the size of `x`, whatever that size is."""
+
+    def after_step(self) -> None:  # noqa: B027 - optional
+        """Called once after each optimiser step: a teacher moves here."""
+
+
+REGISTRY: dict[str, type[Method]] = {}
+
+
+def register(method: type[Method]) -> type[Method]:
+    """Names the method after its file."""
+    REGISTRY[method.__module__.rpartition(".")[2]] = method
+    return method
