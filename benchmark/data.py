@@ -1,0 +1,180 @@
+"""The labelled draw, the unlabelled pool, and the batch of a step: pure functions of seeds and steps."""
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.datasets.base import Record
+from benchmark.datasets.store import Store
+from benchmark.runs import Run
+from methods.base import Batch, Images
+
+ORDER, VIEW, NOISE = range(3)  # streams of randomness, so that one never shifts another
+NOISE_SHARE, NOISE_STD = 0.25, 0.1  # Gaussian noise on a quarter of the images, of up to this deviation in [0, 1]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Places in a store: who teaches, who is only looked at, who selects, who judges."""
+
+    labelled: list[int]
+    unlabelled: list[int]
+    val: list[int]  # no larger than the labelled set, so that selection is not a second training set
+    test: list[int]
+
+
+def draw(store: Store, run: Run) -> Draw:
+    """The labelled draw of a run: seeded, stratified, and nested, so that a smaller ratio lies inside a larger one.
+
+    With a published list of the labelled images at this ratio (tags `train_5`, `train_10` …), draw 0 is that list.
+    """
+    parts, records = store.split(run.split), store.records
+    candidates = [i for i in parts["train"] if records[i].annotated]
+    published = [i for i in candidates if f"train_{100 * run.ratio:g}" in records[i].tags]
+    if run.ratio * len(candidates) < 1:
+        raise ValueError(
+            f"The ratio {run.ratio:g} leaves no labelled image among the {len(candidates)} annotated training images "
+            f"of '{store.name}'; the smallest is {1 / max(1, len(candidates)):.4f}."
+        )
+    if published and run.draw == 0 and run.split == "lists":
+        labelled = published
+    else:
+        labelled = in_stratified_order(candidates, records, run.draw)[: round(run.ratio * len(candidates))]
+    chosen = set(labelled)
+    val = in_stratified_order([i for i in parts["val"] if records[i].annotated], records, run.draw)
+    return Draw(
+        sorted(labelled),
+        [i for i in parts["train"] if i not in chosen],
+        sorted(val[: len(labelled)]),
+        [i for i in parts["test"] if records[i].annotated],
+    )
+
+
+def in_stratified_order(places: Sequence[int], records: Sequence[Record], seed: int) -> list[int]:
+    """A seeded order of which every beginning has each stratum's share, to within one image."""
+    random = np.random.default_rng(seed)
+    strata: dict[str, list[int]] = {}
+    for place in sorted(places):
+        strata.setdefault(records[place].stratum, []).append(place)
+    ranked = []
+    for stratum in sorted(strata):
+        members = random.permutation(strata[stratum])
+        offset = random.random()
+        ranked += [((rank + offset) / len(members), int(place)) for rank, place in enumerate(members)]
+    return [place for _, place in sorted(ranked)]
+
+
+def certificate(store: Store, run: Run, drawn: Draw, findings: dict[str, Any]) -> dict[str, Any]:
+    """What a reader needs to trust a split: its lists, their hashes, and what an audit found between the parts."""
+    parts = {"labelled": drawn.labelled, "unlabelled": drawn.unlabelled, "val": drawn.val, "test": drawn.test}
+    return {
+        "images": {part: len(places) for part, places in parts.items()},
+        "patients": {part: len({store.records[i].patient for i in places}) for part, places in parts.items()},
+        "lists": {part: _hash("\n".join(store.records[i].name for i in places)) for part, places in parts.items()},
+        "labelled": drawn.labelled,
+        "leak": store.dataset.leaks.get(run.split, ""),
+        "audit": findings,
+    }
+
+
+class Batches:
+    """The batches of a run, cut on the device from the resident store. Holds masks of labelled images and no others."""
+
+    def __init__(self, run: Run, store: Store, drawn: Draw, device: torch.device, uses_unlabelled: bool = True):
+        self.run, self.device = run, device
+        smallest = min((store.records[i] for i in drawn.labelled + drawn.unlabelled), key=_side)
+        if run.crop > _side(smallest):
+            raise ValueError(
+                f"The crop of {run.crop} pixels is larger than the image {smallest.name} ({smallest.width} × "
+                f"{smallest.height}) of '{store.name}'; give --crop {_side(smallest) // 32 * 32 or _side(smallest)}."
+            )
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # the store is read-only, and stays so
+            pixels = torch.from_numpy(store.pixels).view(-1, 3)
+        if device.type == "cuda" and pixels.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
+            pixels = pixels.to(device)
+        self.pixels = pixels  # pixels of all images, one after the other
+        self.labelled = _Pool(store, drawn.labelled)
+        self.unlabelled = _Pool(store, drawn.unlabelled) if uses_unlabelled and run.unlabelled else None
+        if self.unlabelled and not drawn.unlabelled:
+            self.unlabelled = None
+        masks = [torch.from_numpy(store.label(i, run.task)).flatten() for i in drawn.labelled]
+        self.masks = torch.cat(masks).to(pixels.device)
+        self.mask_starts = np.cumsum([0, *(len(mask) for mask in masks[:-1])])
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step: the same whatever came before, for every method of a comparison."""
+        run = self.run
+        who, window = self._windows(self.labelled, run.labelled, step, 0)
+        x = self._views(self.labelled.starts[who], self.labelled.widths[who], window, step, 0)
+        y = self._cut(self.masks, self.mask_starts[who], self.labelled.widths[who], window).long().to(self.device)
+        if self.unlabelled is None:
+            return Batch(x, y, x.new_zeros(0, 3, run.crop, run.crop))
+        who, window = self._windows(self.unlabelled, run.unlabelled, step, 1)
+        return Batch(x, y, self._views(self.unlabelled.starts[who], self.unlabelled.widths[who], window, step, 1))
+
+    def _windows(self, pool: "_Pool", count: int, step: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which images, and of each its window: top, left, and one of the eight flips and quarter turns."""
+        who = np.array([pool.turn(self.run.seed, side, step * count + k) for k in range(count)])
+        random = np.random.default_rng([self.run.seed, VIEW, side, step])
+        top = random.integers(0, pool.heights[who] - self.run.crop + 1)
+        left = random.integers(0, pool.widths[who] - self.run.crop + 1)
+        return who, np.stack([top, left, random.integers(0, 8, count)])
+
+    def _cut(self, flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.ndarray) -> Tensor:
+        """Crops, flipped and turned, in one gather. `flat` is (pixels, …), the result (n, crop, crop, …)."""
+        place = torch.from_numpy(np.stack([starts, widths, *window])).to(flat.device)[:, :, None, None]
+        start, width, top, left, view = place
+        side = torch.arange(self.run.crop, device=flat.device)
+        row, column = torch.where(view & 1 > 0, side, side[:, None]), torch.where(view & 1 > 0, side[:, None], side)
+        row = torch.where(view & 2 > 0, self.run.crop - 1 - row, row)
+        column = torch.where(view & 4 > 0, self.run.crop - 1 - column, column)
+        return flat[start + (top + row) * width + left + column]
+
+    def _views(self, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, step: int, side: int) -> Images:
+        """Weak views: crop, flip, quarter turn, and Gaussian noise on some."""
+        crops = self._cut(self.pixels, starts, widths, window).to(self.device)
+        images = crops.permute(0, 3, 1, 2).float().div_(255)  # channels last in memory
+        random = np.random.default_rng([self.run.seed, NOISE, side, step])
+        std = np.where(random.random(len(starts)) < NOISE_SHARE, random.uniform(0, NOISE_STD, len(starts)), 0)
+        noisy = np.flatnonzero(std)
+        if len(noisy):
+            generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
+            shape = (len(noisy), 3, self.run.crop, self.run.crop)
+            noise = torch.randn(shape, generator=generator, device=self.device)
+            scale = torch.from_numpy(std[noisy]).float().to(self.device)[:, None, None, None]
+            places = torch.from_numpy(noisy).to(self.device)
+            images[places] = (images[places] + noise * scale).clamp_(0, 1)
+        return images
+
+
+class _Pool:
+    """Images that take turns: a new order every time all have been seen."""
+
+    def __init__(self, store: Store, places: list[int]):
+        records = [store.records[i] for i in places]
+        self.starts = np.array([record.start for record in records], np.int64)
+        self.heights = np.array([record.height for record in records], np.int64)
+        self.widths = np.array([record.width for record in records], np.int64)
+        self._orders: dict[tuple[int, int, int], np.ndarray] = {}
+
+    def turn(self, seed: int, side: int, position: int) -> int:
+        """Whose turn it is at a position of the endless sequence."""
+        round_, place = divmod(position, len(self.starts))
+        if (seed, side, round_) not in self._orders:
+            order = np.random.default_rng([seed, ORDER, side, round_]).permutation(len(self.starts))
+            self._orders = {(seed, side, round_): order, **dict(list(self._orders.items())[:1])}
+        return int(self._orders[seed, side, round_][place])
+
+
+def _side(record: Record) -> int:
+    return min(record.height, record.width)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,48 @@
+"""How far a long task has come: a bar on a terminal, plain lines elsewhere."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+Tell = Callable[[int, str], None]  # (how many are done, what to say beside it)
+PLAIN_S = 10.0  # seconds between two plain lines
+
+
+def silent(done: int, text: str = "") -> None:
+    """Says nothing."""
+
+
+@contextlib.contextmanager
+def watching(what: str, total: int) -> Iterator[Tell]:
+    """Shows `what` on its way to `total`."""
+    if sys.stderr.isatty():
+        with _bar(what, total) as tell:
+            yield tell
+    else:
+        yield _lines(what, total)
+
+
+@contextlib.contextmanager
+def _bar(what: str, total: int) -> Iterator[Tell]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(TextColumn(what), *columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total, text="")
+        yield lambda done, text="": bar.update(task, completed=done, text=text)
+
+
+def _lines(what: str, total: int) -> Tell:
+    start = last = time.monotonic()
+
+    def tell(done: int, text: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > PLAIN_S or (done == total and now - start > 2):
+            left = (now - start) / max(done, 1) * (total - done)
+            print(f"{what}: {done}/{total}, {left:.0f} s left  {text}", file=sys.stderr, flush=True)
+            last = now
+
+    return tell

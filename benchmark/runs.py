@@ -1,0 +1,192 @@
+"""A run: everything that decides a result, the key that names it, and the row that it leaves."""
+
+import contextlib
+import difflib
+import fcntl
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1  # of a row; raised when the meaning of a key changes
+
+
+@dataclass(frozen=True)
+class Run:
+    """Its fields are the options of `bench run`. What does not decide a result is not here but in the row."""
+
+    method: str = "cdma"
+    variant: str = ""  # a named set of the method's settings
+    settings: tuple[tuple[str, Any], ...] = ()  # the method's keyword arguments, over those of the variant
+    dataset: str = "phantom"
+    task: str = ""  # "" is the dataset's first
+    split: str = ""  # "" is the dataset's first
+    ratio: float = 0.1  # labelled share of the annotated training images
+    draw: int = 0  # which labelled subset
+    seed: int = 0  # of weights, order, crops and views
+    encoder: str = "tu-tf_efficientnet_lite0"
+    decoder: str = "unet"
+    norm: str = "frozen"
+    dropout: float = 0.1
+    weights: str = "imagenet"  # "imagenet", "none" or a file
+    steps: int = 300  # optimiser steps, equal for all methods and ratios
+    labelled: int = 4  # images a step
+    unlabelled: int = 4  # images a step
+    crop: int = 128  # pixels a side
+    tile: int = 256  # pixels a side of a window at prediction
+    optimiser: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    schedule: str = "poly"
+    precision: str = "float32"
+    weights_hash: str = ""  # of the pretrained weights; filled in before the run starts
+    content: str = ""  # hash of the dataset's pixels and masks; filled in before the run starts
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio <= 1:
+            raise ValueError(f"The ratio is {self.ratio:g}, but a labelled share lies above 0 and is at most 1.")
+        for name in ("steps", "labelled", "tile", "crop"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"'{name}' is {getattr(self, name)}, but must be at least 1.")
+        if self.unlabelled < 0 or self.draw < 0 or self.seed < 0:
+            raise ValueError("'unlabelled', 'draw' and 'seed' are counted from 0 and cannot be negative.")
+        if self.lr <= 0 or not math.isfinite(self.lr) or self.weight_decay < 0:
+            raise ValueError(
+                f"The learning rate {self.lr:g} must be above 0, the weight decay {self.weight_decay:g} not below."
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"The dropout is {self.dropout:g}, but a share of features lies in [0, 1).")
+        for name, known in CHOICES.items():
+            choose(getattr(self, name), known, name)
+
+    @property
+    def key(self) -> str:
+        """A readable stem and a short hash of every field: the name of the row."""
+        fields_ = json.dumps(asdict(self), sort_keys=True)
+        method = f"{self.method}-{self.variant}" if self.variant else self.method
+        data = f"{self.dataset}-{self.task}" if self.task else self.dataset
+        stem = f"{method}_{data}_r{self.ratio:g}_d{self.draw}_s{self.seed}"
+        return f"{stem}_{hashlib.sha256(fields_.encode()).hexdigest()[:10]}"
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "Run":
+        """The run that left a row."""
+        known = {f.name for f in fields(cls)}
+        stored = {name: value for name, value in row["run"].items() if name in known}
+        return cls(**{**stored, "settings": tuple((name, value) for name, value in stored["settings"])})
+
+
+CHOICES = {
+    "decoder": ("unet", "deeplabv3plus"),
+    "norm": ("frozen", "batch"),
+    "optimiser": ("adamw", "sgd"),
+    "schedule": ("poly", "cosine", "constant"),
+    "precision": ("float32", "bf16"),
+}
+
+
+def choose(name: str, known: tuple[str, ...] | list[str], what: str) -> str:
+    """`name`, if it is known; otherwise an error that offers the nearest one."""
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, 1, 0.3)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
+    raise ValueError(f"There is no {what} '{name}'; {hint}")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Files: they appear whole or not at all
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls `write` with a temporary path beside `path`, makes the bytes durable, then gives them their name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(Path(temporary))
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def claimed(results: Path, key: str, wait: Callable[[str], None]) -> Iterator[None]:
+    """Holds the run `key` for this process; while another holds it, says so through `wait` and waits for it.
+
+    The claim is an advisory lock of the operating system, so a process that is killed lets go of it.
+    """
+    path = results / "locks" / f"{key}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            wait(file.read().strip())
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        for unfinished in results.glob(f"*/.{key}.*"):  # what a killed process was writing
+            unfinished.unlink()
+        yield
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Rows
+
+
+def row_path(results: Path, key: str) -> Path:
+    return results / "runs" / f"{key}.json"
+
+
+def save(row: dict[str, Any], results: Path) -> Path:
+    """Writes the row of a finished run, once and whole. Its keys: see `benchmark.train.train`."""
+    path = row_path(results, row["key"])
+    text = json.dumps({"format": FORMAT, **row}, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    write_whole(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+    return path
+
+
+def find(results: Path, key: str) -> dict[str, Any] | None:
+    """The row named `key`, or None."""
+    path = row_path(results, key)
+    return _read(path) if path.exists() else None
+
+
+def load(results: Path, **where: Any) -> list[dict[str, Any]]:
+    """All rows whose run has these fields, in the order of their keys."""
+    rows = [_read(path) for path in sorted((results / "runs").glob("*.json"))]
+    return [row for row in rows if all(row["run"][name] == value for name, value in where.items())]
+
+
+def lines(columns: dict[str, list]) -> list[dict[str, Any]]:
+    """What a row stores by column (scores, history, validation), line by line."""
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The row {path} is not whole ({error}); delete it and start its run again.") from error
+    if row.get("format") != FORMAT:
+        raise ValueError(f"The row {path} has format {row.get('format')}, this version reads {FORMAT}; run it again.")
+    return row

@@ -1,0 +1,374 @@
+"""The one training loop, for every method; it resumes exactly, and leaves a row."""
+
+import contextlib
+import copy
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import methods
+from benchmark import machine, runs
+from benchmark.audit import audit
+from benchmark.data import Batches, certificate, draw
+from benchmark.datasets.store import Store
+from benchmark.evaluate import evaluate
+from benchmark.progress import Tell, silent
+from benchmark.runs import Run
+from methods.base import Method
+from methods.parts.nets import Arch, Encoder, weights_hash
+
+LINES = 100  # of history in a row
+VALIDATIONS = 5  # during training, the last one at its end
+CHECKPOINT_S = 20.0  # seconds between checkpoints, at least
+
+Watch = Callable[[str, int], AbstractContextManager[Tell]]
+
+
+def train(
+    run: Run, store: Store, results: Path, *, device: str = "auto", deterministic: bool = False,
+    watch: Watch | None = None, checkpoint_s: float = CHECKPOINT_S,
+) -> dict[str, Any]:  # fmt: skip
+    """Carries out a run, or what is left of it, and returns its row; a finished run is only read.
+
+    The row: `key`; `run`, its fields; `status`, "done" or "diverged"; `classes`; `scores` of every test image at the
+    last step, by column; `best`, the same for the step that was best on validation; `history`, the mean of each loss
+    term between the steps named; `validation`; `certificate` of the split; `budget`: steps, images forwarded with and
+    without gradient, FLOPs; `measured`: seconds and peak memory; `machine`.
+    """
+    run = complete(run, store)
+    where = machine.device(device)
+    if row := runs.find(results, run.key):
+        return row
+    with runs.claimed(results, run.key, lambda other: _say_waiting(run.key, other)), _exact(where, deterministic):
+        return runs.find(results, run.key) or _carry_out(run, store, results, where, watch or _unwatched, checkpoint_s)
+
+
+def complete(run: Run, store: Store) -> Run:
+    """The run with everything filled in that was left to defaults, so that its key says all."""
+    split = store.dataset.splits if run.split == "" else (run.split,)
+    task = run.task or store.dataset.tasks[0]
+    if task:
+        runs.choose(task, store.dataset.tasks, f"task of '{store.name}'")
+    settings = methods.get(run.method).variants if run.variant else {}
+    if run.variant:
+        runs.choose(run.variant, list(settings), f"variant of '{run.method}'")
+    pretrained = weights_hash(_arch(run, len(store.classes)))
+    return dataclasses.replace(run, split=next(iter(split)), task=task, content=store.content, weights_hash=pretrained)
+
+
+def build(run: Run, classes: int, *, pretrained: bool = True) -> Method:
+    """The method of a run, seeded. Without `pretrained` its weights are to be loaded."""
+    torch.manual_seed(_mix(run.seed, -1))
+    arch = _arch(run if pretrained else dataclasses.replace(run, weights="none"), classes, pretrained)
+    variant = methods.get(run.method).variants.get(run.variant, {})
+    return methods.build(run.method, arch, **{**variant, **dict(run.settings)})
+
+
+def trained(row: dict[str, Any], results: Path, device: str = "auto") -> Method:
+    """The method of a finished row, with its weights, ready to predict."""
+    run, path = Run.of(row), weights_path(results, row["key"])
+    if not path.exists():
+        raise ValueError(f"The weights {path} of the run are not here; run it again where they are wanted.")
+    method = build(run, len(row["classes"]), pretrained=False)
+    _load(method, _open(path)[0], path)
+    return method.to(machine.device(device)).eval()
+
+
+def weights_path(results: Path, key: str) -> Path:
+    return results / "weights" / f"{key}.safetensors"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The loop
+
+
+@dataclass
+class Training:
+    """All that changes while a run is carried out; a checkpoint is this and nothing else."""
+
+    method: Method
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    validation: list[dict[str, float]] = field(default_factory=list)
+
+
+def _carry_out(run: Run, store: Store, results: Path, device: torch.device, watch: Watch, checkpoint_s: float) -> dict:
+    drawn = draw(store, run)
+    method = build(run, len(store.classes)).to(device, memory_format=torch.channels_last)
+    state = Training(method, _optimiser(method, run))
+    batches = Batches(run, store, drawn, device, method.uses_unlabelled)
+    budget = _budget(run, method, batches, device)
+    path = results / "checkpoints" / f"{run.key}.safetensors"
+    best_path = path.with_name(f"{run.key}.best.safetensors")
+    if path.exists():
+        _restore(state, path)
+
+    def judge(places: list[int], what: str) -> list[dict[str, Any]]:
+        method.eval()
+        with watch(what, len(places)) as tell:
+            return evaluate(
+                method.predict, store, places, task=run.task, tile=run.tile, batch=8, device=device,
+                precision=run.precision, progress=lambda done, total: tell(done, ""),
+            )  # fmt: skip
+
+    def validate() -> None:
+        dice = [_mean(image["dice"]) for image in judge(drawn.val, "Validating")]
+        state.validation.append({"step": state.step, "dice": round(_mean(dice) or 0.0, 4)})
+        if best_step(state.validation) == state.step:
+            runs.write_whole(best_path, lambda temporary: _write_weights(method, temporary))
+
+    finite = _loop(run, state, batches, device, watch, validate, lambda: _save(state, path), checkpoint_s)
+    row = {
+        "key": run.key,
+        "run": dataclasses.asdict(run),
+        "status": "done" if finite else "diverged",
+        "title": method.title,
+        "classes": list(store.classes),
+        "history": _columns(state.history),
+        "validation": _columns(state.validation),
+        "certificate": certificate(store, run, drawn, audit(store, run.split)["counts"]),
+        "budget": budget,
+    }
+    if finite:
+        _save(state, path)
+        runs.write_whole(weights_path(results, run.key), lambda temporary: _write_weights(method, temporary))
+        row["scores"] = _columns(judge(drawn.test, "Scoring test images"))  # opened only now that the weights are final
+        row["best"] = _best(row, method, best_path, lambda: judge(drawn.test, "Scoring the best on validation"))
+    row["measured"] = {"seconds": round(state.seconds, 1), "peak_memory": machine.peak_memory(device)}
+    row["machine"] = machine.describe(device)
+    runs.save(row, results)
+    path.unlink(missing_ok=True)
+    best_path.unlink(missing_ok=True)
+    return row
+
+
+def _loop(
+    run: Run, state: Training, batches: Batches, device: torch.device, watch: Watch, validate: Callable[[], None],
+    checkpoint: Callable[[], None], checkpoint_s: float,
+) -> bool:  # fmt: skip
+    """Trains to the end, or until a loss is not finite (then the answer is False)."""
+    method, optimiser = state.method, state.optimiser
+    every, validate_at = max(1, run.steps // LINES), {run.steps * k // VALIDATIONS for k in range(1, VALIDATIONS + 1)}
+    lines: list[dict[str, Tensor]] = []
+    images = run.labelled + (run.unlabelled if batches.unlabelled else 0)
+    saved = last = time.monotonic()
+    method.train()
+    with watch(f"Training {run.method}", run.steps) as tell:
+        while state.step < run.steps:
+            torch.manual_seed(_mix(run.seed, state.step))
+            batch = batches.at(state.step)
+            for group in optimiser.param_groups:
+                group["lr"] = run.lr * _schedule(run, state.step)
+            with _autocast(run, device):
+                terms = method.losses(batch, state.step / run.steps)
+            sum(terms.values()).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            method.after_step()
+            state.step += 1
+            lines.append({name: term.detach() for name, term in terms.items()})
+            if state.step % every and state.step not in validate_at:
+                continue
+            line = _line(state.step, lines)
+            now = time.monotonic()
+            state.seconds, rate, last = state.seconds + now - last, len(lines) * images / (now - last), now
+            lines.clear()
+            if not all(map(math.isfinite, line.values())):
+                state.history.append({name: value if math.isfinite(value) else None for name, value in line.items()})
+                return False
+            state.history.append(line)
+            tell(state.step, f"{rate:.0f} images/s " + "".join(f" {k} {v:.3f}" for k, v in line.items() if k != "step"))
+            if state.step in validate_at:
+                validate()
+                method.train()
+                last = time.monotonic()
+            if now - saved > checkpoint_s:
+                checkpoint()
+                saved = last = time.monotonic()
+    return True
+
+
+def _line(step: int, lines: list[dict[str, Tensor]]) -> dict[str, float]:
+    """The mean of each term since the last line: the only place where the loop waits for the device."""
+    means = torch.stack([torch.stack([line[name].float() for line in lines]).mean() for name in lines[0]]).tolist()
+    return {"step": step, **{name: _significant(mean) for name, mean in zip(lines[0], means, strict=True)}}
+
+
+def _autocast(run: Run, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16")
+
+
+def _schedule(run: Run, step: int) -> float:
+    """The share of the learning rate at a step."""
+    left = 1 - step / run.steps
+    return {"constant": 1.0, "poly": left**0.9, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}[run.schedule]
+
+
+def _optimiser(method: Method, run: Run) -> torch.optim.Optimizer:
+    parameters = [p for p in method.parameters() if p.requires_grad]
+    if run.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters, run.lr, momentum=0.9, nesterov=True, weight_decay=run.weight_decay, fused=True
+        )
+    return torch.optim.AdamW(parameters, run.lr, weight_decay=run.weight_decay, fused=True)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Checkpoints: tensors and JSON in one file, no pickle
+
+
+def _save(state: Training, path: Path) -> None:
+    tensors = {f"method.{name}": value for name, value in state.method.state_dict().items()}
+    for i, moments in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{i}.{name}": value for name, value in moments.items() if value is not None}
+    rest = {"step": state.step, "seconds": state.seconds, "history": state.history, "validation": state.validation}
+    runs.write_whole(path, lambda temporary: _write(tensors, temporary, rest))
+
+
+def _restore(state: Training, path: Path) -> None:
+    tensors, rest = _open(path)
+    method = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
+    _load(state.method, method, path)
+    moments: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, i, moment = name.split(".")
+            like = parameters[int(i)]  # the parameter's strides, too, so that the next step adds in the same order
+            same = value if value.shape != like.shape else torch.empty_like(like, dtype=value.dtype).copy_(value)
+            moments.setdefault(int(i), {})[moment] = same
+    groups = state.optimiser.state_dict()["param_groups"]
+    state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    state.step, state.seconds = rest["step"], rest["seconds"]
+    state.history, state.validation = rest["history"], rest["validation"]
+
+
+def _write_weights(method: Method, path: Path) -> None:
+    _write(dict(method.state_dict()), path, {})
+
+
+def _write(tensors: dict[str, Tensor], path: Path, rest: dict[str, Any]) -> None:
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    safetensors.torch.save_file(whole, path, {"rest": json.dumps(rest)})
+
+
+def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["rest"])  # noqa: SIM118
+    except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"The file {path} is damaged ({error}); delete it and start the run again.") from error
+
+
+def _load(method: Method, tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        method.load_state_dict(tensors)
+    except RuntimeError as error:
+        why = str(error).splitlines()[-1].strip()
+        raise ValueError(f"The file {path} is of another network ({why}); delete it and run again.") from error
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What goes into the row
+
+
+def best_step(validation: list[dict[str, float]]) -> int:
+    """The step that was best on validation; of equals, the later."""
+    return max(validation, key=lambda line: (line["dice"], line["step"]))["step"]
+
+
+def _best(row: dict, method: Method, path: Path, judge: Callable[[], list[dict]]) -> dict[str, Any]:
+    """Step and test scores of the weights that were best on validation: beside the score, never instead of it."""
+    step = best_step(runs.lines(row["validation"]))
+    if step == row["run"]["steps"]:
+        scores = row["scores"]
+    else:
+        _load(method, _open(path)[0], path)
+        scores = _columns(judge())
+    return {"step": step, "dice": scores["dice"], "jaccard": scores["jaccard"]}
+
+
+def _budget(run: Run, method: Method, batches: Batches, device: torch.device) -> dict[str, Any]:
+    """What a run costs: images through an encoder with and without gradient, and FLOPs, for all steps.
+
+    Counted once on a copy, at the end of training's ramp (t = 1): a method that starts cheaper is charged in full.
+    """
+    probe = copy.deepcopy(method)
+    images = {"with_gradient": 0, "without_gradient": 0}
+
+    def count(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        images["with_gradient" if torch.is_grad_enabled() else "without_gradient"] += len(inputs[0])
+
+    for module in probe.modules():
+        if isinstance(module, Encoder):
+            module.register_forward_pre_hook(count)
+    with FlopCounterMode(display=False) as counter, _autocast(run, device):
+        sum(probe.losses(batches.at(0), 1.0).values()).backward()
+    parameters = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    return {
+        "steps": run.steps,
+        "images": {name: value * run.steps for name, value in images.items()},
+        "flops": counter.get_total_flops() * run.steps,
+        "parameters": parameters,
+    }
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list]:
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    valid = [value for value in values if value is not None]
+    return sum(valid) / len(valid) if valid else None
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Exactness
+
+
+def _mix(seed: int, step: int) -> int:
+    """One number from (seed, step): all randomness of a step starts there, so none is carried over."""
+    return int(np.random.SeedSequence([seed, step + 1]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextlib.contextmanager
+def _exact(device: torch.device, deterministic: bool):
+    """Deterministic kernels on the CPU, where they cost nothing, and on a GPU when asked."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _arch(run: Run, classes: int) -> Arch:
+    return Arch(run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout)
+
+
+@contextlib.contextmanager
+def _unwatched(what: str, total: int):
+    yield silent
+
+
+def _say_waiting(key: str, other: str) -> None:
+    print(f"The run {key} is being carried out by {other or 'another process'}; waiting for it.", flush=True)
