@@ -1,0 +1,46 @@
+"""Entropy minimisation (2019): be sure of yourself on unlabelled images.
+
+Vu et al., "ADVENT: adversarial entropy minimization for domain adaptation in semantic segmentation", CVPR 2019,
+https://arxiv.org/abs/1811.12833
+
+L = L_sup + λ(t) · mean over unlabelled pixels of H(p) / ln C, with H(p) = −Σ_c p_c ln p_c and λ(t) = weight · ramp(t).
+The gradient flows through p everywhere: no threshold, no stop-gradient, no temperature.
+
+Settings: `weight` 0.1 with `ramp` over the whole training, as the medical ports use it (ADVENT: 0.001, constant, for
+domain adaptation); `on` "unlabelled" as in the paper, or "all" images, as in the ports.
+
+Differences from the paper and from released code: only the entropy loss of the paper, without its adversarial one, as
+in every semi-supervised comparison. The divisor is ln C of the task; a port fixes ln 4, which halves the loss of two
+classes. The entropy comes from log-softmax, because p · ln(p + ε) bends gradients where p is small.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts.losses import dice_ce, entropy, ramp
+from methods.parts.nets import Arch
+
+
+@register
+class EntropyMin(Method):
+    title, year, paper = "Entropy Min.", 2019, "https://arxiv.org/abs/1811.12833"
+    variants: ClassVar = {"constant": {"ramp": 0.0}, "on_all": {"on": "all"}, "advent": {"weight": 0.001, "ramp": 0.0}}
+
+    def __init__(self, arch: Arch, *, weight: float = 0.1, ramp: float = 1.0, on: str = "unlabelled"):
+        super().__init__()
+        self.net, self.weight, self.ramp, self.on = arch.net(), weight, ramp, on
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled = len(batch.x)
+        logits = self.net(torch.cat([batch.x, batch.u]))
+        unsure = entropy(logits if self.on == "all" and len(batch.u) else logits[labelled:])
+        return {
+            "sup": dice_ce(logits[:labelled], batch.y),
+            "entropy": self.weight * ramp(t, self.ramp) * unsure,
+        }
+
+    def predict(self, x: Images) -> Logits:
+        return self.net(x)

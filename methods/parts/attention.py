@@ -1,0 +1,40 @@
+"""Attention that rescales features: by channel, by place, or both (CBAM, Woo et al., ECCV 2018).
+
+All are built from a number of channels and keep the shape of (n, channels, h, w).
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Channel(nn.Module):
+    """f · σ(MLP(mean over places) + MLP(maximum over places)), one MLP for both, without biases."""
+
+    def __init__(self, channels: int, ratio: int = 16):
+        super().__init__()
+        hidden = max(channels // ratio, 1)
+        self.mlp = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.ReLU(), nn.Conv2d(hidden, channels, 1, bias=False)
+        )
+
+    def forward(self, f: Tensor) -> Tensor:
+        mean, maximum = f.mean((2, 3), keepdim=True), f.amax((2, 3), keepdim=True)
+        return f * (self.mlp(mean) + self.mlp(maximum)).sigmoid()
+
+
+class Spatial(nn.Module):
+    """f · σ(conv([mean over channels; maximum over channels])), without a bias; any number of channels."""
+
+    def __init__(self, channels: int, kernel: int = 7):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, f: Tensor) -> Tensor:
+        return f * self.conv(torch.cat([f.mean(1, keepdim=True), f.amax(1, keepdim=True)], 1)).sigmoid()
+
+
+class ChannelSpatial(nn.Sequential):
+    """By channel, then by place."""
+
+    def __init__(self, channels: int, ratio: int = 16, kernel: int = 7):
+        super().__init__(Channel(channels, ratio), Spatial(channels, kernel))

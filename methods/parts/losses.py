@@ -1,0 +1,68 @@
+"""The loss terms that methods share: pure functions of logits, at least in single precision whatever they are given.
+
+A mean over no images is 0 (and so is its gradient), so that a batch without unlabelled images needs no special case.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from methods.base import Logits, Masks
+
+Probabilities = Float[Tensor, "n c h w"]
+SMOOTH = 1e-5
+
+
+def dice_ce(logits: Logits, y: Masks) -> Tensor:
+    """½ cross entropy + ½ Dice loss, the supervised loss of every method.
+
+    Cross entropy: mean over pixels. Dice: 1 − (2 Σ p·y + s) / (Σ p² + Σ y² + s), the sums over all pixels of the batch,
+    then the mean over all classes, background included; s = 1e-5.
+    """
+    log_p = _at_least_single(logits).log_softmax(1)
+    truth = y.unsqueeze(1) == torch.arange(logits.shape[1], device=y.device).view(1, -1, 1, 1)
+    p, places = log_p.exp(), (0, 2, 3)
+    cross_entropy = mean(-(log_p * truth).sum(1))
+    overlap = (p * truth).sum(places)
+    dice = 1 - (2 * overlap + SMOOTH) / (p.square().sum(places) + truth.sum(places) + SMOOTH)
+    return 0.5 * cross_entropy + 0.5 * dice.mean()
+
+
+def distill(student: Logits, teacher: Logits, temperature: float = 1.0) -> Tensor:
+    """T² · KL(softmax(sg teacher / T) ‖ softmax(student / T)): summed over classes, mean over pixels."""
+    log_s = (_at_least_single(student) / temperature).log_softmax(1)
+    log_t = (_at_least_single(teacher).detach() / temperature).log_softmax(1)
+    return temperature**2 * mean((log_t.exp() * (log_t - log_s)).sum(1))
+
+
+def entropy(logits: Logits) -> Tensor:
+    """Mean over pixels of −Σ p ln p / ln C, in [0, 1]; gradients reach every p. Log-probabilities are logits, too."""
+    log_p = _at_least_single(logits).log_softmax(1)
+    return mean(-(log_p.exp() * log_p).sum(1)) / math.log(logits.shape[1])
+
+
+def log_mean_softmax(branches: list[Logits]) -> Logits:
+    """The logarithm of the branches' mean probabilities, without ever leaving logarithms."""
+    log_p = torch.stack([_at_least_single(logits).log_softmax(1) for logits in branches])
+    return log_p.logsumexp(0) - math.log(len(branches))
+
+
+def mse(p: Probabilities, q: Probabilities) -> Tensor:
+    """Mean over images, classes and pixels of (p − sg q)²."""
+    return mean((_at_least_single(p) - _at_least_single(q).detach()).square())
+
+
+def ramp(t: float, length: float = 1.0) -> float:
+    """exp(−5 (1 − t / length)²): from 0.007 to 1 at `length`, a fraction of training (Laine & Aila, ICLR 2017)."""
+    return math.exp(-5 * (1 - min(t / length, 1)) ** 2) if length > 0 else 1.0
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over all elements; 0 if there are none."""
+    return values.sum() / max(values.numel(), 1)
+
+
+def _at_least_single(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()

@@ -1,0 +1,273 @@
+"""The networks every method is built from: one encoder, one kind of decoder, on any encoder of the library.
+
+Encoders and U-Net blocks come from segmentation-models-pytorch. Under `norm="frozen"` nothing mixes the images of a
+batch: a pretrained encoder's batch norms keep the statistics they came with (their affine parameters learn), and every
+other batch norm is a group norm. So images that share a forward pass do not influence each other.
+"""
+
+import difflib
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import segmentation_models_pytorch.encoders as library
+import timm
+import torch
+import torch.nn.functional as F
+from segmentation_models_pytorch.base import initialization
+from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP
+from segmentation_models_pytorch.decoders.unet import decoder as unet
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from methods.base import Images, Logits
+from methods.parts import weights as source
+
+Features = list[Tensor]  # from fine to coarse, each (n, c, h, w); the first has the input's height and width
+Attention = Callable[[int], nn.Module]  # channels -> a module that keeps the shape of (n, channels, h, w)
+
+DECODERS = ("unet", "deeplabv3plus")
+NORMS = ("frozen", "batch")
+UPSAMPLES = ("bilinear", "nearest", "transposed")
+UNET_CHANNELS = (256, 128, 64, 32, 16)
+ASPP_CHANNELS, ASPP_RATES, LOW_CHANNELS = 256, (6, 12, 18), 48  # DeepLabv3+ at output stride 16
+GROUPS = 4  # as in CDMA's released decoders
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Arch:
+    """What a network is made of; the same for every method of a comparison.
+
+    `dropout` is the rate on the deepest features, whole channels at a time; the rate before the last convolution is a
+    fifth of it. The default pair 0.5 and 0.1 is the first and the last of CDMA's rates. With 0 a network is
+    deterministic, whatever its encoder: an encoder's own dropout and stochastic depth are always off.
+
+    `load=False` builds the same layers without reading the pretrained weights, for a state that is loaded over them.
+    """
+
+    encoder_name: str = "tu-tf_efficientnet_lite0"  # any encoder of segmentation-models-pytorch
+    decoder_name: str = "unet"  # or "deeplabv3plus"
+    classes: int = 2
+    norm: str = "frozen"  # or "batch": live batch norm everywhere
+    weights: str = "imagenet"  # or "none", or a path to the encoder's weights (.pth, .safetensors)
+    dropout: float = 0.5
+    load: bool = field(default=True, compare=False)
+
+    def __post_init__(self) -> None:
+        _one_of("encoder", self.encoder_name, encoder_names())
+        _one_of("decoder", self.decoder_name, DECODERS)
+        _one_of("norm", self.norm, NORMS)
+        if self.classes < 2:
+            raise ValueError(
+                f"{self.classes} class leaves nothing to tell apart; background counts, so give 2 or more."
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} is not a rate; give a number from 0 up to, but not, 1.")
+
+    def encoder(self) -> "Encoder":
+        """Images in [0, 1] -> features."""
+        return Encoder(self)
+
+    def decoder(self, attention: Attention | None = None, upsample: str = "bilinear") -> nn.Module:
+        """Features -> logits at the size of the image; each call draws its own initial weights."""
+        _one_of("upsample", upsample, UPSAMPLES)
+        kind = UnetDecoder if self.decoder_name == "unet" else DeepLabDecoder
+        return kind(self, attention or (lambda channels: nn.Identity()), upsample)
+
+    def net(self) -> "Net":
+        """Images in [0, 1] -> logits."""
+        return Net(self)
+
+    @property
+    def stride(self) -> int:
+        """How many pixels of the image the coarsest feature spans."""
+        return 32 if self.decoder_name == "unet" else 16
+
+
+def weights_hash(arch: Arch) -> str:
+    """What identifies an arch's pretrained weights: a file's SHA-256 (12 digits), a hub's revision, "" for none."""
+    return source.identity(arch.encoder_name, arch.weights)
+
+
+class Net(nn.Module):
+    """One encoder and one decoder."""
+
+    def __init__(self, arch: Arch):
+        super().__init__()
+        self.encoder, self.decoder = arch.encoder(), arch.decoder()
+
+    def forward(self, x: Images) -> Logits:
+        return self.decoder(self.encoder(x))
+
+
+class Encoder(nn.Module):
+    """Normalises as its weights expect, pads to whole strides, and yields features from fine to coarse.
+
+    The first feature is the normalised image at its own, unpadded size: decoders read no more than that size from it.
+    For DeepLabv3+ the features are image, stride 4, and the spatial pyramid's output, which all decoders share.
+    """
+
+    def __init__(self, arch: Arch):
+        super().__init__()
+        self.stride, self.pyramid = arch.stride, None
+        self.backbone = _backbone(arch.encoder_name, arch.stride)
+        mean, std = _normalisation(arch.encoder_name, self.backbone)
+        if arch.weights != "none" and arch.load:
+            mean, std = source.load(self.backbone, arch.encoder_name, arch.weights) or (mean, std)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.keeps_statistics = arch.norm == "frozen" and arch.weights != "none"
+        if arch.norm == "frozen" and arch.weights == "none":
+            _group_norms(self.backbone)
+        if arch.decoder_name == "deeplabv3plus":
+            self.pyramid = ASPP(_channels(arch)[-1], ASPP_CHANNELS, ASPP_RATES, separable=False, dropout=0.0)
+            initialization.initialize_decoder(self.pyramid)
+            if arch.norm == "frozen":
+                _group_norms(self.pyramid)
+        self.dropout = nn.Dropout2d(arch.dropout)
+        self.train(self.training)
+
+    def forward(self, x: Images) -> Features:
+        x = (x - self.mean) / self.std
+        down, right = -x.shape[-2] % self.stride, -x.shape[-1] % self.stride
+        features = self.backbone(F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x)
+        if self.pyramid is None:
+            return [x, *features[1:-1], self.dropout(features[-1])]
+        return [x, features[2], self.dropout(self.pyramid(features[-1]))]
+
+    def train(self, mode: bool = True) -> "Encoder":
+        super().train(mode)
+        if self.keeps_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+
+class UnetDecoder(nn.Module):
+    """The library's U-Net blocks, with attention after every block but the finest, as PyMIC places it for CDMA."""
+
+    def __init__(self, arch: Arch, attention: Attention, upsample: str):
+        super().__init__()
+        channels = _channels(arch)
+        mode = "bilinear" if upsample == "bilinear" else "nearest"  # nearest to the same size is the identity
+        self.blocks = unet.UnetDecoder(channels, UNET_CHANNELS, interpolation_mode=mode).blocks
+        for block, width in zip(self.blocks[:-1], UNET_CHANNELS[:-1], strict=True):
+            block.attention2 = attention(width)
+        widths = channels[-1], *UNET_CHANNELS[:-1]
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(n, n, 2, stride=2) if upsample == "transposed" else nn.Identity() for n in widths
+        )
+        self.head = _head(UNET_CHANNELS[-1], arch)
+        _finish(self, arch)
+
+    def forward(self, features: Features) -> Logits:
+        image, *skips, x = features
+        height, width = image.shape[-2:]
+        for up, block, skip in zip(self.ups, self.blocks, [*reversed(skips), None], strict=True):
+            x = block(up(x), 2 * x.shape[-2], 2 * x.shape[-1], skip)
+        return self.head(x)[..., :height, :width]
+
+
+class DeepLabDecoder(nn.Module):
+    """DeepLabv3+'s decoder, with attention on the fused features and after the first convolution, as in CDMA."""
+
+    def __init__(self, arch: Arch, attention: Attention, upsample: str):
+        super().__init__()
+        fused = ASPP_CHANNELS + LOW_CHANNELS
+        self.mode = "bilinear" if upsample == "bilinear" else "nearest"
+        self.up = nn.ConvTranspose2d(ASPP_CHANNELS, ASPP_CHANNELS, 4, 4) if upsample == "transposed" else nn.Identity()
+        self.low = nn.Sequential(
+            nn.Conv2d(_channels(arch)[2], LOW_CHANNELS, 1, bias=False), nn.BatchNorm2d(LOW_CHANNELS), nn.ReLU()
+        )
+        self.fuse = nn.Sequential(
+            attention(fused),
+            nn.Conv2d(fused, ASPP_CHANNELS, 3, padding=1, bias=False),
+            nn.BatchNorm2d(ASPP_CHANNELS),
+            attention(ASPP_CHANNELS),
+            nn.ReLU(),
+            nn.Conv2d(ASPP_CHANNELS, ASPP_CHANNELS, 3, padding=1, bias=False),
+            nn.BatchNorm2d(ASPP_CHANNELS),
+            nn.ReLU(),
+        )
+        self.head = _head(ASPP_CHANNELS, arch)
+        _finish(self, arch)
+
+    def forward(self, features: Features) -> Logits:
+        image, low, x = features
+        height, width = image.shape[-2:]
+        x = F.interpolate(self.up(x), low.shape[-2:], mode=self.mode)
+        x = self.head(self.fuse(torch.cat([x, self.low(low)], 1)))
+        return F.interpolate(x, scale_factor=4, mode="bilinear")[..., :height, :width]
+
+
+@functools.cache
+def encoder_names() -> tuple[str, ...]:
+    """Every encoder that the library knows, timm's with the prefix "tu-"."""
+    return *library.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models())
+
+
+def _backbone(name: str, stride: int) -> nn.Module:
+    """An untrained encoder of the library, without randomness of its own."""
+    try:
+        backbone = library.get_encoder(name, depth=5, weights=None, output_stride=stride)
+    except (NotImplementedError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        remedy = "choose the decoder 'unet' or another encoder" if stride != 32 else "choose another encoder"
+        raise ValueError(f"Encoder '{name}' has no features at stride {stride} ({error}); {remedy}.") from error
+    for module in backbone.modules():
+        if isinstance(module, _DropoutNd):
+            module.p = 0.0
+        if hasattr(module, "drop_prob"):  # stochastic depth
+            module.drop_prob = 0.0
+    return backbone
+
+
+@functools.cache
+def _channels_of(name: str, stride: int) -> tuple[int, ...]:
+    with torch.random.fork_rng(devices=[]):  # so that asking first changes no network's initial weights
+        return tuple(_backbone(name, stride).out_channels)
+
+
+def _channels(arch: Arch) -> tuple[int, ...]:
+    return _channels_of(arch.encoder_name, arch.stride)
+
+
+def _normalisation(name: str, backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of RGB in [0, 1]: timm's for its encoders, ImageNet's for the others."""
+    if not name.startswith("tu-"):
+        return IMAGENET
+    settings = timm.models.get_pretrained_cfg(name.removeprefix("tu-"))
+    return (tuple(settings.mean), tuple(settings.std)) if settings else IMAGENET
+
+
+def _head(channels: int, arch: Arch) -> nn.Sequential:
+    return nn.Sequential(nn.Dropout2d(arch.dropout / 5), nn.Conv2d(channels, arch.classes, 1))
+
+
+def _finish(decoder: nn.Module, arch: Arch) -> None:
+    initialization.initialize_decoder(decoder)
+    initialization.initialize_head(decoder.head)
+    if arch.norm == "frozen":
+        _group_norms(decoder)
+
+
+def _group_norms(module: nn.Module) -> None:
+    """Puts a group norm in the place of every batch norm, keeping its affine parameters and its activation."""
+    for name, child in module.named_children():
+        if not isinstance(child, _BatchNorm):
+            _group_norms(child)
+            continue
+        norm = nn.GroupNorm(math.gcd(GROUPS, child.num_features), child.num_features)
+        norm.load_state_dict({"weight": child.weight.detach(), "bias": child.bias.detach()})
+        has_activation = hasattr(child, "act")  # timm's batch norms bring their activation
+        setattr(module, name, nn.Sequential(norm, child.act) if has_activation else norm)
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(value, allowed, 1, 0.3)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(allowed[:20])}."
+        raise ValueError(f"There is no {what} '{value}'; {hint}")

@@ -1,0 +1,44 @@
+"""A network that follows another as the average of its past."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class Teacher(nn.Module):
+    """An averaged, frozen copy of a network, always in evaluation mode; no gradient passes through it.
+
+    Update k = 0, 1, … moves every parameter and floating buffer by (1 − a_k) of its gap to the network's, and copies
+    other buffers; a_k = min(1 − 1/(k + 1), decay): the true average at first, the exponential one later.
+    """
+
+    def __init__(self, net: nn.Module, decay: float = 0.99):
+        super().__init__()
+        self.net, self.decay = copy.deepcopy(net).requires_grad_(False), decay
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        """Follows the network by one step; call it once after each optimiser step."""
+        step = (1 / (self.updates.double() + 1)).clamp_min(1 - self.decay)  # 1 − a_k, on the device
+        mine, theirs = _state(self.net), _state(net)
+        averaged = [name for name in mine if mine[name].is_floating_point()]
+        gaps = torch._foreach_sub([theirs[name] for name in averaged], [mine[name] for name in averaged])
+        torch._foreach_mul_(gaps, step)
+        torch._foreach_add_([mine[name] for name in averaged], gaps)
+        for name in mine.keys() - set(averaged):
+            mine[name].copy_(theirs[name])
+        self.updates += 1
+
+    def train(self, mode: bool = True) -> "Teacher":
+        return super().train(False)
+
+
+def _state(net: nn.Module) -> dict[str, Tensor]:
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
