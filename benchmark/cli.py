@@ -135,10 +135,11 @@ Examples:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable.")
 @click.option("--deterministic", is_flag=True, help="Deterministic kernels on a GPU, too.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option("--checkpoint-s", type=float, default=20, show_default=True, help="Seconds between checkpoints.")
 @device_option
 @results_option
 @data_option
-def run(recipe, settings, deterministic, threads, device, results, data, **fields) -> None:
+def run(recipe, settings, deterministic, threads, checkpoint_s, device, results, data, **fields) -> None:
     """Trains a method, scores it on every test image, and leaves a row, weights and a picture.
 
     A run that was interrupted goes on where it was when the same command is given again; a finished one is shown.
@@ -152,7 +153,10 @@ def run(recipe, settings, deterministic, threads, device, results, data, **field
     from benchmark import report, train
 
     _threads(threads)
-    row = train.train(wanted, store, results, device=device, deterministic=deterministic, watch=progress.watching)
+    row = train.train(
+        wanted, store, results,
+        device=device, deterministic=deterministic, watch=progress.watching, checkpoint_s=checkpoint_s,
+    )  # fmt: skip
     if row["status"] == "diverged":
         step = row["history"]["step"][-1]
         click.echo(f"Row      {runs.row_path(results, row['key'])}")

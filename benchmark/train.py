@@ -72,7 +72,7 @@ def complete(run: Run, store: Store) -> Run:
 def build(run: Run, classes: int, *, pretrained: bool = True) -> Method:
     """The method of a run, seeded. Without `pretrained` its weights are to be loaded."""
     torch.manual_seed(_mix(run.seed, -1))
-    arch = _arch(run if pretrained else dataclasses.replace(run, weights="none"), classes, pretrained)
+    arch = dataclasses.replace(_arch(run, classes), load=pretrained)
     variant = methods.get(run.method).variants.get(run.variant, {})
     return methods.build(run.method, arch, **{**variant, **dict(run.settings)})
 

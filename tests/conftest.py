@@ -1,0 +1,59 @@
+"""What tests share: a small dataset of drawn blobs, and runs short enough to be repeated."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.datasets import store as stores
+from benchmark.runs import Run
+
+TOY = {"dataset": "toy", "encoder": "resnet18", "weights": "none", "steps": 6, "crop": 32, "tile": 64, "ratio": 0.5}
+TOY |= {"labelled": 2, "unlabelled": 2}
+
+
+def blob(seed: int, size: int = 48) -> tuple[np.ndarray, np.ndarray]:
+    """A stained disc on a pale ground: an image (size, size, 3) and its mask, both uint8."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    centre, radius = random.uniform(size / 4, size * 3 / 4, 2), random.uniform(size / 8, size / 3)
+    mask = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
+    image = np.where(mask[..., None], (120, 60, 140), (235, 200, 220)) + random.normal(0, 12, (size, size, 3))
+    return image.clip(0, 255).astype(np.uint8), mask.astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def blobs(tmp_path_factory) -> Path:
+    """A folder of twenty images and masks, two for each patient, and three images without masks."""
+    root = tmp_path_factory.mktemp("blobs")
+    for folder in ("images", "masks", "unlabelled"):
+        (root / folder).mkdir()
+    lines = ["image,patient"]
+    for i in range(23):
+        image, mask = blob(i)
+        Image.fromarray(image).save(root / ("images" if i < 20 else "unlabelled") / f"b{i:02}.png")
+        if i < 20:
+            Image.fromarray(mask * 255).save(root / "masks" / f"b{i:02}.png")
+        lines.append(f"b{i:02},p{i // 2}")
+    (root / "patients.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def data(blobs, tmp_path_factory) -> Path:
+    """A data folder that holds the store `toy`."""
+    folder = tmp_path_factory.mktemp("data")
+    stores.add("folder", blobs, folder, "toy")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(data):
+    return stores.open_store("toy", data)
+
+
+@pytest.fixture
+def toy() -> Run:
+    """A run of a few seconds."""
+    return Run(method="supervised", **TOY)

@@ -1,0 +1,163 @@
+"""What a person types and what they get: tables and files, or one sentence with the remedy."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import TOY
+from PIL import Image
+
+from benchmark.cli import main
+
+
+def bench(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def toy_options(data: Path, results: Path) -> list[str]:
+    return [str(w) for name, value in TOY.items() for w in (f"--{name}", value)] + [
+        "--data",
+        data,
+        "--results",
+        results,
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A results folder with one finished run, and what the command said."""
+    results = tmp_path_factory.mktemp("results")
+    code, said = bench("run", "--method", "supervised", *toy_options(data, results))
+    assert code == 0, said
+    return results, said
+
+
+def test_a_run_leaves_a_table_a_row_weights_and_a_picture(finished):
+    results, said = finished
+    for what in ("Dice", "Jaccard", "95 % interval"):
+        assert what in said
+    for kind in ("runs/*.json", "weights/*.safetensors", "pictures/*.png"):
+        (path,) = results.glob(kind)
+        assert str(path) in said.replace("\n", "")
+        assert path.stat().st_size > 1000
+
+
+def test_a_finished_run_is_shown_again_without_training(finished, data):
+    results, said = finished
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*.*")}
+    assert bench("run", "--method", "supervised", *toy_options(data, results)) == (0, said)
+    after = {path: path.stat().st_mtime_ns for path in results.rglob("*.*")}
+    assert {p: t for p, t in after.items() if "locks" not in str(p)} == {
+        p: t for p, t in before.items() if "locks" not in str(p)
+    }
+
+
+def test_predict_writes_masks_and_overlays_of_any_size(finished, tmp_path):
+    results, _ = finished
+    (key,) = (path.stem for path in results.glob("runs/*.json"))
+    names = ["a b.png", "größe.jpg"]
+    for name, size in zip(names, [(61, 47), (300, 130)], strict=True):
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)).save(tmp_path / name)
+    out = tmp_path / "out"
+    code, said = bench(
+        "predict", "--run", key[:12], "--results", results, "--out", out, *(tmp_path / name for name in names)
+    )
+    assert code == 0, said
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a b_mask.png", "a b_overlay.png", "größe_mask.png", "größe_overlay.png",
+    ]  # fmt: skip
+    assert np.asarray(Image.open(out / "größe_mask.png")).shape == (300, 130)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--method", "cmda"], "There is no method 'cmda'; did you mean 'cdma'?"),
+        (["--dataset", "phantm"], "There is no dataset 'phantm'; did you mean 'phantom'?"),
+        (["--recipe", "quik"], "There is no recipe 'quik'; did you mean 'quick'?"),
+        (["--ratio", "0"], "The ratio is 0"),
+        (["--ratio", "1.5"], "The ratio is 1.5"),
+        (["--ratio", "0.001"], "leaves no labelled image"),
+        (["--crop", "512"], "crop of 512 pixels is larger"),
+        (["--set", "temperatur=2"], "no setting 'temperatur'; did you mean 'temperature'?"),
+        (["--set", "temperature"], "has no '='"),
+        (["--variant", "no_umm"], "did you mean 'no_um'?"),
+        (["--split", "patients"], "did you mean"),
+        (["--device", "tpu"], "no device 'tpu'"),
+        (["--device", "cuda"], "sees no GPU"),
+        (["--weights", "nowhere.pth"], "nowhere.pth"),
+        (["--encoder", "resnet19"], "resnet19"),
+    ],
+)
+def test_a_wrong_option_gets_one_sentence_and_leaves_nothing(words, sentence, data, tmp_path):
+    code, said = bench("run", *toy_options(data, tmp_path / "results"), *words)
+    assert code != 0
+    assert sentence in said
+    assert said.count("\n") == 1 and "Traceback" not in said
+    assert not list(tmp_path.glob("results/[rwp]*"))
+
+
+def test_a_results_folder_that_is_a_file_is_refused(data, tmp_path):
+    (tmp_path / "results").touch()
+    code, said = bench("run", *toy_options(data, tmp_path / "results"))
+    assert code != 0 and "results" in said
+
+
+def test_an_unknown_run_offers_the_nearest(finished):
+    results, _ = finished
+    (key,) = (path.stem for path in results.glob("runs/*.json"))
+    code, said = bench("predict", "--run", key + "x", "--results", results, next(results.glob("pictures/*.png")))
+    assert code != 0 and f"did you mean '{key}'" in said
+
+
+def test_data_is_added_listed_shown_and_audited(blobs, tmp_path):
+    shutil.copytree(blobs, tmp_path / "my images")
+    code, said = bench("data", "add", "folder", tmp_path / "my images", "--name", "mine", "--data", tmp_path / "data")
+    assert code == 0 and "contact_sheet.png" in said.replace("\n", ""), said
+    assert (tmp_path / "data" / "mine" / "contact_sheet.png").exists()
+    assert "mine" in bench("data", "list", "--data", tmp_path / "data")[1]
+    assert bench("data", "show", "mine", "--data", tmp_path / "data")[0] == 0
+    code, said = bench("data", "audit", "mine", "--data", tmp_path / "data")
+    assert code == 0 and "patient" in said
+
+
+def test_check_says_what_holds_and_what_does_not():
+    code, said = bench("check", "supervised")
+    assert code == 0 and "keeps the contract" in said
+    assert bench("check", "supervise")[0] != 0
+
+
+def test_doctor_finds_this_machine_well(tmp_path):
+    code, said = bench("doctor", "--results", tmp_path / "r", "--data", tmp_path / "d")
+    assert code == 0, said
+    for what in ("torchvision", "device", "precision", "threads", "results", "data"):
+        assert what in said
+
+
+def test_a_torchvision_of_another_torch_is_recognised_with_the_remedy(tmp_path, monkeypatch):
+    import builtins
+
+    real = builtins.__import__
+
+    def mismatched(name, *rest, **others):
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(name, *rest, **others)
+
+    monkeypatch.setattr(builtins, "__import__", mismatched)
+    code, said = bench("doctor", "--results", tmp_path / "r", "--data", tmp_path / "d")
+    assert code != 0
+    assert "pip install --force-reinstall torch torchvision" in said
+
+
+def test_names_complete_in_the_shell(data, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(data))
+    for line, offered in {"bench run --method sup": "supervised", "bench run --dataset t": "toy"}.items():
+        words = {"COMP_WORDS": line, "COMP_CWORD": "3", "_BENCH_COMPLETE": "bash_complete"}
+        result = CliRunner().invoke(main, prog_name="bench", env=words)
+        assert f"plain,{offered}" in result.output

@@ -1,0 +1,115 @@
+"""A run's key says all that decides its result; a row appears whole or not at all."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmark import runs
+from benchmark.runs import Run
+
+OTHER = {"method": "x", "ratio": 0.5, "settings": (("a", 1),), "norm": "batch", "decoder": "deeplabv3plus"}
+OTHER |= {"optimiser": "sgd", "schedule": "constant", "precision": "bf16", "dropout": 0.5}
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Run)])
+def test_every_field_changes_the_key(field):
+    now = getattr(Run(), field)
+    other = OTHER[field] if field in OTHER else now + ("x" if isinstance(now, str) else 1)
+    assert dataclasses.replace(Run(), **{field: other}).key != Run().key
+
+
+def test_the_key_is_readable_and_a_file_name():
+    key = Run(method="cdma", variant="no_um", dataset="ebhi-seg", task="malignant", ratio=0.05, draw=2, seed=1).key
+    assert key.startswith("cdma-no_um_ebhi-seg-malignant_r0.05_d2_s1_")
+    assert "/" not in key
+
+
+@pytest.mark.parametrize("ratio", [0, -0.1, 1.5])
+def test_a_ratio_outside_its_range_is_refused(ratio):
+    with pytest.raises(ValueError, match=f"The ratio is {ratio:g}"):
+        Run(ratio=ratio)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"labelled": 0},
+        {"crop": -3},
+        {"unlabelled": -1},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"dropout": 1.0},
+    ],
+)
+def test_a_number_outside_its_range_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("lr", "learning rate")):
+        Run(**wrong)
+
+
+def test_a_misspelt_choice_offers_the_nearest():
+    with pytest.raises(ValueError, match="no decoder 'deeplab'; did you mean 'deeplabv3plus'"):
+        Run(decoder="deeplab")
+
+
+def test_a_row_gives_its_run_back(tmp_path):
+    run = Run(settings=(("attention", ["channel"]), ("weight", 0.5)), variant="v")
+    runs.save({"key": run.key, "run": dataclasses.asdict(run)}, tmp_path)
+    (row,) = runs.load(tmp_path, method="cdma")
+    assert Run.of(row).key == run.key
+    assert runs.load(tmp_path, method="supervised") == []
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "row.json"
+    path.write_text("old")
+
+    def fails(temporary):
+        temporary.write_text("ne")
+        raise OSError(28, "No space left on device", str(temporary))
+
+    with pytest.raises(OSError, match="No space"):
+        runs.write_whole(path, fails)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["row.json"]
+
+
+def test_a_row_that_is_not_whole_is_named(tmp_path):
+    runs.save({"key": "k", "run": {}}, tmp_path)
+    path = runs.row_path(tmp_path, "k")
+    path.write_text(path.read_text()[:10])
+    with pytest.raises(ValueError, match="not whole.*delete it"):
+        runs.find(tmp_path, "k")
+
+
+def test_a_row_of_another_format_is_refused(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "k.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(ValueError, match="format 99"):
+        runs.find(tmp_path, "k")
+
+
+def test_a_claim_is_waited_for_and_dies_with_its_process(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from benchmark import runs\n"
+        f"with runs.claimed(Path({str(tmp_path)!r}), 'k', print): print('mine', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "mine\n"
+    unfinished = tmp_path / "runs" / ".k.json.abc"
+    unfinished.parent.mkdir()
+    unfinished.touch()
+    said = []
+
+    def wait(other: str) -> None:
+        said.append(other)
+        holder.kill()
+
+    with runs.claimed(tmp_path, "k", wait):
+        assert said == [f"process {holder.pid} on {os.uname().nodename}"]
+        assert not unfinished.exists(), "what the killed process was writing should be gone"
+    holder.wait()

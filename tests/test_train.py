@@ -1,0 +1,213 @@
+"""The loop: exact resuming, one row, masks that are never opened, divergence that is told."""
+
+import dataclasses
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import methods
+from benchmark import runs, train
+from benchmark.data import draw
+from benchmark.datasets.store import open_store
+from methods.base import REGISTRY, Method
+from methods.parts.losses import dice_ce
+
+MEASURED = ("measured", "machine")  # what a row says of the machine and the clock
+
+
+def weights(results: Path, key: str) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(train.weights_path(results, key))
+
+
+def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def decided(row: dict) -> dict:
+    return json.loads(json.dumps({name: value for name, value in row.items() if name not in (*MEASURED, "format")}))
+
+
+@pytest.fixture
+def undisturbed(store, toy, tmp_path):
+    row = train.train(toy, store, tmp_path / "undisturbed")
+    return row, weights(tmp_path / "undisturbed", row["key"])
+
+
+@pytest.mark.parametrize("method", ["supervised", "mean_teacher"])
+def test_a_run_that_stopped_anywhere_ends_in_the_same_bits(store, toy, tmp_path, monkeypatch, method):
+    toy = dataclasses.replace(toy, method=method)
+    row = train.train(toy, store, tmp_path / "a")
+
+    class Stop(Exception):
+        pass
+
+    for after in range(1, 5):
+        saved = train._save
+        count = iter(range(100))
+
+        def stopping(state, path, saved=saved, after=after, count=count):
+            saved(state, path)
+            if next(count) == after:
+                raise Stop
+
+        with monkeypatch.context() as patch, pytest.raises(Stop):
+            patch.setattr(train, "_save", stopping)
+            train.train(toy, store, tmp_path / "b", checkpoint_s=0)
+    again = train.train(toy, store, tmp_path / "b", checkpoint_s=0)
+    assert decided(again) == decided(row)
+    assert equal(weights(tmp_path / "a", row["key"]), weights(tmp_path / "b", row["key"]))
+    assert not list((tmp_path / "b" / "checkpoints").iterdir())
+
+
+def test_a_finished_run_is_only_read(store, toy, undisturbed, tmp_path, monkeypatch):
+    row, _ = undisturbed
+    monkeypatch.setattr(train, "_carry_out", None)
+    assert decided(train.train(toy, store, tmp_path / "undisturbed")) == decided(row)
+
+
+def test_masks_of_unlabelled_and_test_images_change_no_bit_of_the_weights(store, data, toy, tmp_path):
+    toy = dataclasses.replace(toy, method="mean_teacher")
+    row = train.train(toy, store, tmp_path / "true")
+    shutil.copytree(data, tmp_path / "data")
+    blind = open_store("toy", tmp_path / "data")
+    drawn = draw(blind, train.complete(toy, blind))
+    masks = np.memmap(blind.folder / "masks.bin", np.uint8, "r+")
+    hidden = [i for i in drawn.unlabelled + drawn.test if blind.records[i].annotated]
+    before = [blind.mask(i).copy() for i in drawn.labelled + drawn.val]
+    for i in hidden:
+        record = blind.records[i]
+        place = slice(record.start, record.start + record.height * record.width)
+        masks[place] = np.random.default_rng(i).integers(0, 2, record.height * record.width)
+    masks.flush()
+    blind = open_store("toy", tmp_path / "data")
+    assert all(np.array_equal(a, blind.mask(i)) for a, i in zip(before, drawn.labelled + drawn.val, strict=True))
+    assert not np.array_equal(blind.mask(hidden[0]), store.mask(hidden[0]))
+    other = train.train(toy, blind, tmp_path / "noise")
+    assert equal(weights(tmp_path / "true", row["key"]), weights(tmp_path / "noise", other["key"]))
+    assert other["scores"]["dice"] != row["scores"]["dice"], "the test masks were noise, so their scores should differ"
+
+
+def test_a_damaged_checkpoint_is_named_with_the_remedy(store, toy, tmp_path):
+    run = train.complete(toy, store)
+    path = tmp_path / "checkpoints" / f"{run.key}.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
+    with pytest.raises(ValueError, match="damaged.*delete it"):
+        train.train(toy, store, tmp_path)
+    assert not (tmp_path / "runs").exists()
+
+
+class Diverging(Method):
+    title, year, paper = "Diverging", 2026, ""
+
+    def __init__(self, arch):
+        super().__init__()
+        self.net = arch.net()
+
+    def losses(self, batch, t):
+        return {"sup": dice_ce(self.net(batch.x), batch.y) * (float("nan") if t > 0.4 else 1)}
+
+    def predict(self, x):
+        return self.net(x)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_a_row_that_says_so(store, toy, tmp_path, monkeypatch):
+    monkeypatch.setitem(REGISTRY, "diverging", Diverging)
+    monkeypatch.setattr(methods, "_here", lambda: {"diverging"})
+    monkeypatch.setattr(methods.importlib, "import_module", lambda name: None)
+    row = train.train(dataclasses.replace(toy, method="diverging"), store, tmp_path)
+    assert row["status"] == "diverged" and "scores" not in row
+    assert row["history"]["sup"][-1] is None and row["history"]["step"][-1] == 4
+    assert runs.find(tmp_path, row["key"])["status"] == "diverged"
+
+
+def test_the_row_counts_what_the_run_did(store, toy, tmp_path):
+    plain = train.train(toy, store, tmp_path)
+    taught = train.train(dataclasses.replace(toy, method="mean_teacher"), store, tmp_path)
+    assert plain["budget"]["images"] == {"with_gradient": 2 * 6, "without_gradient": 0}
+    assert taught["budget"]["images"] == {"with_gradient": 4 * 6, "without_gradient": 2 * 6}
+    assert 2.2 < taught["budget"]["flops"] / plain["budget"]["flops"] < 2.5  # 3 + 3 + 1 over 3
+    assert plain["history"]["step"] == [1, 2, 3, 4, 5, 6]
+    assert plain["validation"]["step"] == [1, 2, 3, 4, 6]
+    assert len(plain["scores"]["dice"]) == plain["certificate"]["images"]["test"] == len(plain["best"]["dice"])
+
+
+def test_weights_best_on_validation_are_scored_beside_the_last(store, toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "best_step", lambda validation: validation[0]["step"])
+    row = train.train(toy, store, tmp_path)
+    assert row["best"]["step"] == 1
+    assert row["best"]["dice"] != row["scores"]["dice"]
+
+
+def test_the_later_of_equals_is_best():
+    assert train.best_step([{"step": 1, "dice": 0.5}, {"step": 2, "dice": 0.7}, {"step": 3, "dice": 0.7}]) == 3
+
+
+def test_a_trained_method_predicts_as_it_was_scored(store, toy, undisturbed, tmp_path):
+    row, _ = undisturbed
+    method = train.trained(row, tmp_path / "undisturbed", "cpu")
+    scored = train.evaluate(
+        method.predict, store, store.split()["test"], tile=toy.tile, batch=8, device=torch.device("cpu")
+    )
+    assert [image["dice"] for image in scored] == row["scores"]["dice"]
+
+
+def test_weights_that_are_not_here_are_asked_for(undisturbed, tmp_path):
+    with pytest.raises(ValueError, match="run it again"):
+        train.trained(undisturbed[0], tmp_path / "elsewhere", "cpu")
+
+
+def bench_run(data: Path, results: Path, run) -> list[str]:
+    options = ["dataset", "encoder", "weights", "steps", "crop", "tile", "ratio", "labelled", "unlabelled", "method"]
+    given = [word for name in options for word in (f"--{name}", str(getattr(run, name)))]
+    return [sys.executable, "-m", "benchmark.cli", "run", *given, "--data", str(data), "--results", str(results),
+            "--checkpoint-s", "0", "--device", "cpu"]  # fmt: skip
+
+
+def killed_until_done(command: list[str], seed: int, kills: int, longest_s: float) -> int:
+    """Starts a command again and again, killed after a random time, at most `kills` times; how often it was."""
+    wait = random.Random(seed)
+    for count in range(kills):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(wait.uniform(0.3, longest_s))
+            return count
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    return kills
+
+
+@pytest.mark.slow
+def test_twenty_sigkills_cost_no_bit(store, data, toy, tmp_path):
+    run = dataclasses.replace(toy, method="cdma", steps=40)
+    start = time.monotonic()
+    subprocess.run(bench_run(data, tmp_path / "a", run), check=True, capture_output=True)
+    whole_s = time.monotonic() - start
+    assert killed_until_done(bench_run(data, tmp_path / "b", run), 0, 20, 1.1 * whole_s) >= 1
+    for _ in range(3):  # again from the start, until twenty kills have fallen at all kinds of moments
+        shutil.rmtree(tmp_path / "b")
+        killed_until_done(bench_run(data, tmp_path / "b", run), random.randrange(1000), 20, whole_s)
+    (one,), (two,) = runs.load(tmp_path / "a"), runs.load(tmp_path / "b")
+    assert decided(one) == decided(two)
+    assert equal(weights(tmp_path / "a", one["key"]), weights(tmp_path / "b", two["key"]))
+
+
+def test_two_processes_on_one_run_leave_one_row(data, toy, tmp_path):
+    command = bench_run(data, tmp_path, toy)
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("waiting for it" in text for text in said) <= 1
+    assert len(runs.load(tmp_path)) == 1
