@@ -4,12 +4,16 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import typing
+from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from methods.base import Method
     from methods.parts.nets import Arch
+
+NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 
 def names() -> list[str]:
@@ -41,7 +45,26 @@ def build(name: str, arch: "Arch", **settings: Any) -> "Method":
             near = difflib.get_close_matches(setting, known, 1, 0.3)
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}."
             raise ValueError(f"Method '{name}' has no setting '{setting}'; {hint}")
+        _check(setting, settings[setting], typing.get_type_hints(method.__init__).get(setting, Any))
     return method(arch, **settings)
+
+
+def _check(setting: str, value: Any, hint: Any) -> None:
+    """Refuses a value that a setting's type hint excludes; hints other than these are the method's own affair."""
+    if typing.get_origin(hint) is Sequence:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ValueError(f"Setting '{setting}' is {value!r}; give a list.")
+        for element in value:
+            _check(setting, element, *typing.get_args(hint))
+    elif typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise ValueError(
+                f"Setting '{setting}' is {value!r}; give one of {', '.join(map(str, typing.get_args(hint)))}."
+            )
+    elif hint in (bool, int, float, str):
+        allowed = (int, float) if hint is float else hint
+        if not isinstance(value, allowed) or (isinstance(value, bool) and hint is not bool):
+            raise ValueError(f"Setting '{setting}' is {value!r}; give {NAMES[hint]}.")
 
 
 def _here() -> set[str]:

@@ -14,7 +14,7 @@ in every semi-supervised comparison. The divisor is ln C of the task; a port fix
 classes. The entropy comes from log-softmax, because p · ln(p + ε) bends gradients where p is small.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -29,7 +29,9 @@ class EntropyMin(Method):
     title, year, paper = "Entropy Min.", 2019, "https://arxiv.org/abs/1811.12833"
     variants: ClassVar = {"constant": {"ramp": 0.0}, "on_all": {"on": "all"}, "advent": {"weight": 0.001, "ramp": 0.0}}
 
-    def __init__(self, arch: Arch, *, weight: float = 0.1, ramp: float = 1.0, on: str = "unlabelled"):
+    def __init__(
+        self, arch: Arch, *, weight: float = 0.1, ramp: float = 1.0, on: Literal["unlabelled", "all"] = "unlabelled"
+    ):
         super().__init__()
         self.net, self.weight, self.ramp, self.on = arch.net(), weight, ramp, on
 

@@ -16,7 +16,7 @@ teacher averages buffers, too, and predicts without dropout, so that its targets
 predicts, as the paper recommends; the port scores the student (variant "student").
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class MeanTeacher(Method):
         decay: float = 0.99,
         noise: float = 0.1,
         ramp: float = 1.0,
-        predicts: str = "teacher",
+        predicts: Literal["teacher", "student"] = "teacher",
     ):
         super().__init__()
         self.student = arch.net()

@@ -16,18 +16,23 @@ SMOOTH = 1e-5
 
 
 def dice_ce(logits: Logits, y: Masks) -> Tensor:
-    """½ cross entropy + ½ Dice loss, the supervised loss of every method.
+    """½ cross entropy + ½ Dice loss, the supervised loss of every method."""
+    return 0.5 * cross_entropy(logits, y) + 0.5 * dice(logits, y)
 
-    Cross entropy: mean over pixels. Dice: 1 − (2 Σ p·y + s) / (Σ p² + Σ y² + s), the sums over all pixels of the batch,
-    then the mean over all classes, background included; s = 1e-5.
+
+def cross_entropy(logits: Logits, y: Masks) -> Tensor:
+    """Mean over pixels of −ln p_y."""
+    return mean(-(_at_least_single(logits).log_softmax(1) * _one_hot(y, logits.shape[1])).sum(1))
+
+
+def dice(logits: Logits, y: Masks) -> Tensor:
+    """Mean over all classes, background included, of 1 − (2 Σ p·y + s) / (Σ p² + Σ y² + s), s = 1e-5.
+
+    The sums run over all pixels of the batch: a patch without any foreground weighs no more than its pixels.
     """
-    log_p = _at_least_single(logits).log_softmax(1)
-    truth = y.unsqueeze(1) == torch.arange(logits.shape[1], device=y.device).view(1, -1, 1, 1)
-    p, places = log_p.exp(), (0, 2, 3)
-    cross_entropy = mean(-(log_p * truth).sum(1))
-    overlap = (p * truth).sum(places)
-    dice = 1 - (2 * overlap + SMOOTH) / (p.square().sum(places) + truth.sum(places) + SMOOTH)
-    return 0.5 * cross_entropy + 0.5 * dice.mean()
+    p, truth, pixels = _at_least_single(logits).softmax(1), _one_hot(y, logits.shape[1]), (0, 2, 3)
+    overlap, size = (p * truth).sum(pixels), p.square().sum(pixels) + truth.sum(pixels)
+    return (1 - (2 * overlap + SMOOTH) / (size + SMOOTH)).mean()
 
 
 def distill(student: Logits, teacher: Logits, temperature: float = 1.0) -> Tensor:
@@ -66,3 +71,7 @@ def mean(values: Tensor) -> Tensor:
 
 def _at_least_single(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
+
+
+def _one_hot(y: Masks, classes: int) -> Tensor:
+    return y.unsqueeze(1) == torch.arange(classes, device=y.device).view(1, -1, 1, 1)

@@ -1,0 +1,90 @@
+"""CDMA (2023): three decoders with different attention teach each other, and become sure of their mean.
+
+Zhong, Liao, Zhang & Wang, "Semi-supervised pathological image segmentation via cross distillation of multiple
+attentions", MICCAI 2023, https://arxiv.org/abs/2305.18830
+
+One encoder (for DeepLabv3+ with its pyramid), three decoders: channel and spatial attention (CBAM), spatial, channel.
+L = L_sup + λ(t) (weight_cdkd · L_cdkd + weight_um · L_um); z_i are the logits, p_i the softmax of decoder i;
+L_sup  = mean over decoders of ½ CE + ½ Dice, on the labelled images;
+L_cdkd = ⅓ Σ_i Σ_{j≠i} T² · mean over pixels of KL(softmax(sg z_j / T) ‖ softmax(z_i / T)), summed over classes;
+L_um   = mean over pixels of H((p_1 + p_2 + p_3) / 3) / ln C, without a stop-gradient;
+the last two on labelled and unlabelled images alike; λ(t) = 0 before t = warmup, then 1. The first decoder predicts.
+Settings: weights 0.1, `temperature` T = 10 and `warmup` 0.1 (epoch 15 of 150), all as released.
+
+Differences from the paper and the released code, and what the two leave open:
+- Attention sits on the fused features and after the first convolution of DeepLabv3+, as released; after every block of
+  the U-Net but the finest, as in the authors' PyMIC. The code builds modules that it never calls; one, the norm of the
+  second convolution, is used here, the others are not built.
+- The paper perturbs the features for each decoder; the code computes that and discards it. So it is off by default;
+  variant "perturbation" multiplies every element of each decoder's deepest features by 1 + U(−0.3, 0.3).
+- T², the sum over two teachers (twice a mean over pairs) and ln C are as in the code; the paper's text is not decisive.
+- The weights switch on at once, as in the code, but at a fraction of training, so that short runs have a warm-up.
+- A DeepLabv3+ encoder's last stage is dilated, not only unstrided; dropout is `Arch`'s, the same for every method.
+- Without unlabelled images all consistency is left out, that on labelled images too: the method is then supervised.
+"""
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts.attention import Channel, ChannelSpatial, Spatial
+from methods.parts.losses import cross_entropy, dice_ce, distill, entropy, log_mean_softmax, ramp
+from methods.parts.nets import Arch
+
+ATTENTIONS = {"none": None, "channel": Channel, "spatial": Spatial, "both": ChannelSpatial}
+
+
+@register
+class Cdma(Method):
+    title, year, paper = "CDMA", 2023, "https://arxiv.org/abs/2305.18830"
+    variants: ClassVar = {
+        **{f"{kind}_only": {"attentions": (kind,) * 3} for kind in ("both", "spatial", "channel")},
+        **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("cdkd", "um")},
+        **{f"temperature_{t}": {"temperature": float(t)} for t in (1, 2, 5, 20)},
+        **{"no_attention": {"attentions": ("none",) * 3}, "hard_targets": {"temperature": 0.0}},
+        **{"no_warmup": {"warmup": 0.0}, "ramp": {"warmup": 1.0, "schedule": "ramp"}},
+        **{"perturbation": {"perturbation": 0.3}, "unlabelled_only": {"on": "unlabelled"}},
+    }
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight_cdkd: float = 0.1,
+        weight_um: float = 0.1,
+        temperature: float = 10.0,  # 0: hard targets, cross entropy with the teacher's argmax
+        warmup: float = 0.1,
+        schedule: Literal["switch", "ramp"] = "switch",  # at t = warmup, or until then
+        attentions: Sequence[Literal["none", "channel", "spatial", "both"]] = ("both", "spatial", "channel"),
+        perturbation: float = 0.0,
+        on: Literal["all", "unlabelled"] = "all",
+    ):
+        super().__init__()
+        self.encoder = arch.encoder()
+        self.decoders = nn.ModuleList(arch.decoder(ATTENTIONS[name]) for name in attentions)
+        self.weight_cdkd, self.weight_um, self.temperature = weight_cdkd, weight_um, temperature
+        self.warmup, self.schedule, self.perturbation, self.on = warmup, schedule, perturbation, on
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled, (*fine, deep) = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))
+        branches = [decoder([*fine, self.perturb(deep)]) for decoder in self.decoders]
+        sup = sum(dice_ce(z[:labelled], batch.y) for z in branches) / len(branches)
+        agree = branches if self.on == "all" and len(batch.u) else [z[labelled:] for z in branches]
+        cdkd = sum(self.teach(z, teacher) for z, teacher in permutations(agree, 2)) / len(branches)
+        um = entropy(log_mean_softmax(agree))
+        on = ramp(t, self.warmup) if self.schedule == "ramp" else float(t >= self.warmup)
+        return {"sup": sup, "cdkd": self.weight_cdkd * on * cdkd, "um": self.weight_um * on * um}
+
+    def perturb(self, deep: Tensor) -> Tensor:
+        return deep * (1 + self.perturbation * (2 * torch.rand_like(deep) - 1)) if self.perturbation else deep
+
+    def teach(self, z: Logits, teacher: Logits) -> Tensor:
+        hard = self.temperature == 0
+        return cross_entropy(z, teacher.argmax(1)) if hard else distill(z, teacher, self.temperature)
+
+    def predict(self, x: Images) -> Logits:
+        return self.decoders[0](self.encoder(x))
