@@ -1,7 +1,6 @@
 """The one training loop, for every method; it resumes exactly, and leaves a row."""
 
 import contextlib
-import copy
 import dataclasses
 import json
 import math
@@ -17,18 +16,18 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 import methods
 from benchmark import machine, runs
 from benchmark.audit import audit
+from benchmark.cost import autocast, count
 from benchmark.data import Batches, certificate, draw
 from benchmark.datasets.store import Store
 from benchmark.evaluate import evaluate
 from benchmark.progress import Tell, silent
 from benchmark.runs import Run
 from methods.base import Method
-from methods.parts.nets import Arch, Encoder, weights_hash
+from methods.parts.nets import Arch, weights_hash
 
 LINES = 100  # of history in a row
 VALIDATIONS = 5  # during training, the last one at its end
@@ -51,6 +50,7 @@ def train(
     run = complete(run, store)
     where = machine.device(device)
     if row := runs.find(results, run.key):
+        _clear(results, run.key)  # if it was killed between writing its row and this
         return row
     with runs.claimed(results, run.key, lambda other: _say_waiting(run.key, other)), _exact(where, deterministic):
         return runs.find(results, run.key) or _carry_out(run, store, results, where, watch or _unwatched, checkpoint_s)
@@ -112,9 +112,8 @@ def _carry_out(run: Run, store: Store, results: Path, device: torch.device, watc
     method = build(run, len(store.classes)).to(device, memory_format=torch.channels_last)
     state = Training(method, _optimiser(method, run))
     batches = Batches(run, store, drawn, device, method.uses_unlabelled)
-    budget = _budget(run, method, batches, device)
-    path = results / "checkpoints" / f"{run.key}.safetensors"
-    best_path = path.with_name(f"{run.key}.best.safetensors")
+    budget = count(method, batches.at(0), run.precision)
+    path, best_path = _checkpoints(results, run.key)
     if path.exists():
         _restore(state, path)
 
@@ -142,7 +141,12 @@ def _carry_out(run: Run, store: Store, results: Path, device: torch.device, watc
         "history": _columns(state.history),
         "validation": _columns(state.validation),
         "certificate": certificate(store, run, drawn, audit(store, run.split)["counts"]),
-        "budget": budget,
+        "budget": {
+            "steps": run.steps,
+            "images": {name: images * run.steps for name, images in budget["images"].items()},
+            "flops": budget["flops"] * run.steps,
+            "parameters": budget["parameters"],
+        },
     }
     if finite:
         _save(state, path)
@@ -152,8 +156,7 @@ def _carry_out(run: Run, store: Store, results: Path, device: torch.device, watc
     row["measured"] = {"seconds": round(state.seconds, 1), "peak_memory": machine.peak_memory(device)}
     row["machine"] = machine.describe(device)
     runs.save(row, results)
-    path.unlink(missing_ok=True)
-    best_path.unlink(missing_ok=True)
+    _clear(results, run.key)
     return row
 
 
@@ -174,7 +177,7 @@ def _loop(
             batch = batches.at(state.step)
             for group in optimiser.param_groups:
                 group["lr"] = run.lr * _schedule(run, state.step)
-            with _autocast(run, device):
+            with autocast(device, run.precision):
                 terms = method.losses(batch, state.step / run.steps)
             sum(terms.values()).backward()
             optimiser.step()
@@ -209,10 +212,6 @@ def _line(step: int, lines: list[dict[str, Tensor]]) -> dict[str, float]:
     return {"step": step, **{name: _significant(mean) for name, mean in zip(lines[0], means, strict=True)}}
 
 
-def _autocast(run: Run, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16")
-
-
 def _schedule(run: Run, step: int) -> float:
     """The share of the learning rate at a step."""
     left = 1 - step / run.steps
@@ -230,6 +229,16 @@ def _optimiser(method: Method, run: Run) -> torch.optim.Optimizer:
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Checkpoints: tensors and JSON in one file, no pickle
+
+
+def _checkpoints(results: Path, key: str) -> tuple[Path, Path]:
+    """Where a run's state is kept, and the weights that were best on validation so far."""
+    return tuple(results / "checkpoints" / f"{key}{kind}.safetensors" for kind in ("", ".best"))
+
+
+def _clear(results: Path, key: str) -> None:
+    for path in _checkpoints(results, key):
+        path.unlink(missing_ok=True)
 
 
 def _save(state: Training, path: Path) -> None:
@@ -301,31 +310,6 @@ def _best(row: dict, method: Method, path: Path, judge: Callable[[], list[dict]]
         _load(method, _open(path)[0], path)
         scores = _columns(judge())
     return {"step": step, "dice": scores["dice"], "jaccard": scores["jaccard"]}
-
-
-def _budget(run: Run, method: Method, batches: Batches, device: torch.device) -> dict[str, Any]:
-    """What a run costs: images through an encoder with and without gradient, and FLOPs, for all steps.
-
-    Counted once on a copy, at the end of training's ramp (t = 1): a method that starts cheaper is charged in full.
-    """
-    probe = copy.deepcopy(method)
-    images = {"with_gradient": 0, "without_gradient": 0}
-
-    def count(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        images["with_gradient" if torch.is_grad_enabled() else "without_gradient"] += len(inputs[0])
-
-    for module in probe.modules():
-        if isinstance(module, Encoder):
-            module.register_forward_pre_hook(count)
-    with FlopCounterMode(display=False) as counter, _autocast(run, device):
-        sum(probe.losses(batches.at(0), 1.0).values()).backward()
-    parameters = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return {
-        "steps": run.steps,
-        "images": {name: value * run.steps for name, value in images.items()},
-        "flops": counter.get_total_flops() * run.steps,
-        "parameters": parameters,
-    }
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list]:

@@ -19,6 +19,7 @@ FLOORS = {
     "benchmark.audit": 3,
     "benchmark.suites": 3,
     "benchmark.evaluate": 3,
+    "benchmark.cost": 3,
     "methods": 2,
     "methods.parts": 1,
     "benchmark.datasets": 1,
