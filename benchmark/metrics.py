@@ -187,6 +187,17 @@ def _partners(shared) -> list[tuple[int, int]]:
     return pairs
 
 
+def _farthest(pixels: Int[np.ndarray, "n 2"], outline: Int[np.ndarray, "m 2"]) -> float:
+    """The largest distance of a pixel to its nearest of an outline; 0 if there is no pixel."""
+    if not len(pixels):
+        return 0.0
+    middle = outline.mean(0)
+    radius = np.sqrt(((outline - middle) ** 2).sum(1).max())
+    distances = np.sqrt(((pixels - middle) ** 2).sum(1))
+    # the distance to the outline differs from that to its middle by no more than the radius
+    return directed_hausdorff(pixels[distances >= distances.max() - 2 * radius - 1e-6], outline)[0]
+
+
 class _Regions:
     """The pixels and outlines of numbered objects, and distances between objects of two such sides."""
 
@@ -203,18 +214,18 @@ class _Regions:
         """Between object a of this side and object b of the other, as sets of pixels."""
         only_a = self.pixels[a][other.numbers[tuple(self.pixels[a].T)] != b]
         only_b = other.pixels[b][self.numbers[tuple(other.pixels[b].T)] != a]
-        there = directed_hausdorff(only_a, other.outlines[b])[0] if len(only_a) else 0.0
-        back = directed_hausdorff(only_b, self.outlines[a])[0] if len(only_b) else 0.0
-        return max(there, back)
+        return max(_farthest(only_a, other.outlines[b]), _farthest(only_b, self.outlines[a]))
 
     def nearest(self, a: int, other: "_Regions") -> float:
-        """The smallest Hausdorff distance of object a to an object of the other side."""
+        """The smallest Hausdorff distance of object a, which shares no pixel, to an object of the other side."""
         at_least = np.abs(other.reach - self.reach[a - 1]).max(1)  # two objects that close reach equally far
         smallest = np.inf
         for b in np.argsort(at_least):
             if at_least[b] >= smallest:
                 break
-            smallest = min(smallest, self.hausdorff(a, other, int(b) + 1))
+            there = _farthest(self.pixels[a], other.outlines[b + 1])
+            if there < smallest:
+                smallest = min(smallest, max(there, _farthest(other.pixels[b + 1], self.outlines[a])))
         return smallest
 
     @staticmethod
