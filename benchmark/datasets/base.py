@@ -1,12 +1,14 @@
 """What a dataset is: where images and masks lie, whose they are, and how they may be split."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+
+from benchmark.datasets.images import read_image, read_mask
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Dataset(ABC):
     cite: ClassVar[str] = ""
     classes: tuple[str, ...] = ("background", "gland")  # class 0 is background
     tasks: ClassVar[tuple[str, ...]] = ("",)  # the first is the default
-    splits: ClassVar[dict[str, str]]  # name -> one line; the first is the default
+    splits: dict[str, str]  # name -> one line; the first is the default
     leaks: ClassVar[dict[str, str]] = {}  # published splits that share patients or slides -> what is shared
     instances: ClassVar[bool] = False  # the masks number objects, so that the object scores can be computed
     pixel_um: ClassVar[float | None] = None
@@ -62,6 +64,43 @@ class Dataset(ABC):
     @abstractmethod
     def parts(self, split: str, records: Sequence[Record]) -> dict[str, list[int]]:
         """The places in `records` of "train", "val" and "test"."""
+
+    def read(self, item: Item) -> tuple:
+        """The image, uint8 (H, W, 3); the mask (H, W) as it is to be stored, or None; a word on each conversion."""
+        notes: list[str] = []
+        image = read_image(item.image, notes)
+        if item.mask is None:
+            return image, None, *notes
+        mask = self.encode(read_mask(item.mask, notes), item.mask)
+        if mask.shape != image.shape[:2]:
+            raise ValueError(
+                f"{item.mask} has {mask.shape[1]} × {mask.shape[0]} pixels and its image {image.shape[1]} × "
+                f"{image.shape[0]}; put the mask that belongs to {item.image.name} in its place."
+            )
+        return image, mask, *notes
+
+    def encode(self, values: np.ndarray, path: Path) -> np.ndarray:
+        """The stored mask for the numbers in a mask file: instance numbers, or classes; others are a ValueError."""
+        highest = int(values.max(initial=0))
+        if not self.instances and highest >= len(self.classes):
+            raise ValueError(
+                f"{path} has the value {highest}, but the classes of this dataset are 0 to {len(self.classes) - 1} "
+                f"({', '.join(self.classes)}); save the mask with these numbers."
+            )
+        return values
+
+    def settle(
+        self, root: Path | None, values: Mapping[int, str], notes: Mapping[str, Sequence[str]]
+    ) -> tuple[str, ...]:
+        """The names of the classes, once every mask is read.
+
+        `values` has the first image of each stored mask value, `notes` the images of each conversion.
+        """
+        return self.classes
+
+    def offered(self, records: Sequence[Record]) -> dict[str, str]:
+        """The splits that these records allow, the default first."""
+        return self.splits
 
     def label(self, task: str, record: Record, mask: np.ndarray) -> np.ndarray:
         """The classes (uint8) of a stored mask, for a task."""

@@ -1,0 +1,110 @@
+"""What the parts of a split share: patients, slides, copies and near-duplicates of images."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from benchmark.datasets.base import Record
+from benchmark.datasets.fingerprint import BITS, orientations, signs
+from benchmark.datasets.store import Store
+
+# Of the 256 bits, re-encoding, blur, noise and other stains change up to a dozen, images of different patients differ in
+# 86 and more (EBHI-Seg and GlaS, every pair in every orientation)
+NEAR = 48
+CHUNK = 512  # images compared with all others at a time
+
+
+def audit(store: Store, split: str = "") -> dict[str, Any]:
+    """The findings on a split ("" is the dataset's first), by pairs of parts such as "train-test".
+
+    Each pair has `patients` and `slides` that both parts have, `patient_images` and `slide_images` of the second part
+    that come from one of those, `duplicates` (pairs of names with the same pixels) and `near` (pairs of names that look
+    the same, flips and quarter turns included, with the bits in which they differ). `counts` has their numbers.
+    """
+    split = split or next(iter(store.dataset.splits))
+    parts = {part: [store.records[place] for place in places] for part, places in store.split(split).items()}
+    pairs = {f"{one}-{other}": _shared(parts[one], parts[other]) for one, other in combinations(parts, 2)}
+    return {
+        "dataset": store.name,
+        "split": split,
+        "leak": store.dataset.leaks.get(split, ""),
+        "parts": {part: _described(records) for part, records in parts.items()},
+        "pairs": pairs,
+        "counts": {pair: {what: len(names) for what, names in found.items()} for pair, found in pairs.items()},
+    }
+
+
+def sentences(findings: dict[str, Any]) -> list[str]:
+    """The findings for people: a line for each part, then one for each thing that two parts share."""
+    said = []
+    for part, of in findings["parts"].items():
+        strata = ", ".join(f"{count} {stratum}" for stratum, count in of["strata"].items())
+        said.append(f"{part}: {of['images']} images of {of['patients']} patients" + (f" ({strata})" if strata else ""))
+    clean = len(said)
+    for pair, found in findings["pairs"].items():
+        one, other = pair.split("-")
+        images = findings["parts"][other]["images"]
+        for whose, names in (("patient", "patients"), ("slide", "slides")):
+            if found[names]:
+                said.append(
+                    f"{len(found[f'{whose}_images'])} of {images} {other} images are of a {whose} with {one} images: "
+                    f"{_some(found[names])}"
+                )
+        if found["duplicates"]:
+            said.append(f"{len(found['duplicates'])} {one} images are in {other}, too: {_some(found['duplicates'])}")
+        if found["near"]:
+            said.append(f"{len(found['near'])} {one} images look like one in {other}: {_some(found['near'])}")
+    return said if len(said) > clean else [*said, "The parts share no patient, no slide and no image."]
+
+
+def _shared(first: Sequence[Record], second: Sequence[Record]) -> dict[str, list]:
+    patients = {record.patient for record in first} & {record.patient for record in second}
+    copies: dict[str, list[str]] = {}
+    for record in first:
+        copies.setdefault(record.image_hash, []).append(record.name)
+    slides = ({record.slide for record in first} & {record.slide for record in second}) - {""}
+    return {
+        "patients": sorted(patients),
+        "patient_images": [record.name for record in second if record.patient in patients],
+        "slides": sorted(slides),
+        "slide_images": [record.name for record in second if record.slide in slides],
+        "duplicates": [[name, record.name] for record in second for name in copies.get(record.image_hash, [])],
+        "near": near_duplicates(first, second),
+    }
+
+
+def near_duplicates(first: Sequence[Record], second: Sequence[Record]) -> list[list]:
+    """Names of an image of each that look the same in some orientation, and the bits in which they differ.
+
+    Images with exactly the same pixels are left out.
+    """
+    if not first or not second:
+        return []
+    found = []
+    turned = orientations(signs([record.fingerprint for record in second]))
+    for begin in range(0, len(first), CHUNK):
+        chunk = first[begin : begin + CHUNK]
+        ours = signs([record.fingerprint for record in chunk])
+        alike = np.max([ours @ view.T for view in turned], axis=0)  # equal bits less different ones
+        differ = ((BITS - 1 - alike) / 2).round().astype(int)
+        for one, other in np.argwhere(differ <= NEAR):
+            if chunk[one].image_hash != second[other].image_hash:
+                found.append([chunk[one].name, second[other].name, int(differ[one, other])])
+    return sorted(found, key=lambda pair: pair[2])
+
+
+def _described(records: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "images": len(records),
+        "annotated": sum(record.annotated for record in records),
+        "patients": len({record.patient for record in records}),
+        "strata": dict(sorted(Counter(record.stratum for record in records if record.stratum).items())),
+    }
+
+
+def _some(names: Sequence, most: int = 5) -> str:
+    words = [name if isinstance(name, str) else " = ".join(name[:2]) for name in names[:most]]
+    return ", ".join(words) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,133 @@
+"""Anyone's images: images/ and masks/ with the same stems, and whatever else is known of them.
+
+Optional are unlabelled/ (images without masks), patients.csv (columns image, patient), split.csv (columns image, part)
+and classes.txt (a name a line, the background first).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.datasets.base import Dataset, Item, Record
+from benchmark.datasets.images import black_and_white, is_jpeg, nfc, pictures
+from benchmark.datasets.splits import split_by_group
+from benchmark.datasets.tables import read_table
+
+MOST_CLASSES = 64  # higher values are not class numbers but something else
+WHITE = "mask in black and white, stored as 0 and 1"
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+UNLABELLED = "unlabelled"
+
+
+class Folder(Dataset):
+    title = "A folder of your own images"
+    licence = "yours"
+    source = "your disk: images/, masks/ (same stems); optional unlabelled/, patients.csv, split.csv, classes.txt"
+    size = "any"
+    classes = ("background", "foreground")
+    splits = {  # noqa: RUF012
+        "file": "as split.csv says",
+        "patient": "patients disjoint, shares of images kept; without patients.csv each image is a patient",
+    }
+
+    def items(self, root: Path) -> list[Item]:
+        """Annotated images by stem, then `unlabelled/STEM` for those without a mask."""
+        for name in ("images", "masks"):
+            if not (root / name).is_dir():
+                raise ValueError(f"There is no folder {root / name}; it needs images/ and masks/ with the same stems.")
+        images, masks = pictures(root / "images"), pictures(root / "masks")
+        for stem, path in images.items():
+            if stem not in masks:
+                raise ValueError(f"{path} has no mask {stem}.* in masks/; add it, or move the image to {UNLABELLED}/.")
+        for stem, path in masks.items():
+            if stem not in images:
+                raise ValueError(f"{path} has no image {stem}.* in images/; add it, or remove the mask.")
+        free = pictures(root / UNLABELLED) if (root / UNLABELLED).is_dir() else {}
+        pairs = [(stem, path, masks[stem]) for stem, path in images.items()]
+        pairs += [(f"{UNLABELLED}/{stem}", path, None) for stem, path in free.items()]
+        names = [name for name, _, _ in pairs]
+        patients = _column(root / "patients.csv", "patient", names)
+        split = _column(root / "split.csv", "part", names)
+        unknown = [name for name in names if patients and name not in patients]
+        if unknown:
+            raise ValueError(f"patients.csv does not name {unknown[0]}; add a line for it.")
+        for name, part in split.items():
+            if part not in PARTS:
+                raise ValueError(f"split.csv puts {name} into the part '{part}'; the parts are train, val and test.")
+            if PARTS[part] != "train" and name.startswith(f"{UNLABELLED}/"):
+                raise ValueError(f"split.csv puts {name} into {part}, but it has no mask; it can only be in train.")
+        unnamed = [name for name, _, mask in pairs if mask and split and name not in split]
+        if unnamed:
+            raise ValueError(f"split.csv does not name {unnamed[0]}; add a line for it.")
+        return [
+            Item(
+                name,
+                patients.get(name, name),
+                tags=(PARTS[split.get(name, "train")],) if split else (),
+                image=image,
+                mask=mask,
+            )
+            for name, image, mask in pairs
+        ]
+
+    def read(self, item: Item) -> tuple:
+        image, mask, *notes = super().read(item)
+        if item.mask is not None and mask.max(initial=0) == 255:
+            mask, notes = mask // 255, [*notes, WHITE]
+        return image, mask, *notes
+
+    def encode(self, values: np.ndarray, path: Path) -> np.ndarray:
+        """0 and 255, or class numbers; JPEG masks are taken as black and white."""
+        if is_jpeg(path):
+            return black_and_white(values, path) * np.uint8(255)
+        highest = int(values.max(initial=0))
+        if highest < MOST_CLASSES or (highest == 255 and not ((values > 0) & (values < 255)).any()):
+            return values.astype(np.uint8)
+        raise ValueError(f"{path} has the value {highest}; save masks with 0 and 255, or with class numbers 0, 1, 2 …")
+
+    def settle(self, root: Path, values: Mapping[int, str], notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """As many classes as the masks number, with the names of classes.txt if there is one."""
+        count = max(2, max(values) + 1)
+        if count > 2 and WHITE in notes:
+            raise ValueError(
+                f"The mask of {notes[WHITE][0]} is black and white, but that of {values[count - 1]} has the class "
+                f"number {count - 1}; save all masks with class numbers."
+            )
+        named = root / "classes.txt"
+        if not named.exists():
+            return self.classes if count == 2 else ("background", *(f"class {k}" for k in range(1, count)))
+        names = tuple(line.strip() for line in nfc(named.read_text("utf-8-sig")).splitlines() if line.strip())
+        if len(names) < count:
+            raise ValueError(
+                f"{named} names {len(names)} classes, but the mask of {values[count - 1]} has the class number "
+                f"{count - 1}; name every class, the background first, one a line."
+            )
+        return names
+
+    def offered(self, records: Sequence[Record]) -> dict[str, str]:
+        return self.splits if any(record.tags for record in records) else {"patient": self.splits["patient"]}
+
+    def parts(self, split: str, records: Sequence[Record]) -> dict[str, list[int]]:
+        if split == "patient":
+            return split_by_group(records)
+        return {
+            part: [place for place, record in enumerate(records) if part in record.tags]
+            for part in ("train", "val", "test")
+        }
+
+
+def _column(path: Path, column: str, names: Sequence[str]) -> dict[str, str]:
+    """What a table says of each image, by its name; the table may give suffixes, and leave out `unlabelled/`."""
+    if not path.exists():
+        return {}
+    known = {name.removeprefix(f"{UNLABELLED}/"): name for name in reversed(names)} | {name: name for name in names}
+    told: dict[str, str] = {}
+    for row in read_table(path, ("image", column)):
+        image = row["image"]
+        name = known.get(image) or known.get(image.rpartition(".")[0])
+        if name is None:
+            raise ValueError(f"{path} names the image '{image}', which is neither in images/ nor in {UNLABELLED}/.")
+        if told.setdefault(name, row[column]) != row[column]:
+            raise ValueError(f"{path} names the image '{image}' twice, with different entries; keep one.")
+    return told

@@ -1,0 +1,393 @@
+"""The store of a dataset: every image decoded once into one file of bytes, memory-mapped from then on.
+
+A store is a folder of three files: `index.json`, `images.bin` (uint8, three bytes a pixel, image after image) and
+`masks.bin` (uint8, or uint16 where masks number objects; one entry a pixel, holes where nobody has annotated).
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import datasets
+from benchmark.datasets.base import Dataset, Item, Record
+from benchmark.datasets.fingerprint import fingerprint
+from benchmark.datasets.images import values_in
+from benchmark.runs import choose
+
+FORMAT = 1  # of the index; raised when a field changes its meaning
+DRAWN = "phantom"  # the only dataset that is drawn and not read
+READERS = 2  # threads; each holds one image
+UNFINISHED = ".unfinished"  # the suffix of a folder that is being filled
+NAMED = 3  # examples in a note
+
+Progress = Callable[[int, int, str], None]  # done, total, name of the image
+
+
+class Store:
+    """A dataset as runs see it. Reading an image or a mask touches its own bytes and no others."""
+
+    def __init__(self, folder: Path):
+        index = _index(folder)
+        self.folder, self.name, self.kind = folder, folder.name, index["kind"]
+        self.content: str = index["content"]
+        self.notes: list[str] = index["notes"]
+        self.records = [Record(**{**record, "tags": tuple(record["tags"])}) for record in index["records"]]
+        self.dataset: Dataset = datasets.get(self.kind)
+        self.dataset.classes = tuple(index["classes"])
+        self.dataset.splits = self.dataset.offered(self.records)
+        self._parts: dict[str, dict[str, list[int]]] = {}
+        for file, width in (("images.bin", 3), ("masks.bin", self._mask_type.itemsize)):
+            path = folder / file
+            if not path.exists() or path.stat().st_size != width * self._length:
+                raise ValueError(f"{path} is not whole; add the dataset again with `bench data add {self.kind} PATH`.")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.dataset.classes
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """All images, uint8, flat and read-only; image i begins at 3 * records[i].start."""
+        return np.memmap(self.folder / "images.bin", np.uint8, "r")
+
+    def image(self, place: int) -> np.ndarray:
+        """uint8 (H, W, 3), a read-only view."""
+        record = self.records[place]
+        begin, length = 3 * record.start, 3 * record.height * record.width
+        return self.pixels[begin : begin + length].reshape(record.height, record.width, 3)
+
+    def mask(self, place: int) -> np.ndarray:
+        """The stored mask, uint8 or uint16 (H, W), a read-only view."""
+        record = self.records[place]
+        if not record.annotated:
+            raise ValueError(f"'{record.name}' of '{self.name}' has no mask; only annotated images can teach or judge.")
+        flat = self._masks[record.start : record.start + record.height * record.width]
+        return flat.reshape(record.height, record.width)
+
+    def label(self, place: int, task: str = "") -> np.ndarray:
+        """The classes, uint8 (H, W), for a task of the dataset; "" is its first."""
+        task = choose(task or self.dataset.tasks[0], self.dataset.tasks, f"task of '{self.name}'")
+        return self.dataset.label(task, self.records[place], self.mask(place))
+
+    def split(self, split: str = "") -> dict[str, list[int]]:
+        """The places of "train", "val" and "test"; "" is the dataset's first. Each has an annotated image."""
+        split = choose(split or next(iter(self.dataset.splits)), list(self.dataset.splits), f"split of '{self.name}'")
+        if split not in self._parts:
+            self._parts[split] = _parts(self.dataset, split, self.records, self.name)
+        return self._parts[split]
+
+    def summary(self, split: str = "") -> list[str]:
+        """For people: what it is, how it is split, and what was noticed when it was read."""
+        sizes = sorted({(record.width, record.height) for record in self.records}, key=lambda size: size[0] * size[1])
+        range_ = " to ".join(f"{width} × {height}" for width, height in dict.fromkeys((sizes[0], sizes[-1])))
+        said = [
+            f"{self.name}: {self.dataset.title}",
+            f"{_how_many(self.records)}; {range_} pixels",
+            f"Classes {', '.join(self.classes)}" + _listed("; tasks ", [task for task in self.dataset.tasks if task]),
+        ]
+        split = split or next(iter(self.dataset.splits))
+        for part, places in self.split(split).items():
+            members = [self.records[place] for place in places]
+            strata = Counter(record.stratum for record in members if record.stratum)
+            shares = [f"{count} {stratum}" for stratum, count in sorted(strata.items())]
+            said.append(f"Split {split}, {part}: {_how_many(members)}" + _listed("; ", shares))
+        if leak := self.dataset.leaks.get(split):
+            said.append(f"Split {split} leaks: {leak}.")
+        return said + self.notes
+
+    @property
+    def _mask_type(self) -> np.dtype:
+        return np.dtype(np.uint16 if self.dataset.instances else np.uint8)
+
+    @property
+    def _length(self) -> int:
+        last = self.records[-1]
+        return last.start + last.height * last.width
+
+    @cached_property
+    def _masks(self) -> np.ndarray:
+        return np.memmap(self.folder / "masks.bin", self._mask_type, "r")
+
+
+def open_store(name: str, data: Path) -> Store:
+    """The store of that name under `data`. The embedded one is drawn if it is not there; another is a ValueError."""
+    if (data / name / "index.json").exists():
+        return Store(data / name)
+    if name == DRAWN:
+        return add(DRAWN, None, data)
+    here = [path.parent.name for path in data.glob("[!.]*/index.json")]
+    choose(name, sorted({*datasets.names(), *here} - {"folder"}), "dataset")
+    raise ValueError(
+        f"The dataset '{name}' is not in {data}; get it ({datasets.get(name).source}) and run "
+        f"`bench data add {name} PATH`."
+    )
+
+
+def add(
+    kind: str, root: Path | None, data: Path, name: str = "", progress: Progress = lambda done, total, what: None
+) -> Store:
+    """Reads every file of a dataset once, checks it, and makes the store `data/NAME`, whole or not at all.
+
+    A store of the same name is replaced. The first file that is not as it should be is a ValueError that names it.
+    """
+    dataset, name = datasets.get(kind), name or kind
+    if name in (".", "..") or name.startswith(".") or "/" in name or "\\" in name:
+        raise ValueError(f"'{name}' cannot name a dataset; use letters, digits and hyphens.")
+    if name in datasets.names() and name != kind:
+        raise ValueError(f"'{name}' is a kind of dataset itself; give this one another name.")
+    if root is None and kind != DRAWN:
+        raise ValueError(f"Say where '{kind}' lies: `bench data add {kind} PATH`; to be had from {dataset.source}.")
+    if root is not None and not root.is_dir():
+        raise ValueError(f"There is no folder {root}; give the one that holds the dataset, unpacked.")
+    try:
+        items = dataset.items(root)
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be read ({error.strerror}); change its permissions.") from error
+    if not items:
+        raise ValueError(f"There is no image of '{kind}' in {root}; give the folder that holds them: {dataset.size}.")
+    if twice := [item for item, count in Counter(item.name for item in items).items() if count > 1]:
+        raise ValueError(f"Two images of {root} are called '{twice[0]}'; rename one.")
+    try:
+        with _unfinished(data, name) as folder:
+            _write(folder, dataset, kind, name, root, items, progress)
+            _publish(folder, data / name)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ValueError(
+                f"The disk of {data} is full; free some space or give another folder with --data."
+            ) from error
+        raise ValueError(f"{data} cannot be written ({error.strerror}); give another folder with --data.") from error
+    return Store(data / name)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An image as a reader hands it over."""
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    notes: tuple[str, ...]
+    values: list[int]
+    image_hash: str
+    mask_hash: str
+    fingerprint: str
+
+
+def _read(dataset: Dataset, item: Item) -> _Read:
+    image, mask, *notes = dataset.read(item)
+    image = np.ascontiguousarray(image)
+    if mask is not None:
+        mask = np.ascontiguousarray(mask, np.uint16 if dataset.instances else np.uint8)
+    values = [] if mask is None or dataset.instances else values_in(mask)
+    mask_hash = "" if mask is None else _hash(mask)
+    return _Read(image, mask, tuple(notes), values, _hash(image), mask_hash, fingerprint(image))
+
+
+def _in_order(dataset: Dataset, items: Sequence[Item]) -> Iterator[tuple[Item, _Read]]:
+    """Reads ahead with a few threads, each one image at most, and gives the images in their order."""
+    with ThreadPoolExecutor(READERS) as readers:
+        waiting: deque[tuple[Item, Future[_Read]]] = deque()
+        try:
+            for item in items:
+                waiting.append((item, readers.submit(_read, dataset, item)))
+                if len(waiting) == READERS:
+                    item, future = waiting.popleft()
+                    yield item, future.result()
+            while waiting:
+                item, future = waiting.popleft()
+                yield item, future.result()
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+
+def _write(
+    folder: Path, dataset: Dataset, kind: str, name: str, root: Path | None, items: Sequence[Item], progress: Progress
+) -> None:
+    """Fills the folder of a store, the index last."""
+    records: list[Record] = []
+    values: dict[int, str] = {}
+    notes: dict[str, list[str]] = {}
+    start, width = 0, 2 if dataset.instances else 1
+    with open(folder / "images.bin", "wb") as images, open(folder / "masks.bin", "wb") as masks:
+        for item, read in _in_order(dataset, items):
+            images.write(read.image.data)
+            if read.mask is not None:
+                masks.seek(width * start)
+                masks.write(read.mask.data)
+            for value in read.values:
+                values.setdefault(value, item.name)
+            for note in read.notes:
+                notes.setdefault(note, []).append(item.name)
+            height, width_ = read.image.shape[:2]
+            records.append(
+                Record(
+                    item.name,
+                    item.patient,
+                    item.slide,
+                    item.stratum,
+                    tuple(item.tags),
+                    height,
+                    width_,
+                    start,
+                    read.mask is not None,
+                    read.image_hash,
+                    read.mask_hash,
+                    read.fingerprint,
+                )
+            )
+            start += height * width_
+            progress(len(records), len(items), item.name)
+        masks.truncate(width * start)
+        for file in (images, masks):
+            file.flush()
+            os.fsync(file.fileno())
+    dataset.classes = dataset.settle(root, values, notes)
+    copies = _copies(records)
+    for split in dataset.offered(records):
+        _parts(dataset, split, records, name)
+    said = [f"{len(names)} × {note} ({_examples(names)})." for note, names in notes.items()] + copies
+    rows = [asdict(record) for record in records]
+    index = {
+        "format": FORMAT,
+        "kind": kind,
+        "content": _content(rows, dataset.classes),
+        "classes": dataset.classes,
+        "notes": said,
+        "records": rows,
+    }
+    with open(folder / "index.json", "w", encoding="utf-8") as file:
+        json.dump(index, file, ensure_ascii=False, separators=(",", ":"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _copies(records: Sequence[Record]) -> list[str]:
+    """What to say of images with the same pixels; different masks for them are a ValueError."""
+    first: dict[str, Record] = {}
+    copies = []
+    for record in records:
+        other = first.setdefault(record.image_hash, record)
+        if other is record:
+            continue
+        if other.annotated and record.annotated and other.mask_hash != record.mask_hash:
+            raise ValueError(
+                f"'{other.name}' and '{record.name}' are the same image with different masks; remove the wrong one."
+            )
+        copies.append(f"{record.name} = {other.name}")
+    return [f"{len(copies)} with the same pixels as another image ({_examples(copies)})."] if copies else []
+
+
+def _parts(dataset: Dataset, split: str, records: Sequence[Record], name: str) -> dict[str, list[int]]:
+    """The parts of a split, checked: disjoint, and each with something to learn from or to judge by."""
+    parts = {part: sorted(places) for part, places in dataset.parts(split, records).items()}
+    places = [place for members in parts.values() for place in members]
+    if len(places) != len(set(places)):
+        twice = next(place for place, count in Counter(places).items() if count > 1)
+        raise ValueError(f"Split '{split}' of '{name}' has '{records[twice].name}' in two parts; leave it in one.")
+    for part in ("train", "val", "test"):
+        if not any(records[place].annotated for place in parts[part]):
+            raise ValueError(f"Split '{split}' of '{name}' has no annotated image in {part}; give it at least one.")
+    return parts
+
+
+def _hash(array: np.ndarray) -> str:
+    """Of the size and every value of an image or a mask."""
+    found = hashlib.sha256(f"{array.shape[0]} {array.shape[1]} ".encode())
+    found.update(array.data)
+    return found.hexdigest()[:32]
+
+
+def _content(rows: Sequence[dict], classes: Sequence[str]) -> str:
+    """Of all that can decide a result: pixels, masks, names, patients, strata and classes; not of where they lay."""
+    text = json.dumps([list(classes), list(rows)], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The folder of a store
+
+
+def _index(folder: Path) -> dict:
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder}/index.json is damaged ({error}); add the dataset again.") from error
+    if index.get("format") != FORMAT:
+        raise ValueError(
+            f"The store {folder} has format {index.get('format')}, this version reads {FORMAT}; add the dataset again."
+        )
+    return index
+
+
+@contextlib.contextmanager
+def _unfinished(data: Path, name: str) -> Iterator[Path]:
+    """A folder to fill, gone at the end; what killed processes have left goes, too.
+
+    One process at a time: the others wait for a lock, which the operating system lifts when its owner ends.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    with open(data / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in data.glob(f".*{UNFINISHED}"):
+            shutil.rmtree(left)
+        folder = Path(tempfile.mkdtemp(dir=data, prefix=f".{name}-", suffix=UNFINISHED))
+        folder.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(folder: Path, final: Path) -> None:
+    """Gives a filled folder its name; the store that had it is moved aside first, unless it is the same."""
+    if final.exists():
+        if _same(folder / "index.json", final / "index.json"):
+            return
+        os.rename(final, folder / "replaced")
+    os.rename(folder, final)
+    handle = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    shutil.rmtree(final / "replaced", ignore_errors=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.exists() and one.read_bytes() == other.read_bytes()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Words
+
+
+def _how_many(records: Sequence[Record]) -> str:
+    patients, annotated = len({record.patient for record in records}), sum(record.annotated for record in records)
+    masks = "" if annotated == len(records) else f" ({annotated} annotated)"
+    whose = "each its own patient" if patients == len(records) else f"of {patients} patients"
+    return f"{len(records)} images{masks} {whose}"
+
+
+def _listed(before: str, words: Sequence[str]) -> str:
+    return before + ", ".join(words) if words else ""
+
+
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
