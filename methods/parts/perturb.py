@@ -1,0 +1,163 @@
+"""Perturbed features: what an auxiliary decoder sees in the place of what the encoder said.
+
+A perturbation takes an encoder's features and returns new ones. The first, the image, is passed on as it is, because
+decoders read no more than its size. Every image draws its own randomness from torch's global generator and never looks
+at another image; gradients reach the encoder through what is left of its features. A strength of 0 changes nothing.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods.base import Masks
+from methods.parts.nets import Features
+from methods.parts.views import span
+
+
+def dropout(features: Features, *, p: float = 0.5) -> Features:
+    """Whole channels are zeroed with probability p, each image's own, and the others divided by 1 − p; always on."""
+    return _deep(features, lambda x: F.dropout2d(x, p)) if p else features
+
+
+def noise(features: Features, *, amount: float = 0.3, p: float = 1.0) -> Features:
+    """x + x · U(−amount, amount), drawn anew for every element of every image; images are chosen with probability p.
+
+    CCT's release draws one noise tensor for all images of a batch.
+    """
+    if not amount or not p:
+        return features
+    chosen = _chosen(features, p)
+    return _deep(features, lambda x: x * (1 + torch.empty_like(x).uniform_(-amount, amount) * chosen))
+
+
+def drop_active(features: Features, *, low: float = 0.7, high: float = 0.9, p: float = 1.0) -> Features:
+    """CCT's FeatureDrop: the most active places, where the channels' mean reaches γ of its maximum, γ ~ U(low, high).
+
+    γ is drawn for every image and map; images are chosen with probability p. The mean is that of magnitudes, which is
+    the same for features after a ReLU and keeps its meaning for encoders whose features have signs.
+    """
+    if not p:
+        return features
+    spared = ~_chosen(features, p)
+
+    def change(x: Tensor) -> Tensor:
+        activity = x.detach().abs().mean(1, keepdim=True, dtype=torch.float32)
+        share = torch.empty(len(x), 1, 1, 1, device=x.device).uniform_(low, high)
+        return x * ((activity < share * activity.amax((2, 3), keepdim=True)) | spared)
+
+    return _deep(features, change)
+
+
+def complementary_dropout(features: Features, *, share: float = 0.5) -> Features:
+    """UniMatch V2's dropout for two views of the same images, stacked: (2n, …) with view 1 of all images first.
+
+    For a share of the images, chosen anew in each call, view 1's channels are multiplied by m, 0 or 2 at even odds, and
+    view 2's by 2 − m: what one view loses, the other has twice. The other images stay.
+    """
+    stacked = len(features[0])
+    if stacked % 2:
+        raise ValueError(f"{stacked} feature maps are not two views of the same images; stack both, view 1 first.")
+    if not share:
+        return features
+    n, device = stacked // 2, features[0].device
+    spared = torch.rand(n, device=device).argsort() >= round(share * n)
+
+    def change(x: Tensor) -> Tensor:
+        m = 2.0 * (torch.rand(n, x.shape[1], device=device) < 0.5)
+        m = torch.where(spared[:, None], 1.0, m)
+        return x * torch.cat([m, 2 - m]).to(x.dtype)[..., None, None]
+
+    return _deep(features, change)
+
+
+def hide_objects(features: Features, labels: Masks) -> Features:
+    """CCT's object mask: zero where a class other than 0 is predicted, so that only the context is left."""
+    return _zeroed(features, labels > 0)
+
+
+def hide_context(features: Features, labels: Masks) -> Features:
+    """CCT's context mask: zero where class 0, the background, is predicted, so that only the objects are left."""
+    return _zeroed(features, labels == 0)
+
+
+def cut_out(features: Features, labels: Masks, *, side: float = 0.4) -> Features:
+    """CCT's guided cutout: zero in a box within the predicted objects, with `side` of their height and width.
+
+    One box for each image, at a random place in the extent of everything that is not class 0; none where there is
+    nothing. CCT's release takes the extent of each connected object, found on the CPU.
+    """
+    if not side:
+        return features
+    inside = []
+    for lines in ((labels > 0).any(2), (labels > 0).any(1)):
+        size, seen = lines.shape[1], lines.long()
+        first, behind = seen.argmax(1), size - seen.flip(1).argmax(1)
+        extent = (behind - first) * lines.any(1)
+        pixels = (side * extent).ceil()
+        start = first + (torch.rand(len(lines), device=lines.device) * (extent - pixels + 1)).floor()
+        inside.append(span(start, pixels, size))
+    rows, columns = inside
+    return _zeroed(features, rows[..., None] & columns[..., None, :])
+
+
+def vat(features: Features, decoder: nn.Module, *, eps: float = 2.0, xi: float = 0.1) -> Features:
+    """Features moved by eps in the direction that changes the decoder's prediction most (Miyato et al., TPAMI 2019).
+
+    d is a random unit vector, g the gradient of Σ KL(p(x) ‖ p(x + xi · d)) with respect to d: one power iteration.
+    The result is x + eps · g / |g|; norms are over all maps of an image together. The decoder is asked in evaluation
+    mode and single precision, and neither its mode nor any gradient or statistic of it is changed.
+    """
+    if not eps:
+        return features
+    image, *maps = [x.detach().to(torch.promote_types(x.dtype, torch.float32)) for x in features]
+    with _still(decoder), torch.autocast(image.device.type, enabled=False), torch.enable_grad():
+        with torch.no_grad():
+            log_p = decoder([image, *maps]).log_softmax(1)
+        probes = [(xi * d).requires_grad_() for d in _unit([torch.randn_like(x) for x in maps])]
+        moved = [image, *(x + d for x, d in zip(maps, probes, strict=True))]
+        divergence = F.kl_div(decoder(moved).log_softmax(1), log_p, reduction="sum", log_target=True)
+        directions = _unit(torch.autograd.grad(divergence, probes))
+    return [features[0], *(x + (eps * d).to(x.dtype) for x, d in zip(features[1:], directions, strict=True))]
+
+
+def _deep(features: Features, change: Callable[[Tensor], Tensor]) -> Features:
+    return [features[0], *map(change, features[1:])]
+
+
+def _chosen(features: Features, p: float) -> Bool[Tensor, "n 1 1 1"]:
+    return torch.rand(len(features[0]), 1, 1, 1, device=features[0].device) < p
+
+
+def _zeroed(features: Features, mask: Bool[Tensor, "n h w"]) -> Features:
+    """Each map is zero where the mask is True at the middle of what a feature spans."""
+
+    def change(x: Tensor) -> Tensor:
+        rows, columns = (
+            ((torch.arange(few, device=x.device) + 0.5) * many / few).long()
+            for few, many in zip(x.shape[2:], mask.shape[1:], strict=True)
+        )
+        return x * ~mask[:, rows[:, None], columns].unsqueeze(1)
+
+    return _deep(features, change)
+
+
+def _unit(maps: list[Tensor]) -> list[Tensor]:
+    """Divided by the norm over all maps of an image; zero stays zero."""
+    norm = sum(x.square().sum((1, 2, 3), keepdim=True) for x in maps).sqrt()
+    return [x / norm.clamp_min(torch.finfo(x.dtype).tiny) for x in maps]
+
+
+@contextlib.contextmanager
+def _still(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, and afterwards each of its modules as it was."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,275 @@
+"""Strong views of a whole batch on its device: colour, stain, blur, noise, and boxes by which two batches are mixed.
+
+Images are RGB in [0, 1] and stay so, in their dtype and memory format. What is called `random_…` draws every image's
+own strengths from torch's global generator, always the same number of them, and never looks at another image; the
+other functions are deterministic. Nothing here waits for the device or is touched by autocast.
+"""
+
+import functools
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from methods.base import Images
+
+PerImage = Float[Tensor, "n"]
+Boxes = Bool[Tensor, "n h w"]
+
+YIQ = (0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)  # luma and two chromas of RGB (FCC)
+STAINS = (0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78)  # RGB absorbance of haematoxylin, eosin and DAB
+INTENSITIES = "identity", "autocontrast", "equalise", "blur", "contrast", "brightness", "colour", "sharpness"
+INTENSITIES += "posterise", "solarise", "hue"  # AugSeg's eleven
+
+
+def strong(x: Images) -> Images:
+    """The intensity view of FixMatch and UniMatch for segmentation: colour jitter or grey, then blur."""
+    return random_blur(random_colour(x))
+
+
+def strong_stain(x: Images) -> Images:
+    """The same for H&E: how much of each stain was taken up, a little light and contrast, then blur; no other hues."""
+    x = random_stain(x)
+    return random_blur(random_colour(x, brightness=0.2, contrast=0.2, saturation=0.0, hue=0.0, grey=0.0))
+
+
+def random_colour(
+    x: Images, *, brightness: float = 0.5, contrast: float = 0.5, saturation: float = 0.5, hue: float = 0.25,
+    p: float = 0.8, grey: float = 0.2,
+) -> Images:  # fmt: skip
+    """With probability p, factors from U(1 − s, 1 + s) and a hue from U(±hue) turns; with probability `grey`, grey."""
+    jittered = _chosen(x, p)
+
+    def factor(strength: float) -> PerImage:
+        return (1 + jittered * _uniform(x, -strength, strength)).clamp_min(0)
+
+    factors = factor(brightness), factor(contrast), factor(saturation) * ~_chosen(x, grey)
+    return recolour(x, *factors, jittered * _uniform(x, -hue, hue))
+
+
+def recolour(x: Images, brightness: PerImage, contrast: PerImage, saturation: PerImage, hue: PerImage) -> Images:
+    """Four changes in one affine map of RGB: factors of which 1 changes nothing, and a hue in turns.
+
+    With luma Y, its image mean Ȳ, and chroma x − Y:  x' = brightness · (contrast · (Y + saturation · R(hue) (x − Y))
+    + (1 − contrast) · Ȳ), where R rotates the chroma in the IQ plane of YIQ: unlike a rotation in HSV it is linear and
+    keeps luma. So the four commute, and there is no order to draw; values are clamped once, at the end.
+    """
+    eye, chroma, quarter_turn = _colour_maps(x.device)
+    angle = 2 * math.pi * hue
+    turned = _over(saturation * angle.cos() - 1) * chroma + _over(saturation * angle.sin()) * quarter_turn
+    luma = (x.mean((2, 3), dtype=torch.float32) * (eye - chroma)[0]).sum(1)
+    offset = brightness * (1 - contrast) * luma
+    return _affine(x, _over(brightness * contrast) * (eye + turned), offset[:, None].expand(-1, 3)).clamp(0, 1)
+
+
+def random_stain(x: Images, *, alpha: float = 0.2, beta: float = 0.2, p: float = 0.8) -> Images:
+    """With probability p, each stain's concentration times U(1 ± alpha) plus U(±beta) (Tellez et al., MedIA 2019)."""
+    jittered = _chosen(x, p)[:, None]
+    alphas = 1 + jittered * _uniform(x, -alpha, alpha, 3)
+    return restain(x, alphas, jittered * _uniform(x, -beta, beta, 3))
+
+
+def restain(x: Images, alpha: Float[Tensor, "n 3"], beta: Float[Tensor, "n 3"]) -> Images:
+    """Concentrations of haematoxylin, eosin and a third stain (DAB) times alpha plus beta, and back to RGB.
+
+    Ruifrok & Johnston (2001): the optical density −ln x is the sum of concentration times absorbance, a unit vector
+    for each stain. So a concentration of 1 lets 1/e of the light through in the direction of its stain. Light is
+    counted as (255 x + 1) / 256, so that black has a density, and alpha 1, beta 0 gives x back.
+    """
+    eye, mix, unmix = _stain_maps(x.device)  # mix: concentrations -> density
+    maps = eye + (mix * (alpha - 1)[:, None, :]).unsqueeze(3).mul(unmix).sum(2)
+    density = -torch.log((255 * x + 1) / 256)
+    return ((256 * torch.exp(-_affine(density, maps, (mix * beta[:, None, :]).sum(2))) - 1) / 255).clamp(0, 1)
+
+
+def random_blur(x: Images, *, low: float = 0.1, high: float = 2.0, p: float = 0.5) -> Images:
+    """With probability p, a Gaussian blur whose standard deviation is drawn from U(low, high) pixels."""
+    return blur(x, _chosen(x, p) * _uniform(x, low, high), radius=math.ceil(3 * high))
+
+
+def blur(x: Images, sigma: PerImage, radius: int = 6) -> Images:
+    """A Gaussian blur of each image's own standard deviation in pixels, cut off at `radius`; 0 changes nothing.
+
+    The image continues beyond its border with the border's value.
+    """
+    taps = torch.arange(radius + 1, device=x.device)
+    weights = torch.exp(-0.5 * (taps / sigma.float().clamp_min(1e-3)[:, None]).square())
+    return _window(x, weights / (2 * weights.sum(1, keepdim=True) - 1)).clamp(0, 1)
+
+
+def random_noise(x: Images, *, std: float = 0.1, p: float = 0.5) -> Images:
+    """With probability p, Gaussian noise whose standard deviation is drawn from U(0, std)."""
+    strength = (_chosen(x, p) * _uniform(x, 0, std)).to(x.dtype)
+    return torch.addcmul(x, _over(strength, 4), torch.randn_like(x)).clamp(0, 1)
+
+
+def random_intensity(x: Images, *, most: int = 3) -> Images:
+    """AugSeg's view (Zhao et al., CVPR 2023): 1 to `most` of eleven operations, drawn with replacement, in turn.
+
+    Strengths as released: contrast, brightness, colour and sharpness factors from U(0.05, 0.95), so always less of
+    each; blur of 0.1 to 2 pixels; 4 to 7 bits; inversion above 1 to 255; hue up to half a turn either way.
+    """
+    count = torch.randint(1, most + 1, x.shape[:1], device=x.device)
+    for turn in range(most):
+        which = torch.randint(len(INTENSITIES), x.shape[:1], device=x.device)
+        x = intensity(x, which * (turn < count), _uniform(x, 0, 1))
+    return x
+
+
+def intensity(x: Images, which: Float[Tensor, "n"], u: PerImage) -> Images:
+    """One of `INTENSITIES` for each image, by its place in that tuple, with a strength from u in [0, 1)."""
+    chosen = {name: which == place for place, name in enumerate(INTENSITIES)}
+    mask = {name: _over(images, 4) for name, images in chosen.items()}
+    less = 0.95 - 0.9 * u
+    brightness, contrast, colour, sharpness = (
+        torch.where(chosen[name], less, 1) for name in ("brightness", "contrast", "colour", "sharpness")
+    )
+    bits, threshold = 8 - (4 * u).ceil().clamp_min(1), 256 - (255 * u).ceil().clamp_min(1)
+    x = recolour(x, brightness, contrast, colour, chosen["hue"] * (u - 0.5))
+    x = blur(x, chosen["blur"] * (0.1 + 1.9 * u))
+    x = torch.lerp(_smooth(x), x, _over(sharpness, 4).to(x.dtype))
+    x = torch.where(mask["posterise"], _posterise(x, bits), x)
+    x = torch.where(mask["solarise"] & (255 * x >= _over(threshold, 4)), 1 - x, x)
+    x = torch.where(mask["autocontrast"], _autocontrast(x), x)
+    return torch.where(mask["equalise"], _equalise(x), x)
+
+
+def boxes(
+    x: Images, *, area: tuple[float, float] | PerImage = (0.02, 0.4), aspect: tuple[float, float] = (0.3, 1 / 0.3),
+    count: int = 1, p: float = 0.5,
+) -> Boxes:  # fmt: skip
+    """Where to paste: True inside `count` random boxes of each image, with probability p, else nowhere.
+
+    The boxes' areas add up to a share of the image from U(area), or to each image's own share, less where they overlap;
+    height : width, relative to the image's, is log-uniform in `aspect` as far as a box of the whole area fits; places
+    are uniform. Defaults are FixMatch's and UniMatch's; CPS takes area=(0.25, 0.5), aspect=(0.25, 4), count=3, p=1.
+    """
+    (n, _, height, width), device = x.shape, x.device
+    share = area[:, None].float() if isinstance(area, Tensor) else _uniform(x, *area, 1)
+    low = share.log().clamp_min(math.log(aspect[0]))
+    high = (-share.log()).clamp_max(math.log(aspect[1]))
+    tall = torch.exp(low + (high - low) * torch.rand(n, count, device=device))
+    inside = []
+    for size, side in (height, (share * tall / count).sqrt()), (width, (share / tall / count).sqrt()):
+        pixels = (side * size).round().clamp(1, size)
+        start = (torch.rand(n, count, device=device) * (size - pixels + 1)).floor()
+        inside.append(span(start, pixels, size))
+    rows, columns = inside
+    return (rows[..., None] & columns[..., None, :]).any(1) & _over(_chosen(x, p))
+
+
+def copy_paste_box(x: Images, *, side: float = 2 / 3) -> Bool[Tensor, "1 h w"]:
+    """BCP's box, one for the whole batch: True inside, at a random place, with `side` of the image's height and width.
+
+    Its two mixed batches are cutmix(u, x, box), the labelled inside, and cutmix(x, u, box), the unlabelled inside.
+    """
+    inside = []
+    for size in x.shape[2:]:
+        pixels = int(size * side)
+        start = torch.randint(size - pixels + 1, (1,), device=x.device)
+        inside.append(span(start, pixels, size))
+    rows, columns = inside
+    return rows[..., None] & columns[..., None, :]
+
+
+def span(start: Tensor, length: Tensor | int, size: int) -> Bool[Tensor, "... size"]:
+    """For each start, which of `size` places are among the `length` that begin there."""
+    place = torch.arange(size, device=start.device)
+    return (place >= start[..., None]) & (place < (start + length)[..., None])
+
+
+def cutmix(ground: Tensor, pasted: Tensor, where: Boxes) -> Tensor:
+    """`pasted` where True, else `ground`: of images or logits (n, c, h, w), or of labels or confidences (n, h, w)."""
+    return torch.where(where if ground.ndim == 3 else where[:, None], pasted, ground)
+
+
+def _uniform(x: Tensor, low: float, high: float, *shape: int) -> Tensor:
+    """Numbers for each image."""
+    return low + (high - low) * torch.rand(len(x), *shape, device=x.device)
+
+
+def _chosen(x: Tensor, p: float) -> Bool[Tensor, "n"]:
+    return torch.rand(len(x), device=x.device) < p
+
+
+def _over(values: Tensor, ndim: int = 3) -> Tensor:
+    """(n,) -> (n, 1, 1, …)"""
+    return values.view(-1, *[1] * (ndim - 1))
+
+
+def _affine(x: Images, matrix: Float[Tensor, "n 3 3"], offset: Float[Tensor, "n 3"]) -> Images:
+    """matrix · x + offset at every pixel, without a matrix product: those lose digits under autocast and TF32."""
+    red, green, blue = matrix.to(x.dtype)[..., None, None].unbind(2)
+    x_red, x_green, x_blue = x.split(1, 1)
+    y = torch.addcmul(offset.to(x.dtype)[..., None, None], red, x_red)
+    y = torch.addcmul(torch.addcmul(y, green, x_green), blue, x_blue)
+    return _in_format_of(x, y)
+
+
+def _in_format_of(x: Tensor, y: Tensor) -> Tensor:
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+@functools.cache  # so that nothing is copied to the device in a training step
+def _colour_maps(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Identity, the projection to chroma, and chroma turned by a quarter."""
+    yiq, turn = torch.tensor(YIQ, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
+    turn[1, 2], turn[2, 1] = -1, 1
+    eye = torch.eye(3, dtype=torch.float64)
+    maps = eye, eye - yiq[0].expand(3, 3), torch.linalg.inv(yiq) @ turn @ yiq
+    return tuple(m.float().to(device) for m in maps)
+
+
+@functools.cache
+def _stain_maps(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Identity, concentrations -> optical density, and back."""
+    mix = F.normalize(torch.tensor(STAINS, dtype=torch.float64), dim=1).T.contiguous()
+    return tuple(m.float().to(device) for m in (torch.eye(3), mix, torch.linalg.inv(mix)))
+
+
+def _window(x: Images, weights: Float[Tensor, "n taps"]) -> Images:
+    """Sums over a square window with weights from its middle outwards, the same down and across.
+
+    A few shifted additions instead of a convolution, which would lose digits under autocast and TF32.
+    """
+    radius, weights = weights.shape[1] - 1, weights.to(x.dtype)[..., None, None, None]
+    for axis, padding in (2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0)):
+        padded, size = F.pad(x, padding, mode="replicate"), x.shape[axis]
+        x = weights[:, 0] * x
+        for tap in range(1, radius + 1):
+            both = padded.narrow(axis, radius - tap, size) + padded.narrow(axis, radius + tap, size)
+            x = torch.addcmul(x, weights[:, tap], both)
+    return x
+
+
+def _smooth(x: Images) -> Images:
+    """The mean of 3 × 3 pixels in which the middle counts five times, as PIL's sharpness takes it."""
+    return (_window(x, torch.ones(1, 2, device=x.device)) + 4 * x) / 13
+
+
+def _posterise(x: Images, bits: PerImage) -> Images:
+    step = _over(2 ** (8 - bits), 4).to(x.dtype)
+    return ((255 * x).round() / step).floor() * step / 255
+
+
+def _autocontrast(x: Images) -> Images:
+    """Each channel stretched to [0, 1]; a constant channel stays."""
+    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    return torch.where(high > low, (x - low) / (high - low).clamp_min(1e-6), x)
+
+
+def _equalise(x: Images) -> Images:
+    """Each channel's 256 levels spread by its own cumulative histogram; a constant channel stays."""
+    n, channels, height, width = x.shape
+    level = (255 * x).round().long().flatten(2).flatten(0, 1)
+    place = level + 256 * torch.arange(n * channels, device=x.device)[:, None]
+    ones = torch.ones((), dtype=torch.int32, device=x.device).expand(place.numel())
+    counts = torch.zeros(n * channels * 256, dtype=torch.int32, device=x.device).scatter_add_(0, place.flatten(), ones)
+    below = counts.view(-1, 256).cumsum(1)
+    first = below.gather(1, level.amin(1, keepdim=True))  # how many pixels have the lowest level
+    spread = (below - first) / (height * width - first).clamp_min(1)
+    y = torch.where(first < height * width, spread.gather(1, level), level / 255).to(x.dtype)
+    return _in_format_of(x, y.view(n, channels, height, width))
