@@ -40,7 +40,7 @@ ATTENTIONS = {"none": None, "channel": Channel, "spatial": Spatial, "both": Chan
 
 @register
 class Cdma(Method):
-    title, year, paper = "CDMA", 2023, "https://arxiv.org/abs/2305.18830"
+    title, year, venue, paper = "CDMA", 2023, "MICCAI", "https://arxiv.org/abs/2305.18830"
     variants: ClassVar = {
         **{f"{kind}_only": {"attentions": (kind,) * 3} for kind in ("both", "spatial", "channel")},
         **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("cdkd", "um")},

@@ -26,7 +26,7 @@ from methods.parts.nets import Arch
 
 @register
 class EntropyMin(Method):
-    title, year, paper = "Entropy Min.", 2019, "https://arxiv.org/abs/1811.12833"
+    title, year, venue, paper = "Entropy Min.", 2019, "CVPR", "https://arxiv.org/abs/1811.12833"
     variants: ClassVar = {"constant": {"ramp": 0.0}, "on_all": {"on": "all"}, "advent": {"weight": 0.001, "ramp": 0.0}}
 
     def __init__(

@@ -29,7 +29,7 @@ from methods.parts.teacher import Teacher
 
 @register
 class MeanTeacher(Method):
-    title, year, paper = "Mean Teacher", 2017, "https://arxiv.org/abs/1703.01780"
+    title, year, venue, paper = "Mean Teacher", 2017, "NeurIPS", "https://arxiv.org/abs/1703.01780"
     variants: ClassVar = {"student": {"predicts": "student"}, "no_noise": {"noise": 0.0}, "decay_999": {"decay": 0.999}}
 
     def __init__(

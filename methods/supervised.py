@@ -19,7 +19,7 @@ from methods.parts.nets import Arch
 
 @register
 class Supervised(Method):
-    title, year, paper = "Supervised", 2015, "https://arxiv.org/abs/1505.04597"
+    title, year, venue, paper = "Supervised", 2015, "", "https://arxiv.org/abs/1505.04597"
     uses_unlabelled = False
 
     def __init__(self, arch: Arch):
