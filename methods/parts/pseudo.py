@@ -1,0 +1,60 @@
+"""Pseudo-labels: a network's predictions taken as labels, each with its surety, and losses that leave the unsure out.
+
+A pixel that is left out adds nothing to a loss and never turns into background; it still counts in a mean over pixels,
+so that the fewer pixels are sure, the less the unlabelled images weigh.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from methods.base import Logits, Masks
+from methods.parts.losses import SMOOTH, _at_least_single, _one_hot, mean
+from methods.parts.views import Boxes, cutmix
+
+Sureties = Float[Tensor, "n h w"]  # the probability of the most probable class, in [1 / c, 1]
+Kept = Bool[Tensor, "n h w"]  # or numbers, as weights of pixels
+
+
+def pseudo_label(logits: Logits) -> tuple[Masks, Sureties]:
+    """Each pixel's most probable class and its probability; no gradient comes back to the logits."""
+    surety, y = _at_least_single(logits.detach()).softmax(1).max(1)
+    return y, surety
+
+
+@contextmanager
+def without_dropout(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while: labels are taken from the whole network, and gradients may still pass."""
+    training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(training)
+
+
+def paste_neighbour(where: Boxes, *values: Tensor) -> list[Tensor]:
+    """CutMix inside a batch: each image, label or surety with its predecessor's pasted where True.
+
+    The partners are the batch's own, so no further image is forwarded; an image alone in its batch stays as it is.
+    """
+    return [cutmix(value, value.roll(1, 0), where) for value in values]
+
+
+def kept_cross_entropy(logits: Logits, y: Masks, kept: Kept) -> Tensor:
+    """Mean over ALL pixels of kept · (−ln p_y)."""
+    log_p = _at_least_single(logits).log_softmax(1)
+    return mean(-(log_p * _one_hot(y, logits.shape[1])).sum(1) * kept)
+
+
+def kept_dice(logits: Logits, y: Masks, kept: Kept) -> Tensor:
+    """Mean over all classes of 1 − (2 Σ p·y + s) / (Σ p² + Σ y² + s), sums over the kept pixels of the batch, s = 1e-5.
+
+    0 if none is kept.
+    """
+    p, kept, pixels = _at_least_single(logits).softmax(1), kept.unsqueeze(1), (0, 2, 3)
+    truth = _one_hot(y, logits.shape[1]) * kept
+    overlap, size = (p * truth).sum(pixels), (p.square() * kept).sum(pixels) + truth.sum(pixels)
+    return (1 - (2 * overlap + SMOOTH) / (size + SMOOTH)).mean()
