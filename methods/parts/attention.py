@@ -8,11 +8,14 @@ from torch import Tensor, nn
 
 
 class Channel(nn.Module):
-    """f · σ(MLP(mean over places) + MLP(maximum over places)), one MLP for both, without biases."""
+    """f · σ(MLP(mean over places) + MLP(maximum over places)), one MLP for both, without biases.
+
+    Its hidden layer has channels / ratio units, but at least 8: one or two often never get past their ReLU.
+    """
 
     def __init__(self, channels: int, ratio: int = 16):
         super().__init__()
-        hidden = max(channels // ratio, 1)
+        hidden = max(channels // ratio, 8)
         self.mlp = nn.Sequential(
             nn.Conv2d(channels, hidden, 1, bias=False), nn.ReLU(), nn.Conv2d(hidden, channels, 1, bias=False)
         )

@@ -31,8 +31,8 @@ Attention = Callable[[int], nn.Module]  # channels -> a module that keeps the sh
 DECODERS = ("unet", "deeplabv3plus")
 NORMS = ("frozen", "batch")
 UPSAMPLES = ("bilinear", "nearest", "transposed")
-UNET_CHANNELS = (256, 128, 64, 32, 16)
-ASPP_CHANNELS, ASPP_RATES, LOW_CHANNELS = 256, (6, 12, 18), 48  # DeepLabv3+ at output stride 16
+UNET_SHARES = (1, 2, 4, 8, 16)  # of the decoder's width, from coarse to fine
+ASPP_RATES, LOW_CHANNELS = (6, 12, 18), 48  # DeepLabv3+ at output stride 16
 GROUPS = 4  # as in CDMA's released decoders
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -54,6 +54,7 @@ class Arch:
     norm: str = "frozen"  # or "batch": live batch norm everywhere
     weights: str = "imagenet"  # or "none", or a path to the encoder's weights (.pth, .safetensors)
     dropout: float = 0.5
+    width: int = 256  # the decoder's channels, where it has most
     load: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +67,8 @@ class Arch:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout} is not a rate; give a number from 0 up to, but not, 1.")
+        if self.width < 16 or self.width % 16:
+            raise ValueError(f"A decoder's width of {self.width} cannot be halved four times; give a multiple of 16.")
 
     def encoder(self) -> "Encoder":
         """Images in [0, 1] -> features."""
@@ -123,7 +126,7 @@ class Encoder(nn.Module):
         if arch.norm == "frozen" and arch.weights == "none":
             _group_norms(self.backbone)
         if arch.decoder_name == "deeplabv3plus":
-            self.pyramid = ASPP(_channels(arch)[-1], ASPP_CHANNELS, ASPP_RATES, separable=False, dropout=0.0)
+            self.pyramid = ASPP(_channels(arch)[-1], arch.width, ASPP_RATES, separable=False, dropout=0.0)
             initialization.initialize_decoder(self.pyramid)
             if arch.norm == "frozen":
                 _group_norms(self.pyramid)
@@ -152,16 +155,16 @@ class UnetDecoder(nn.Module):
 
     def __init__(self, arch: Arch, attention: Attention, upsample: str):
         super().__init__()
-        channels = _channels(arch)
+        channels, widths = _channels(arch), [arch.width // share for share in UNET_SHARES]
         mode = "bilinear" if upsample == "bilinear" else "nearest"  # nearest to the same size is the identity
-        self.blocks = unet.UnetDecoder(channels, UNET_CHANNELS, interpolation_mode=mode).blocks
-        for block, width in zip(self.blocks[:-1], UNET_CHANNELS[:-1], strict=True):
+        self.blocks = unet.UnetDecoder(channels, widths, interpolation_mode=mode).blocks
+        for block, width in zip(self.blocks[:-1], widths[:-1], strict=True):
             block.attention2 = attention(width)
-        widths = channels[-1], *UNET_CHANNELS[:-1]
         self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(n, n, 2, stride=2) if upsample == "transposed" else nn.Identity() for n in widths
+            nn.ConvTranspose2d(n, n, 2, stride=2) if upsample == "transposed" else nn.Identity()
+            for n in (channels[-1], *widths[:-1])
         )
-        self.head = _head(UNET_CHANNELS[-1], arch)
+        self.head = _head(widths[-1], arch)
         _finish(self, arch)
 
     def forward(self, features: Features) -> Logits:
@@ -177,23 +180,23 @@ class DeepLabDecoder(nn.Module):
 
     def __init__(self, arch: Arch, attention: Attention, upsample: str):
         super().__init__()
-        fused = ASPP_CHANNELS + LOW_CHANNELS
+        width, fused = arch.width, arch.width + LOW_CHANNELS
         self.mode = "bilinear" if upsample == "bilinear" else "nearest"
-        self.up = nn.ConvTranspose2d(ASPP_CHANNELS, ASPP_CHANNELS, 4, 4) if upsample == "transposed" else nn.Identity()
+        self.up = nn.ConvTranspose2d(width, width, 4, 4) if upsample == "transposed" else nn.Identity()
         self.low = nn.Sequential(
             nn.Conv2d(_channels(arch)[2], LOW_CHANNELS, 1, bias=False), nn.BatchNorm2d(LOW_CHANNELS), nn.ReLU()
         )
         self.fuse = nn.Sequential(
             attention(fused),
-            nn.Conv2d(fused, ASPP_CHANNELS, 3, padding=1, bias=False),
-            nn.BatchNorm2d(ASPP_CHANNELS),
-            attention(ASPP_CHANNELS),
+            nn.Conv2d(fused, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            attention(width),
             nn.ReLU(),
-            nn.Conv2d(ASPP_CHANNELS, ASPP_CHANNELS, 3, padding=1, bias=False),
-            nn.BatchNorm2d(ASPP_CHANNELS),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
             nn.ReLU(),
         )
-        self.head = _head(ASPP_CHANNELS, arch)
+        self.head = _head(width, arch)
         _finish(self, arch)
 
     def forward(self, features: Features) -> Logits:

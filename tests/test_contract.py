@@ -1,0 +1,267 @@
+"""Every method keeps the contract, and the contract notices when one does not."""
+
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import methods
+from methods.base import Batch, Images, Logits, Method
+from methods.parts.contract import SIZE, checks
+from methods.parts.losses import dice_ce, mse, ramp
+from methods.parts.nets import Arch
+from methods.parts.teacher import Teacher
+
+
+@pytest.mark.parametrize(("name", "check"), [(name, check) for name in methods.names() for check in checks])
+def test_every_method_keeps_the_contract(name: str, check: str):
+    checks[check](methods.get(name))
+
+
+class Sound(Method):
+    """A mean teacher in short, on which the defects below are planted."""
+
+    title, year, paper = "Sound", 2024, "https://example.org"
+
+    def __init__(self, arch: Arch, *, weight: float = 0.1, decay: float = 0.99):
+        super().__init__()
+        self.net, self.weight = arch.net(), weight
+        self.teacher = Teacher(self.net, decay)
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        logits = self.net(torch.cat([batch.x, batch.u]))
+        student, target = logits[len(batch.x) :], self.teacher(batch.u + 0.1 * torch.randn_like(batch.u))
+        return {
+            "sup": dice_ce(logits[: len(batch.x)], batch.y),
+            "consistency": self.weight * ramp(t) * self.compare(student, target),
+        }
+
+    def compare(self, student: Logits, target: Logits) -> Tensor:
+        return mse(student.softmax(1), target.softmax(1))
+
+    def after_step(self) -> None:
+        self.teacher.update(self.net)
+
+    def predict(self, x: Images) -> Logits:
+        return self.net(x)
+
+
+class WithoutPaper(Sound):
+    paper = ""
+
+
+class TermThatComesAndGoes(Sound):
+    def losses(self, batch, t):
+        terms = super().losses(batch, t)
+        return terms if t > 0.3 else {"sup": terms["sup"]}
+
+
+class NanWithoutUnlabelled(Sound):
+    def compare(self, student, target):
+        return (student.softmax(1) - target.softmax(1)).square().mean()
+
+
+class Ascending(Sound):
+    def losses(self, batch, t):
+        return {name: -value for name, value in super().losses(batch, t).items()}
+
+
+class UnusedModule(Sound):
+    def __init__(self, arch, *, weight: float = 0.1):
+        super().__init__(arch, weight=weight)
+        self.norm = nn.GroupNorm(4, 16)
+
+
+class TermWithoutGradient(Sound):
+    def compare(self, student, target):
+        return super().compare(student.detach(), target)
+
+
+class SoftmaxOverTheWidth(Sound):
+    def compare(self, student, target):
+        return mse(student.softmax(-1), target.softmax(-1))
+
+
+class ForgetsTheUnlabelled(Sound):
+    def losses(self, batch, t):
+        return super().losses(Batch(batch.x, batch.y, batch.x), t)
+
+
+class ConsistencyOnLabelledAlone(Sound):
+    def losses(self, batch, t):
+        terms = super().losses(batch, t)
+        labelled = self.net(batch.x).softmax(1)
+        return terms | {"labelled": self.weight * labelled.prod(1).mean()}
+
+
+class WeightThatIsNotOne(Sound):
+    def losses(self, batch, t):
+        terms = super().losses(batch, t)
+        return terms | {"consistency": terms["consistency"] + 0.01 * self.net(batch.u).softmax(1).prod(1).sum()}
+
+
+class ZeroedTeacher(Sound):
+    def after_step(self):
+        k = self.teacher.updates
+        a = min(1 - 1 / (int(k) + 1), 0.99)
+        for mine, theirs in zip(self.teacher.parameters(), self.net.parameters(), strict=True):
+            mine.data.mul_(a).add(theirs.data, alpha=1 - a)  # the sum goes nowhere
+        k += 1
+
+
+class SlowTeacher(Sound):
+    def after_step(self):
+        self.teacher.updates += 10
+        self.teacher.update(self.net)
+        self.teacher.updates -= 10
+
+
+class GradientThroughTheTeacher(Sound):
+    def __init__(self, arch, *, weight: float = 0.1):
+        super().__init__(arch, weight=weight)
+        self.teacher.requires_grad_(True)
+        self.teacher.forward = self.teacher.net.forward
+
+
+class DropoutInPredictions(Sound):
+    def predict(self, x):
+        return nn.functional.dropout(self.net(x), 0.1)
+
+
+class PredictsProbabilities(Sound):
+    def predict(self, x):
+        return self.net(x).softmax(1)
+
+
+class TwoClassesOnly(Sound):
+    def predict(self, x):
+        return self.net(x)[:, :2]
+
+
+class OneSizeOnly(Sound):
+    def predict(self, x):
+        return nn.functional.interpolate(self.net(x), (SIZE, SIZE))
+
+
+class LiveBatchNorm(Sound):
+    def predict(self, x):
+        logits = self.net(x)
+        return logits / logits.std()
+
+
+class StateOutsideItsBuffers(Sound):
+    def __init__(self, arch, *, weight: float = 0.1):
+        super().__init__(arch, weight=weight)
+        self.steps = 0
+
+    def losses(self, batch, t):
+        terms = super().losses(batch, t)
+        return terms | {"consistency": terms["consistency"] * (1 + self.steps)}
+
+    def after_step(self):
+        super().after_step()
+        self.steps += 1
+
+
+class SeedsItself(Sound):
+    def losses(self, batch, t):
+        torch.manual_seed(0)
+        return super().losses(batch, t)
+
+
+class AnotherGenerator(Sound):
+    generator: ClassVar = torch.Generator()
+
+    def losses(self, batch, t):
+        noise = torch.rand(batch.x.shape, generator=self.generator, dtype=batch.x.dtype)
+        return super().losses(Batch(batch.x + noise, batch.y, batch.u), t)
+
+
+class WritesIntoTheBatch(Sound):
+    def losses(self, batch, t):
+        batch.u.add_(0.1 * torch.randn_like(batch.u))
+        return super().losses(batch, t)
+
+
+class AsManyUnlabelledAsLabelled(Sound):
+    def losses(self, batch, t):
+        terms = super().losses(batch, t)
+        return terms | {"consistency": terms["consistency"] + self.weight * (batch.x - batch.u).mean()}
+
+
+class OverflowsInHalf(Sound):
+    def compare(self, student, target):
+        return (student.exp() / student.exp().sum(1, keepdim=True) - target.softmax(1)).square().sum()
+
+
+class WaitsForTheDevice(Sound):
+    def losses(self, batch, t):
+        terms = super().losses(batch, t)
+        return terms if terms["consistency"].item() >= 0 else {}
+
+
+class DeadPerturbation(Sound):
+    variants: ClassVar = {"perturbed": {"noise": 0.3}}
+
+    def __init__(self, arch, *, weight: float = 0.1, noise: float = 0.0):
+        super().__init__(arch, weight=weight)
+        self.noise = noise
+
+    def losses(self, batch, t):
+        Batch(batch.x, batch.y, batch.u * (1 + self.noise))  # computed, and thrown away
+        return super().losses(batch, t)
+
+
+DEFECTS = [  # the check that catches it, the defect, and words of what it says
+    ("it_says_what_it_is", WithoutPaper, "no paper"),
+    ("its_terms_are_finite_scalars_with_names_that_never_change", TermThatComesAndGoes, "change their names"),
+    ("its_terms_are_finite_scalars_with_names_that_never_change", NanWithoutUnlabelled, "is nan"),
+    ("it_learns", Ascending, "steps on one easy batch"),
+    ("every_parameter_learns_or_is_frozen", UnusedModule, "norm.weight' never learns"),
+    ("every_term_has_a_gradient", TermWithoutGradient, "'consistency' has no gradient"),
+    ("every_term_compares_classes", SoftmaxOverTheWidth, "over the classes"),
+    ("unlabelled_images_matter", ForgetsTheUnlabelled, "do not reach the loss"),
+    ("without_unlabelled_images_it_is_supervised", ConsistencyOnLabelledAlone, "'labelled' is"),
+    ("weight_0_gives_the_supervised_gradient", WeightThatIsNotOne, "'consistency' is not 0"),
+    ("a_step_that_learnt_nothing_changes_nothing", ZeroedTeacher, "Without an optimiser step"),
+    ("teachers_get_no_gradient_and_move_by_their_share_of_the_gap", ZeroedTeacher, "has not moved by 1 "),
+    ("teachers_get_no_gradient_and_move_by_their_share_of_the_gap", SlowTeacher, "has not moved by 1 "),
+    ("teachers_get_no_gradient_and_move_by_their_share_of_the_gap", GradientThroughTheTeacher, "gradient reaches"),
+    ("predictions_are_deterministic_logits_of_any_size_and_number_of_classes", DropoutInPredictions, "differ"),
+    ("predictions_are_deterministic_logits_of_any_size_and_number_of_classes", PredictsProbabilities, "give logits"),
+    ("predictions_are_deterministic_logits_of_any_size_and_number_of_classes", TwoClassesOnly, r"not \(2, 5"),
+    ("predictions_are_deterministic_logits_of_any_size_and_number_of_classes", OneSizeOnly, r"not \(2, 2, 37"),
+    ("predictions_are_deterministic_logits_of_any_size_and_number_of_classes", LiveBatchNorm, "others in its batch"),
+    ("saving_and_loading_continues_bit_for_bit", StateOutsideItsBuffers, "some state is no buffer"),
+    ("the_same_seed_gives_the_same_training", SeedsItself, "seed the global generator"),
+    ("the_same_seed_gives_the_same_training", AnotherGenerator, "torch's generator"),
+    ("any_mixture_of_images_is_learnt_from", WritesIntoTheBatch, "batch's 'u'"),
+    ("any_mixture_of_images_is_learnt_from", AsManyUnlabelledAsLabelled, "must match the size"),
+    ("half_precision_stays_finite", OverflowsInHalf, "bfloat16"),
+    ("a_step_never_waits_for_the_device", WaitsForTheDevice, "reads its tensors' values"),
+    ("every_variant_differs_from_the_full_method", DeadPerturbation, "exactly like the full method"),
+]
+
+
+def test_every_check_has_a_defect_that_it_catches():
+    assert {check for check, _, _ in DEFECTS} == checks.keys()
+
+
+@pytest.mark.parametrize("check", checks)
+def test_a_sound_method_passes(check: str):
+    checks[check](Sound)
+
+
+@pytest.mark.parametrize(("check", "defect", "says"), DEFECTS)
+def test_a_planted_defect_is_caught(check: str, defect: type[Method], says: str):
+    with pytest.raises(AssertionError, match=says):
+        checks[check](defect)
+
+
+def test_checks_leave_the_global_random_numbers_alone():
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    checks["any_mixture_of_images_is_learnt_from"](Sound)
+    assert torch.equal(torch.rand(3), expected)
