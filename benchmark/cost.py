@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from methods.base import Batch, Method
 from methods.parts.nets import Encoder
@@ -20,10 +20,25 @@ def count(method: Method, batch: Batch, precision: str = "float32") -> dict[str,
     that starts cheaper is charged its full price. FLOPs are those of convolutions and matrix products.
     """
     probe = copy.deepcopy(method).train()
-    with _images(probe) as images, FlopCounterMode(display=False) as counter, autocast(batch.x.device, precision):
+    with (
+        _images(probe) as images,
+        FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter,
+        autocast(batch.x.device, precision),
+    ):
         sum(probe.losses(batch, 1.0).values()).backward()
     parameters = sum(p.numel() for p in method.parameters() if p.requires_grad)
     return {"images": images, "flops": counter.get_total_flops(), "parameters": parameters}
+
+
+def _convolution_backward(
+    grad: torch.Size, x: torch.Size, weight: torch.Size, bias, stride, padding, dilation, transposed: bool,
+    output_padding, groups, mask: list[bool], **_,
+) -> int:  # fmt: skip
+    """As much again as the forward pass for each gradient that is asked for; torch forgets the groups here."""
+    return conv_flop_count(x, weight, grad, transposed) * (mask[0] + mask[1])
+
+
+_COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -10,11 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    "benchmark.cli": 5,
+    "benchmark.cli": 6,
     "benchmark.train": 4,
     "benchmark.speed": 4,
     "benchmark.sweep": 4,
     "benchmark.report": 4,
+    "benchmark.cards": 5,
     "benchmark.data": 3,
     "benchmark.audit": 3,
     "benchmark.suites": 3,
