@@ -62,7 +62,7 @@ def evaluate(
     scores: dict[int, dict[str, Any]] = {}
     for group in _alike(store, places, tile, overlap, batch):
         images, labels = [store.image(i) for i in group], [store.label(i, task) for i in group]
-        predictions = [np.empty_like(label) for label in labels]
+        predictions = [np.empty(label.shape, np.uint8) for label in labels]
         bins = np.zeros((len(group), 3, metrics.CALIBRATION_BINS))
         for top, rows in _bands(predict, images, tile, overlap, batch, torch.device(device), precision):
             here = slice(top, top + rows.shape[2])

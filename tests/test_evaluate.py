@@ -233,33 +233,29 @@ def test_no_gradient_is_recorded_and_the_mode_is_left_alone(net):
 
 HUGE = """
 import resource, sys
-import numpy as np, torch
+import numpy as np
 from torch import nn
 from benchmark.evaluate import segment
 
-side, folder = int(sys.argv[1]), sys.argv[2]
-image = np.memmap(f"{folder}/image", np.uint8, "w+", shape=(side, side, 3))
-row = np.random.default_rng(0).integers(0, 256, (64, side, 3), dtype=np.uint8)
-for top in range(0, side, 64):
-    image[top : top + 64] = row[: side - top]
-image.flush()
-del image
-image = np.memmap(f"{folder}/image", np.uint8, "r", shape=(side, side, 3))
+side, path = int(sys.argv[1]), sys.argv[2]
+rows = np.random.default_rng(0).integers(0, 256, (100, side, 3), dtype=np.uint8).tobytes()
+with open(path, "wb") as file:
+    for _ in range(side // 100):
+        file.write(rows)
+image = np.memmap(path, np.uint8, "r", shape=(side, side, 3))
 net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
-segment(net, np.asarray(image[:600, :600]), tile=512)
-before = open("/proc/self/status").read().split("VmRSS:")[1].split()[0]
-open("/proc/self/clear_refs", "w").write("5")
+segment(net, image[:600, :600], tile=512)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 classes = segment(net, image, tile=512)
-peak = open("/proc/self/status").read().split("VmHWM:")[1].split()[0]
 assert classes.shape == (side, side) and classes.max() <= 1
-print(int(before) // 1024, int(peak) // 1024)
+print(before // 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
 @pytest.mark.slow
 def test_an_image_of_20000_pixels_a_side_needs_less_than_two_gigabytes(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", HUGE, "20000", str(tmp_path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", HUGE, "20000", str(tmp_path / "image")], capture_output=True, text=True, check=True
     )
     before, peak = map(int, done.stdout.split())
-    assert peak - before < 2000
+    assert peak - before < 2000  # MB, of which 1145 are pages of the mapped image and 381 the answer

@@ -1,0 +1,235 @@
+"""Functions of scores and images, each for one table or picture."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from benchmark import metrics
+from benchmark.datasets.store import Store
+from benchmark.runs import write_whole
+from benchmark.stats import mean_interval
+
+# Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision; those that tissue is not
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#56B4E9", "#D55E00", "#000000")
+TRUTH, PREDICTION = "#0072B2", "#E69F00"
+DPI = 200
+PANEL_PIXELS, SHEET_PIXELS = 1000, 400  # a side of an image in a picture and on a contact sheet; more is not seen
+BAND_ROWS = 512  # of an image that are worked on at a time
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Scores
+
+PER_CLASS = {
+    "dice": ("Dice", 1.0),
+    "jaccard": ("Jaccard", 1.0),
+    "hd95": ("HD95 (pixels)", np.inf),
+    "assd": ("ASSD (pixels)", np.inf),
+    "boundary_f1": (f"Boundary F1 (within {metrics.BOUNDARY_TOLERANCE:g} pixels)", 1.0),
+}
+PER_IMAGE = {
+    "object_f1": ("Object F1", 1.0),
+    "object_dice": ("Object Dice", 1.0),
+    "object_hausdorff": ("Object Hausdorff (pixels)", np.inf),
+    "ece": ("Calibration error", 1.0),
+}
+
+
+def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tuple[str, float, float, float, int]]:
+    """Rows (metric, mean over images, low, high, images with a value) from the scores of `benchmark.evaluate.evaluate`.
+
+    The bounds are a 95 % interval over patients, cut at the ends of the metric's range; nan if there is one patient.
+    Where a class was missed or falsely alarmed, its rows come a second time without those images.
+    """
+    patients = [image["patient"] for image in scores]
+
+    def line(name: str, values: Sequence[float | None], most: float) -> tuple[str, float, float, float, int]:
+        values = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        mean, low, high = mean_interval(values, patients)
+        return name, mean, float(np.clip(low, 0, most)), float(np.clip(high, 0, most)), int((~np.isnan(values)).sum())
+
+    table = []
+    for c, class_name in enumerate(classes[1:]):
+        of = f", {class_name}" if len(classes) > 2 else ""
+        one_sided = [image["present"][c] != image["predicted"][c] for image in scores]
+        for key, (name, most) in PER_CLASS.items():
+            values = [image[key][c] for image in scores]
+            table.append(line(name + of, values, most))
+            if any(one_sided):
+                found = [None if missed else value for value, missed in zip(values, one_sided, strict=True)]
+                table.append(line(f"{name}{of}, without misses and false alarms", found, most))
+    for key, (name, most) in PER_IMAGE.items():
+        if scores and key in scores[0]:
+            table.append(line(name, [image[key] for image in scores], most))
+    for c, class_name in enumerate(classes[1:]):
+        of = f", {class_name}" if len(classes) > 2 else ""
+        alarms = [None if image["present"][c] else float(image["predicted"][c]) for image in scores]
+        if any(alarm is not None for alarm in alarms):
+            table.append(line(f"False alarms on object-free images{of}", alarms, 1.0))
+    if len(scores) > 1:
+        dice = np.array([[image["background_dice"], *image["dice"]] for image in scores], dtype=np.float64)
+        released = metrics.dice_as_released_cdma(dice)
+        more = released - np.nanmean(dice[:, 1:]) if not np.isnan(dice[:, 1:]).all() else np.nan
+        table.append((f"Dice as in CDMA's released code ({more:+.3f})", released, np.nan, np.nan, len(scores) - 1))
+    return table
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Pictures
+
+
+def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> None:
+    """Writes a PNG with images of every part of a split, evenly picked from its list, with the outlines of masks."""
+    parts = {part: places for part, places in store.split(split).items() if places}
+    picked = {
+        part: [places[k] for k in np.linspace(0, len(places) - 1, min(per_part, len(places))).round().astype(int)]
+        for part, places in parts.items()
+    }
+    figure = Figure(figsize=(2 * per_part, 2.1 * len(parts) + 0.5), dpi=DPI, layout="constrained")
+    figure.suptitle(
+        f"{store.name}, split {split or next(iter(store.dataset.splits))}", x=0.01, ha="left", size=11, parse_math=False
+    )
+    for block, (part, places) in zip(figure.subfigures(len(parts), 1, squeeze=False).flat, picked.items(), strict=True):
+        patients = {store.records[i].patient for i in parts[part]}
+        block.suptitle(
+            f"{part}: {_many(len(parts[part]), 'image')}, {_many(len(patients), 'patient')}", x=0.01, ha="left", size=10
+        )
+        for axes, i in zip(block.subplots(1, per_part, squeeze=False).flat, places + [None] * per_part, strict=False):
+            axes.set_axis_off()
+            if i is None:
+                continue
+            record = store.records[i]
+            _show(axes, store.image(i), SHEET_PIXELS)
+            if record.annotated:
+                _outline(axes, store.label(i), COLOURS, SHEET_PIXELS)
+            axes.set_title(
+                f"patient {record.patient}" + ("" if record.annotated else ", no mask"), size=7, parse_math=False
+            )
+    _legend(figure, dict(zip(store.classes[1:], COLOURS, strict=False)))
+    _save_figure(figure, path)
+
+
+def run_picture(
+    panels: Sequence[tuple[str, float, np.ndarray, np.ndarray, np.ndarray]],
+    path: Path,
+    title: str,
+    classes: Sequence[str] = ("background", "foreground"),
+) -> None:
+    """Writes a PNG with a row for each panel: the image, the outlines of the truth, and those of the prediction.
+
+    A panel is (name, Dice, image uint8 (H, W, 3), truth uint8 (H, W), prediction uint8 (H, W)). With one foreground
+    class the prediction's outline is drawn over the truth's; with several, colours tell the classes.
+    """
+    binary = len(classes) <= 2
+    shapes = [image.shape for _, _, image, _, _ in panels]
+    heights = [3.2 * height / width for height, width, _ in shapes]
+    figure = Figure(figsize=(9.6, sum(heights) + 0.25 * len(panels) + 0.7), dpi=DPI, layout="constrained")
+    figure.suptitle(title, size=11, parse_math=False)
+    grid = figure.subplots(len(panels), 3, squeeze=False, height_ratios=heights)
+    for (plain, true, guessed), (name, dice, image, truth, prediction) in zip(grid, panels, strict=True):
+        for axes in (plain, true, guessed):
+            axes.set_axis_off()
+            _show(axes, image, PANEL_PIXELS)
+        _outline(true, truth, (TRUTH,) if binary else COLOURS, PANEL_PIXELS)
+        if binary:
+            _outline(guessed, truth, (TRUTH,), PANEL_PIXELS)
+        _outline(guessed, prediction, (PREDICTION,) if binary else COLOURS, PANEL_PIXELS)
+        plain.set_title(name, size=9, loc="left", parse_math=False)
+        true.set_title("truth", size=9)
+        guessed.set_title(f"prediction, Dice {dice:.3f}", size=9)
+    colours = {"truth": TRUTH, "prediction": PREDICTION} if binary else dict(zip(classes[1:], COLOURS, strict=False))
+    _legend(figure, colours)
+    _save_figure(figure, path)
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("s" if count != 1 else "")
+
+
+def _show(axes: Axes, image: UInt8[np.ndarray, "h w 3"], pixels: int) -> None:
+    small = Image.fromarray(np.asarray(image)).reduce(-(-max(image.shape) // pixels))
+    axes.imshow(small, extent=(0, image.shape[1], image.shape[0], 0), interpolation="antialiased")
+
+
+def _outline(axes: Axes, labels: UInt8[np.ndarray, "h w"], colours: Sequence[str], pixels: int) -> None:
+    """Lines around every class, white beneath so that they stand out from dark and pale tissue."""
+    every = -(-max(labels.shape) // pixels)
+    labels = np.asarray(labels)[::every, ::every]
+    x, y = (every * (np.arange(side) + 0.5) for side in labels.shape[::-1])
+    for c in np.unique(labels[labels > 0]):
+        inside = labels == c
+        if inside.all():
+            continue
+        lines = axes.contour(x, y, inside, levels=[0.5], colors=[colours[(c - 1) % len(colours)]], linewidths=1.0)
+        lines.set_path_effects([patheffects.withStroke(linewidth=2.0, foreground="white")])
+
+
+def _legend(figure: Figure, colours: dict[str, str]) -> None:
+    lines = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=9)
+
+
+def _save_figure(figure: Figure, path: Path) -> None:
+    write_whole(path, lambda temporary: figure.savefig(temporary, format="png"))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Predictions for new images, of any size
+
+
+def overlay(image: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A copy of the image in which every class is framed, from inside, in its colour and then in white."""
+    if image.shape[:2] != labels.shape:
+        raise ValueError(f"The image has {image.shape[:2]} pixels and its labels {labels.shape}; they must agree.")
+    colours = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in COLOURS], np.uint8)
+    thick = max(1, round(np.sqrt(min(labels.shape)) / 12))  # seen in the whole image, and not in the way close by
+    framed = np.array(image)
+    for top in range(0, len(labels), BAND_ROWS):
+        here = slice(top, top + BAND_ROWS)
+        for reach, frame in ((2 * thick, None), (thick, colours)):
+            above = min(reach, top)
+            band = labels[top - above : top + BAND_ROWS + reach]
+            if not band.any():
+                continue
+            edge = maximum_filter(band, 2 * reach + 1) != minimum_filter(band, 2 * reach + 1)
+            edge = edge[above : above + BAND_ROWS] & (labels[here] > 0)
+            framed[here][edge] = 255 if frame is None else frame[(labels[here][edge] - 1) % len(frame)]
+    return framed
+
+
+def save_png(pixels: UInt8[np.ndarray, "h w *rgb"], path: Path) -> None:
+    """Writes a grey (H, W) or RGB (H, W, 3) PNG band by band, so that the largest image needs no second copy."""
+    write_whole(path, lambda temporary: _write_png(pixels, temporary))
+
+
+def _write_png(pixels: UInt8[np.ndarray, "h w *rgb"], path: Path) -> None:
+    height, width, *channels = pixels.shape
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2 if channels else 0, 0, 0, 0))
+        deflate = zlib.compressobj()
+        above = np.zeros((1, *pixels.shape[1:]), np.uint8)
+        for top in range(0, height, BAND_ROWS):
+            band = np.concatenate([above, pixels[top : top + BAND_ROWS]])
+            above = band[-1:]
+            lines = np.diff(band, axis=0).reshape(
+                len(band) - 1, -1
+            )  # what changed since the line above: PNG's filter 2
+            _chunk(file, b"IDAT", deflate.compress(np.insert(lines, 0, 2, axis=1).tobytes()))
+        _chunk(file, b"IDAT", deflate.flush())
+        _chunk(file, b"IEND", b"")
+
+
+def _chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+    file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
