@@ -1,0 +1,84 @@
+"""CPS (2021): two networks of different initial weights label the images for each other.
+
+Chen et al., "Semi-supervised semantic segmentation with cross pseudo supervision", CVPR 2021,
+https://arxiv.org/abs/2106.01226
+
+Two networks of the same kind with logits z_1, z_2 and hard labels ŷ_i = argmax_c z_i:
+L = L_sup(z_1) + L_sup(z_2) + λ(t) [CE(z_1, sg ŷ_2) + CE(z_2, sg ŷ_1)], with λ(t) = weight · ramp(t);
+L_sup = ½ CE + ½ Dice on the labelled images; CE is the mean over all pixels of labelled and unlabelled images, without
+a threshold. The first network predicts.
+With `cutmix` the cross terms are on unlabelled images only: both networks label each image and, without a gradient,
+its partner (the next of the batch); three boxes, together 25 to 50 % of the image, are pasted from the partner into the
+image and, likewise, from its labels into the image's; both networks learn from that mixture.
+
+Settings: `weight` 1.0 (published: 1.5 on VOC, 6 on Cityscapes; with CutMix 1 and 5); `ramp` 0.1, where the paper has
+none, because our networks start with an untrained decoder and, in short runs, would first learn each other's noise.
+Variants: "paper" is 1.5 without a ramp; "ssl4mis" is the usual medical port, 10 to 60 times weaker: unlabelled images
+only, 0.1 ramped over the whole training.
+
+Differences from the paper and the released code:
+- The networks differ by their decoders' initial weights (and the encoders', when not pretrained) and by dropout, as
+  released. Were they equal, the method would be self-training; a port that seeds both alike is just that.
+- CutMix's partner is another image of the batch, not of a second batch: two labelling passes a step instead of four.
+- As in the release, networks label with dropout on; here nothing else of the training mode changes a prediction.
+- The first network is declared beforehand; releases keep the better of the two, a choice by test scores if made there.
+- Without unlabelled images cross labels are left out, those on labelled images too: the method is then supervised.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts.losses import cross_entropy, dice_ce, log_mean_softmax, ramp
+from methods.parts.nets import Arch
+from methods.parts.views import boxes, cutmix
+
+
+@register
+class Cps(Method):
+    title, year, venue, paper = "CPS", 2021, "CVPR", "https://arxiv.org/abs/2106.01226"
+    variants: ClassVar = {
+        "cutmix": {"cutmix": True},
+        "paper": {"weight": 1.5, "ramp": 0.0},
+        "ssl4mis": {"weight": 0.1, "ramp": 1.0, "on": "unlabelled"},
+        "unlabelled_only": {"on": "unlabelled"},
+        "both_predict": {"predicts": "both"},
+    }
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight: float = 1.0,
+        ramp: float = 0.1,
+        on: Literal["all", "unlabelled"] = "all",
+        cutmix: bool = False,
+        predicts: Literal["first", "both"] = "first",
+    ):
+        super().__init__()
+        self.nets = nn.ModuleList([arch.net(), arch.net()])
+        self.weight, self.ramp, self.cutmix, self.predicts = weight, ramp, cutmix, predicts
+        self.on = "unlabelled" if cutmix else on
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled, (u, hard) = len(batch.x), self.mixed(batch.u) if self.cutmix else (batch.u, None)
+        z1, z2 = (net(torch.cat([batch.x, u])) for net in self.nets)
+        first = 0 if self.on == "all" and len(u) else labelled
+        y1, y2 = hard or (z1[first:].argmax(1), z2[first:].argmax(1))
+        cross = cross_entropy(z1[first:], y2) + cross_entropy(z2[first:], y1)
+        return {
+            "sup": dice_ce(z1[:labelled], batch.y) + dice_ce(z2[:labelled], batch.y),
+            "cross": self.weight * ramp(t, self.ramp) * cross,
+        }
+
+    @torch.no_grad()
+    def mixed(self, u: Images) -> tuple[Images, tuple[Tensor, Tensor]]:
+        """Images with boxes of their partners, and what each network says of them, mixed alike."""
+        where = boxes(u, area=(0.25, 0.5), aspect=(0.25, 4), count=3, p=1)
+        y1, y2 = (cutmix(y, y.roll(-1, 0), where) for y in (net(u).argmax(1) for net in self.nets))
+        return cutmix(u, u.roll(-1, 0), where), (y1, y2)
+
+    def predict(self, x: Images) -> Logits:
+        return self.nets[0](x) if self.predicts == "first" else log_mean_softmax([net(x) for net in self.nets])
