@@ -1,0 +1,72 @@
+"""Cross Teaching (2022): a CNN and a Transformer learn from each other's predictions.
+
+Luo et al., "Semi-supervised medical image segmentation via cross teaching between CNN and Transformer", MIDL 2022,
+https://arxiv.org/abs/2112.04894
+
+Two networks with logits z_1 (CNN) and z_2 (Transformer), softmax p_i, and hard labels ŷ_i = argmax_c z_i:
+L = L_sup(z_1) + L_sup(z_2) + λ(t) [Dice(p_1, sg ŷ_2) + Dice(p_2, sg ŷ_1)], with λ(t) = weight · ramp(t);
+L_sup = ½ CE + ½ Dice on the labelled images; the cross terms on all pixels of the unlabelled images, without a
+threshold, as batch-wise Dice over all classes (methods.parts.losses.dice). Only the CNN predicts.
+
+Settings: `weight` 0.1 with `ramp` over the whole training, as released; `second_encoder` "mit_b0", `second_weights`.
+
+Differences from the paper and the released code:
+- The Transformer is SegFormer's encoder (MiT, Xie et al., NeurIPS 2021) under a U-Net decoder, not Swin-UNet, whose
+  windows fit images of 224 pixels and their multiples only; this one takes any size. It is a U-Net whatever decoder the
+  CNN has, because its stages cannot be dilated. `second_encoder="same"` is a second network like the first.
+- The released Swin-UNet starts from ImageNet. No package brings MiT weights, so it starts from scratch unless
+  `second_weights` is a file or, where the hub can be reached, "imagenet". From scratch the CNN's teacher is a weak one
+  in short runs: read a comparison with that in mind.
+- Both networks have the comparison's one optimiser. With the release's SGD at 0.01 Transformers learn badly; choose
+  AdamW. The release keeps each network's best checkpoint and reports both; the CNN is the declared one here.
+- As released, a class that the other network sees nowhere in the batch has Dice loss near 1, whose gradient lowers it.
+"""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts.losses import dice, dice_ce, ramp
+from methods.parts.nets import Arch
+
+
+@register
+class CrossTeaching(Method):
+    title, year, venue, paper = "Cross Teaching", 2022, "MIDL", "https://arxiv.org/abs/2112.04894"
+    variants: ClassVar = {
+        "two_cnns": {"second_encoder": "same"},
+        "constant": {"ramp": 0.0},
+        "transformer_predicts": {"predicts": "transformer"},
+    }
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight: float = 0.1,
+        ramp: float = 1.0,
+        second_encoder: str = "mit_b0",
+        second_weights: str = "none",  # or a file, or "imagenet" from the hub; "same" has the first one's
+        predicts: Literal["cnn", "transformer"] = "cnn",
+    ):
+        super().__init__()
+        second = {"encoder_name": second_encoder, "decoder_name": "unet", "weights": second_weights}
+        self.cnn = arch.net()
+        self.transformer = dataclasses.replace(arch, **({} if second_encoder == "same" else second)).net()
+        self.weight, self.ramp, self.predicts = weight, ramp, predicts
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled, images = len(batch.x), torch.cat([batch.x, batch.u])
+        z1, z2 = self.cnn(images), self.transformer(images)
+        u1, u2 = z1[labelled:], z2[labelled:]
+        cross = dice(u1, u2.argmax(1)) + dice(u2, u1.argmax(1))
+        return {
+            "sup": dice_ce(z1[:labelled], batch.y) + dice_ce(z2[:labelled], batch.y),
+            "cross": self.weight * ramp(t, self.ramp) * cross,
+        }
+
+    def predict(self, x: Images) -> Logits:
+        return self.cnn(x) if self.predicts == "cnn" else self.transformer(x)
