@@ -1,0 +1,87 @@
+"""MC-Net+ (2022): three decoders that upsample differently learn each other's sharpened predictions.
+
+Wu et al., "Mutual consistency learning for semi-supervised medical image segmentation", Medical Image Analysis 81,
+102530, 2022, https://arxiv.org/abs/2109.09960
+
+One encoder; decoders that differ only in upsampling: bilinear, transposed convolution, nearest. p_i is the softmax of
+decoder i, s(p) = p^(1/T) / Σ_c p_c^(1/T) its sharpening, and
+L = L_sup + λ(t) L_mc, with λ(t) = weight · ramp(t),
+L_sup = ⅓ Σ_i (½ CE + ½ Dice) on the labelled images,
+L_mc  = ⅓ Σ_i Σ_{j≠i} mean over all images, classes and pixels of (p_i − s(p_j))². The first decoder predicts.
+
+Settings: `weight` 0.1 with `ramp` over the whole training (the release for slices; for volumes 1 and 0.4, variant
+"volumes"), `temperature` T = 0.1; `upsamples` as released, of which two are the earlier MC-Net.
+
+Differences from the paper and the released code:
+- The code sums both losses over decoders; both are divided by their number here. Their ratio stays, and the learning
+  rate means the same as for other methods. The code learns labels by Dice alone; here the loss is everyone's.
+- The paper calls s(p_j) a pseudo-label, but the code lets gradients through it, up to 1/T as steep as through p_i. The
+  code is followed; `detach` stops them, as the paper reads.
+- The code sharpens each class apart, p^(1/T) / (p^(1/T) + (1 − p)^(1/T)). With two classes that is s; with more its sum
+  is far below 1 where classes compete, so that the term drives every class down there. s always sums to 1.
+- s is computed as softmax(z / T), which it equals: in half precision p^(1/T) itself underflows from p = 0.18 down.
+- "transposed" and "nearest" replace the bilinear steps of whichever decoder the comparison uses; a DeepLabv3+ has one.
+- Without unlabelled images consistency is left out, that on labelled images too: the method is then supervised.
+"""
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts.losses import dice_ce, log_mean_softmax, mean, ramp
+from methods.parts.nets import Arch
+
+
+@register
+class McNetPlus(Method):
+    title, year, venue, paper = "MC-Net+", 2022, "MedIA", "https://arxiv.org/abs/2109.09960"
+    variants: ClassVar = {
+        "detached": {"detach": True},
+        "mc_net": {"upsamples": ("bilinear", "transposed")},
+        "same_upsampling": {"upsamples": ("bilinear",) * 3},
+        "not_sharpened": {"temperature": 1.0},
+        "volumes": {"weight": 1.0, "ramp": 0.4},
+        "unlabelled_only": {"on": "unlabelled"},
+        "mean_predicts": {"predicts": "mean"},
+    }
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight: float = 0.1,
+        ramp: float = 1.0,
+        temperature: float = 0.1,
+        detach: bool = False,
+        upsamples: Sequence[Literal["bilinear", "transposed", "nearest"]] = ("bilinear", "transposed", "nearest"),
+        on: Literal["all", "unlabelled"] = "all",
+        predicts: Literal["first", "mean"] = "first",
+    ):
+        super().__init__()
+        self.encoder = arch.encoder()
+        self.decoders = nn.ModuleList(arch.decoder(upsample=how) for how in upsamples)
+        self.weight, self.ramp, self.temperature, self.detach = weight, ramp, temperature, detach
+        self.on, self.predicts = on, predicts
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled, features = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))
+        branches = [decoder(features) for decoder in self.decoders]
+        sup = sum(dice_ce(z[:labelled], batch.y) for z in branches) / len(branches)
+        agree = branches if self.on == "all" and len(batch.u) else [z[labelled:] for z in branches]
+        mutual = sum(self.consistency(z, other) for z, other in permutations(agree, 2)) / len(branches)
+        return {"sup": sup, "mutual": self.weight * ramp(t, self.ramp) * mutual}
+
+    def consistency(self, z: Logits, other: Logits) -> Tensor:
+        z, other = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (z, other))
+        target = (other / self.temperature).softmax(1)
+        return mean((z.softmax(1) - (target.detach() if self.detach else target)).square())
+
+    def predict(self, x: Images) -> Logits:
+        features = self.encoder(x)
+        if self.predicts == "first":
+            return self.decoders[0](features)
+        return log_mean_softmax([decoder(features) for decoder in self.decoders])
