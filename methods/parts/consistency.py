@@ -1,0 +1,34 @@
+"""What consistency methods share: noisy images, probabilities, and features perturbed for some images only."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from methods.base import Images, Logits
+from methods.parts.nets import Features
+
+
+def jitter(x: Images, std: float) -> Images:
+    """x + clip(std · N(0, 1), ±2 std), on [0, 1] images, so that it does not depend on an encoder's normalisation."""
+    return x + (std * torch.randn_like(x)).clamp(-2 * std, 2 * std)
+
+
+def probabilities(logits: Logits) -> Float[Tensor, "n c h w"]:
+    """Softmax over classes, at least in single precision."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
+
+
+def images_from(features: Features, place: int) -> Features:
+    """The features of the images from `place` on."""
+    return [maps[place:] for maps in features]
+
+
+def perturbed_from(features: Features, place: int, perturb: Callable[[Features], Features]) -> Features:
+    """All features, with those of the images from `place` on perturbed: one pass serves both kinds of images.
+
+    What is drawn does not depend on the images before `place`.
+    """
+    changed = perturb(images_from(features, place))
+    return [torch.cat([maps[:place], new]) for maps, new in zip(features, changed, strict=True)]
