@@ -1,0 +1,84 @@
+"""ICT (2019): what you say of a mixture is the mixture of what your average self says of its parts.
+
+Verma et al., "Interpolation consistency training for semi-supervised learning", IJCAI 2019,
+https://arxiv.org/abs/1903.03825
+
+Unlabelled images u_0 and u_1 are paired, each pair with its own share s ~ Beta(α, α):
+L = L_sup + λ(t) · mean over pairs, classes and pixels of
+(p_S((1 − s) u_0 + s u_1) − sg [(1 − s) p_T(u_0) + s p_T(u_1)])², with λ(t) = weight · ramp(t) and θ_T as in Mean
+Teacher. The teacher sees clean images, without dropout.
+
+Settings: `alpha` 0.2, `weight` 0.1, `decay` 0.99 and `ramp` over the whole training, as in the segmentation port;
+variant "cifar10" has those of the paper's classification (weight 100, α 1, ramp over a quarter, decay 0.999).
+
+Differences from the paper and from released code:
+- The first half of the unlabelled images is mixed with the second, as in the port; of an odd number, the image in the
+  middle is in both halves. The paper pairs the whole batch with a permutation of itself, which takes twice the passes.
+- The port cuts the unlabelled batch at half the number of labelled images, which fits only if both are as many.
+- A share for each pair, as in the port; the paper draws one for the batch.
+- The targets are mixed probabilities, as in the paper's formula and the port; the paper's code mixes logits.
+- The paper also mixes labelled images; the supervised loss here is everyone's, as in the port.
+- The teacher predicts, as the paper's code tests it; the port tests the student (variant "student").
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.distributions import Beta
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts.consistency import probabilities
+from methods.parts.losses import dice_ce, mse, ramp
+from methods.parts.nets import Arch
+from methods.parts.teacher import Teacher
+
+
+@register
+class Ict(Method):
+    title, year, venue, paper = "ICT", 2019, "IJCAI", "https://arxiv.org/abs/1903.03825"
+    variants: ClassVar = {
+        "student": {"predicts": "student"},
+        "even_shares": {"alpha": 1.0},
+        "cifar10": {"weight": 100.0, "alpha": 1.0, "ramp": 0.25, "decay": 0.999},
+    }
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight: float = 0.1,
+        alpha: float = 0.2,
+        decay: float = 0.99,
+        ramp: float = 1.0,
+        predicts: Literal["teacher", "student"] = "teacher",
+    ):
+        super().__init__()
+        if alpha <= 0:
+            raise ValueError(f"alpha {alpha} is no parameter of a Beta distribution; give a number above 0.")
+        self.student = arch.net()
+        self.teacher = Teacher(self.student, decay)
+        self.weight, self.alpha, self.ramp, self.predicts = weight, alpha, ramp, predicts
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled, pairs = len(batch.x), (len(batch.u) + 1) // 2
+        share = Beta(self.alpha, self.alpha).sample((pairs, 1, 1, 1)).to(batch.u)
+        logits = self.student(torch.cat([batch.x, mixed(batch.u, share)]))
+        target = mixed(probabilities(self.teacher(batch.u)), share)
+        consistency = mse(probabilities(logits[labelled:]), target)
+        return {
+            "sup": dice_ce(logits[:labelled], batch.y),
+            "consistency": self.weight * ramp(t, self.ramp) * consistency,
+        }
+
+    def after_step(self) -> None:
+        self.teacher.update(self.student)
+
+    def predict(self, x: Images) -> Logits:
+        return self.teacher(x) if self.predicts == "teacher" else self.student(x)
+
+
+def mixed(values: Tensor, share: Tensor) -> Tensor:
+    """The first half and the second, whose share it is; an odd number's middle is in both."""
+    pairs = len(share)
+    return torch.lerp(values[:pairs], values[len(values) - pairs :], share)
