@@ -1,0 +1,94 @@
+"""CCT (2020): decoders that see damaged features are to say what the undamaged one says.
+
+Ouali, Hudelot & Tami, "Semi-supervised semantic segmentation with cross-consistency training", CVPR 2020,
+https://arxiv.org/abs/2003.09005
+
+One encoder h, a main decoder g, and K auxiliary decoders g_k, each with its own perturbation P_k of the features:
+L = L_sup(g(h(x))) + λ(t) · (1/K) Σ_k mean over unlabelled images, classes and pixels of
+(softmax g_k(P_k(h(u))) − sg softmax g(h(u)))², with λ(t) = weight · ramp(t).
+Labels alone teach the main decoder; consistency teaches the auxiliary decoders and the encoder. The main one predicts.
+
+Settings: `weight` 30 with `ramp` over the first tenth of training, as released; `perturbations`, one for each auxiliary
+decoder: by default the three that need no class to be background (noise, dropout, and dropping the most active places).
+
+Differences from the paper and from released code:
+- The release has 30 auxiliary decoders of one convolution and an upsampling; here K full decoders, as in the ports,
+  so K is 3. Variant "seven" has the paper's seven perturbations once each: with VAT, and with hidden objects, hidden
+  context and a cut in the objects, which take class 0 for background.
+- The paper's decoders read one map; ours read several, and all are perturbed, as otherwise a decoder would look past
+  the damage through the clean ones.
+- A port (SSL4MIS) lets labels teach the auxiliary decoders, gradients reach the main decoder through the target, and
+  takes weight 0.1 over the whole training: variant "ssl4mis" has that weight and that gradient (`detach` false).
+- Another port puts the target, already a softmax, through a second one: (1, 0) becomes (0.73, 0.27), so the term
+  cannot vanish when decoders agree. The release calls backward within VAT and clears gradients; ours does neither.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts import perturb
+from methods.parts.consistency import images_from, probabilities
+from methods.parts.losses import dice_ce, mean, ramp
+from methods.parts.nets import Arch, Features
+
+BLIND: dict[str, Callable[[Features], Features]] = {
+    "noise": perturb.noise,
+    "dropout": perturb.dropout,
+    "drop_active": perturb.drop_active,
+}
+GUIDED = {"cut_out": perturb.cut_out, "hide_objects": perturb.hide_objects, "hide_context": perturb.hide_context}
+
+
+@register
+class Cct(Method):
+    title, year, venue, paper = "CCT", 2020, "CVPR", "https://arxiv.org/abs/2003.09005"
+    variants: ClassVar = {
+        "seven": {"perturbations": (*BLIND, "vat", *GUIDED)},
+        "vat_only": {"perturbations": ("vat",)},
+        **{f"{name}_only": {"perturbations": (name,)} for name in BLIND},
+        **{f"weight_{weight}": {"weight": float(weight)} for weight in (1, 10)},
+        "ssl4mis": {"weight": 0.1, "ramp": 1.0, "detach": False},
+    }
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight: float = 30.0,
+        ramp: float = 0.1,
+        perturbations: Sequence[
+            Literal["noise", "dropout", "drop_active", "vat", "cut_out", "hide_objects", "hide_context"]
+        ] = tuple(BLIND),
+        detach: bool = True,
+    ):
+        super().__init__()
+        if not perturbations:
+            raise ValueError("Without perturbations there is no auxiliary decoder; give one or more.")
+        self.encoder, self.decoder = arch.encoder(), arch.decoder()
+        self.auxiliary = nn.ModuleList(arch.decoder() for _ in perturbations)
+        self.weight, self.ramp, self.perturbations, self.detach = weight, ramp, perturbations, detach
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled, features = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))
+        sup = dice_ce(self.decoder([maps[:labelled] for maps in features]), batch.y)
+        unlabelled = images_from(features, labelled)
+        with torch.set_grad_enabled(not self.detach):
+            main = self.decoder(unlabelled)
+        gaps = [
+            probabilities(decoder(self.perturbed(unlabelled, name, main, decoder))) - probabilities(main)
+            for name, decoder in zip(self.perturbations, self.auxiliary, strict=True)
+        ]
+        consistency = sum(mean(gap.square()) for gap in gaps) / len(gaps)
+        return {"sup": sup, "consistency": self.weight * ramp(t, self.ramp) * consistency}
+
+    def perturbed(self, features: Features, name: str, main: Logits, decoder: nn.Module) -> Features:
+        if name == "vat":
+            return perturb.vat(features, decoder)
+        return BLIND[name](features) if name in BLIND else GUIDED[name](features, main.argmax(1))
+
+    def predict(self, x: Images) -> Logits:
+        return self.decoder(self.encoder(x))
