@@ -1,0 +1,99 @@
+"""HCE (2022), re-implemented: a teacher in doubt defers to its student, and damaged features are to tell the same.
+
+Jin et al., "Semi-supervised histological image segmentation via hierarchical consistency enforcement", MICCAI 2022,
+LNCS 13432, https://doi.org/10.1007/978-3-031-16434-7_1
+
+The authors' repository has no code of it. This is a re-implementation from the abstract and from their later work
+(PG-FANet), not their program: a number measured with it is not theirs.
+
+One encoder, a main decoder and K auxiliary decoders on perturbed features of all levels; p is the main decoder's
+softmax, p_k the auxiliary ones', q the teacher's of noisy images, and v = H(q) / ln C its doubt at each pixel:
+L = L_sup + λ(t) (L_learnable + L_self), with λ(t) = weight · ramp(t), means over unlabelled images, classes and pixels,
+L_learnable = mean (p − r)², where r = (1 − v) sg q + v p is the rectified target; this is mean (1 − v)² (p − sg q)²,
+L_self      = (1/K) Σ_k mean (p_k − p)², gradients through both sides,
+L_sup       = mean over the K + 1 decoders of ½ CE + ½ Dice; the teacher averages encoder and main decoder.
+
+Settings: both weights 0.1, `decay` 0.99, `ramp` over the whole training, as in the later code; K = 3 (`noise`-less)
+perturbations: noise of the features, dropout, dropping of the most active places; image noise 0.1 as in Mean Teacher.
+
+What was settled how:
+- The doubt is divided by ln C. In the later code it can exceed 1 for three classes or more, where trust 1 − v would be
+  negative.
+- Auxiliary decoders learn labels from clean features and are perturbed on unlabelled images, so that labelled images
+  train every method alike; their losses are averaged, not added, so that the learning rate means the same, too.
+- Noise is always the teacher's; the later code gives it to the student or to the teacher by the toss of a coin.
+- The teacher is in evaluation mode and follows as in Mean Teacher; theirs warms up as (1 + k) / (10 + k).
+- Their loss on the variance within instances is a supervised one, and left out.
+- The main decoder predicts; variant "teacher". Variant "detached" stops gradients at both targets.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts import perturb
+from methods.parts.consistency import jitter, perturbed_from, probabilities
+from methods.parts.losses import dice_ce, mean, ramp
+from methods.parts.nets import Arch
+from methods.parts.teacher import Teacher
+
+PERTURBATIONS = (perturb.noise, perturb.dropout, perturb.drop_active)
+
+
+@register
+class Hce(Method):
+    title, year, venue, paper = "HCE (re-impl.)", 2022, "MICCAI", "https://doi.org/10.1007/978-3-031-16434-7_1"
+    variants: ClassVar = {
+        "no_learnable": {"weight_learnable": 0.0},
+        "no_self": {"weight_self": 0.0},
+        "not_rectified": {"rectified": False},
+        "detached": {"detach": True},
+        "teacher": {"predicts": "teacher"},
+    }
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight_learnable: float = 0.1,
+        weight_self: float = 0.1,
+        noise: float = 0.1,
+        decay: float = 0.99,
+        ramp: float = 1.0,
+        rectified: bool = True,
+        detach: bool = False,
+        predicts: Literal["student", "teacher"] = "student",
+    ):
+        super().__init__()
+        self.student = arch.net()
+        self.auxiliary = nn.ModuleList(arch.decoder() for _ in PERTURBATIONS)
+        self.teacher = Teacher(self.student, decay)
+        self.weight_learnable, self.weight_self, self.ramp = weight_learnable, weight_self, ramp
+        self.noise, self.rectified, self.detach, self.predicts = noise, rectified, detach, predicts
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled, features = len(batch.x), self.student.encoder(torch.cat([batch.x, batch.u]))
+        main = self.student.decoder(features)
+        auxiliary = [
+            decoder(perturbed_from(features, labelled, change))
+            for decoder, change in zip(self.auxiliary, PERTURBATIONS, strict=True)
+        ]
+        p, q = probabilities(main[labelled:]), probabilities(self.teacher(jitter(batch.u, self.noise)))
+        guide = p.detach() if self.detach else p
+        doubt = torch.special.entr(q).sum(1, keepdim=True) / math.log(q.shape[1]) if self.rectified else 0.0
+        learnable = mean((p - torch.lerp(q, guide, doubt)).square())
+        self_guided = sum(mean((probabilities(z[labelled:]) - guide).square()) for z in auxiliary) / len(auxiliary)
+        return {
+            "sup": sum(dice_ce(z[:labelled], batch.y) for z in (main, *auxiliary)) / (len(auxiliary) + 1),
+            "learnable": self.weight_learnable * ramp(t, self.ramp) * learnable,
+            "self": self.weight_self * ramp(t, self.ramp) * self_guided,
+        }
+
+    def after_step(self) -> None:
+        self.teacher.update(self.student)
+
+    def predict(self, x: Images) -> Logits:
+        return self.teacher(x) if self.predicts == "teacher" else self.student(x)
