@@ -1,0 +1,120 @@
+"""URPC (2022): a decoder's scales agree with their mean, least where they disagree most.
+
+Luo et al., "Semi-supervised medical image segmentation via uncertainty rectified pyramid consistency", Medical Image
+Analysis 80, 102517, 2022, https://arxiv.org/abs/2012.07042
+
+A decoder predicts at K scales, each brought to the image's size; p_k is the softmax of scale k, p̄ their mean,
+D_k = KL(p̄ ‖ p_k) at each pixel, and
+L = L_sup + λ(t) · (1/K) Σ_k [mean((p̄ − p_k)² e^(−D_k)) / mean(e^(−D_k)) + mean(D_k)], λ(t) = weight · ramp(t),
+with means over unlabelled images, classes and pixels, and no stop-gradient; L_sup is the mean over scales of
+½ CE + ½ Dice. In training, unlabelled images' coarser maps are perturbed before they are read, from coarse to fine
+by dropout of channels, dropping of the most active places, and noise. The finest scale predicts.
+
+Settings: `weight` 0.1 with `ramp` over the whole training, as released; `perturbed` as in the released network.
+
+Differences from the paper and from released code:
+- Scales of the U-Net: strides 8, 4, 2 and 1, as released. DeepLabv3+ has no pyramid of decoder maps; there the pyramid
+  pooling's output (stride 16) and the first convolution after the fusion (stride 4) stand in, three scales in all.
+- Perturbations spare labelled images, so that these train every method alike, and are each image's own; the code draws
+  one noise for the batch. Coarse predictions are enlarged bilinearly, not by repetition.
+- The code takes the logarithm of a softmax, which is −∞ where it underflows, and the loss is then nan; here D comes
+  from log-softmax.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts import perturb
+from methods.parts.consistency import perturbed_from
+from methods.parts.losses import dice_ce, log_mean_softmax, mean, ramp
+from methods.parts.nets import UNET_SHARES, Arch
+
+PERTURBATIONS = (perturb.dropout, perturb.drop_active, perturb.noise)  # from coarse to fine
+
+
+@register
+class Urpc(Method):
+    title, year, venue, paper = "URPC", 2022, "MedIA", "https://arxiv.org/abs/2012.07042"
+    variants: ClassVar = {
+        "not_rectified": {"rectified": False},
+        "not_perturbed": {"perturbed": False},
+        "mean_predicts": {"predicts": "mean"},
+    }
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight: float = 0.1,
+        ramp: float = 1.0,
+        rectified: bool = True,
+        perturbed: bool = True,
+        predicts: Literal["finest", "mean"] = "finest",
+    ):
+        super().__init__()
+        self.net, self.stride = arch.net(), arch.stride
+        shares = UNET_SHARES[1:4] if arch.decoder_name == "unet" else (1, 1)
+        self.heads = nn.ModuleList(nn.Conv2d(arch.width // share, arch.classes, 3, padding=1) for share in shares)
+        self.weight, self.ramp, self.rectified = weight, ramp, rectified
+        self.perturbed, self.predicts = perturbed, predicts
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled = len(batch.x)
+        scales = self.scales(torch.cat([batch.x, batch.u]), labelled)
+        consistency = self.consistency([z[labelled:] for z in scales])
+        return {
+            "sup": sum(dice_ce(z[:labelled], batch.y) for z in scales) / len(scales),
+            "consistency": self.weight * ramp(t, self.ramp) * consistency,
+        }
+
+    def consistency(self, scales: list[Logits]) -> Tensor:
+        log_mean, loss = log_mean_softmax(scales), 0.0
+        for z in scales:
+            log_p = z.to(log_mean.dtype).log_softmax(1)
+            gap = (log_mean.exp() - log_p.exp()).square()
+            if not self.rectified:
+                loss += mean(gap)
+                continue
+            divergence = (log_mean.exp() * (log_mean - log_p)).sum(1, keepdim=True)
+            trust = (-divergence).exp()
+            loss += mean(gap * trust) / mean(trust).clamp_min(1e-8) + mean(divergence)
+        return loss / len(scales)
+
+    def scales(self, x: Images, labelled: int) -> list[Logits]:
+        """The finest logits, then from coarse to fine those of the heads, all at the image's size."""
+        with outputs(self.stages()) as maps:
+            finest = self.net(x)
+        padded = [-(-size // self.stride) * self.stride for size in x.shape[2:]]
+        coarse = []
+        for head, map_, change in zip(self.heads, maps, PERTURBATIONS, strict=False):
+            if self.training and self.perturbed:
+                _, map_ = perturbed_from([x, map_], labelled, change)
+            whole = F.interpolate(head(map_), padded, mode="bilinear")
+            coarse.append(whole[..., : x.shape[2], : x.shape[3]])
+        return [finest, *coarse]
+
+    def stages(self) -> list[nn.Module]:
+        """The layers whose outputs the heads read, from coarse to fine."""
+        encoder, decoder = self.net.encoder, self.net.decoder
+        return [*decoder.blocks[1:4]] if hasattr(decoder, "blocks") else [encoder.dropout, decoder.fuse[4]]
+
+    def predict(self, x: Images) -> Logits:
+        return self.net(x) if self.predicts == "finest" else log_mean_softmax(self.scales(x, 0))
+
+
+@contextlib.contextmanager
+def outputs(layers: list[nn.Module]) -> Iterator[list[Tensor]]:
+    """What the layers put out within the block, in the order in which they are called."""
+    seen: list[Tensor] = []
+    hooks = [layer.register_forward_hook(lambda layer, given, output: seen.append(output)) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
