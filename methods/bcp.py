@@ -1,0 +1,87 @@
+"""BCP (2023): paste labelled tissue into unlabelled images and unlabelled tissue into labelled ones.
+
+Bai et al., "Bidirectional copy-paste for semi-supervised medical image segmentation", CVPR 2023,
+https://arxiv.org/abs/2305.00673
+
+A box M of ⅔ of the height and width, at a random place, one for the batch. Image i of max(l, n) mixed images takes
+labelled image i mod l and unlabelled image i mod n; if i is even the labelled one is inside the box, else outside.
+Labels are pasted alike, those of unlabelled images are ŷ = argmax of the averaged teacher. With R(region) = ½ CE + ½
+Dice over the pixels of a region only, in all mixed images:
+L = R(labelled regions) + weight · R(unlabelled regions), no threshold, no ramp.
+Before t = warmup: labelled images with a box of another labelled image, L = R(everything). The student predicts.
+
+Settings: `weight` 0.5, `side` ⅔, `decay` 0.99 as released; `warmup` 0.25, the released 10,000 of 40,000 iterations.
+
+Differences from the paper and the released code:
+- One stage with a warm-up, in which the teacher follows already. The code trains twice, with two optimisers, and starts
+  the second stage from the first one's best weights on its validation images.
+- No largest connected component. The code keeps only one component of each class in a pseudo-label, which is right for
+  a heart and wrong for tissue: an image holds many glands, and all but one would be taught as background.
+- A region's losses are taken over both directions at once; the code adds the directions, which is a learning rate.
+- The teacher predicts in evaluation mode; in the code it keeps drawing dropout.
+- Any numbers of labelled and unlabelled images; the code wants an even, equal number of both.
+- Without unlabelled images, or with weight 0, nothing is pasted: the method is then supervised.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from methods.base import Batch, Images, Logits, Masks, Method, register
+from methods.parts.losses import dice_ce
+from methods.parts.nets import Arch
+from methods.parts.pseudo import Kept, kept_cross_entropy, kept_dice, paste_neighbour
+from methods.parts.teacher import Teacher
+from methods.parts.views import copy_paste_box, cutmix
+
+
+@register
+class Bcp(Method):
+    title, year, paper = "BCP", 2023, "https://arxiv.org/abs/2305.00673"
+    variants: ClassVar = {
+        **{"no_warmup": {"warmup": 0.0}, "equal_weight": {"weight": 1.0}, "half_box": {"side": 0.5}},
+        **{"teacher": {"predicts": "teacher"}},
+    }
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight: float = 0.5,
+        side: float = 2 / 3,
+        warmup: float = 0.25,
+        decay: float = 0.99,
+        predicts: Literal["student", "teacher"] = "student",
+    ):
+        super().__init__()
+        self.student = arch.net()
+        self.teacher = Teacher(self.student, decay)
+        self.weight, self.side, self.warmup, self.predicts = weight, side, warmup, predicts
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        x, y, u = batch.x, batch.y, batch.u
+        box, nothing = copy_paste_box(x, side=self.side), x.new_zeros(())
+        if not self.weight or not len(u):
+            return {"sup": dice_ce(self.student(x), y), "unlabelled": nothing}
+        if t < self.warmup:
+            mixed, y = paste_neighbour(box, x, y)
+            return {"sup": dice_ce(self.student(mixed), y), "unlabelled": nothing}
+        i = torch.arange(max(len(x), len(u)), device=x.device)
+        from_x = box ^ (i % 2 == 1)[:, None, None]
+        target = self.teacher(u).argmax(1)
+        logits = self.student(cutmix(u[i % len(u)], x[i % len(x)], from_x))
+        y = cutmix(target[i % len(u)], y[i % len(x)], from_x)
+        return {"sup": region(logits, y, from_x), "unlabelled": self.weight * region(logits, y, ~from_x)}
+
+    def after_step(self) -> None:
+        self.teacher.update(self.student)
+
+    def predict(self, x: Images) -> Logits:
+        return self.teacher(x) if self.predicts == "teacher" else self.student(x)
+
+
+def region(logits: Logits, y: Masks, inside: Kept) -> Tensor:
+    """½ cross entropy + ½ Dice over the pixels inside; 0 if there are none."""
+    share = inside.float().mean().clamp_min(1 / inside.numel())
+    return 0.5 * kept_cross_entropy(logits, y, inside) / share + 0.5 * kept_dice(logits, y, inside)
