@@ -22,7 +22,7 @@ def test_every_method_keeps_the_contract(name: str, check: str):
 class Sound(Method):
     """A mean teacher in short, on which the defects below are planted."""
 
-    title, year, paper = "Sound", 2024, "https://example.org"
+    title, year, venue, paper = "Sound", 2024, "MICCAI", "https://example.org"
 
     def __init__(self, arch: Arch, *, weight: float = 0.1, decay: float = 0.99):
         super().__init__()

@@ -49,6 +49,9 @@ def it_says_what_it_is(method: type[Method]) -> None:
     for name, kind in {"title": str, "year": int, "paper": str}.items():
         value = getattr(method, name, None)
         assert isinstance(value, kind) and value, f"It has no {name}; write one as a class attribute."
+    assert isinstance(getattr(method, "venue", None), str), (
+        "It has no venue; write one, or '' for what was never published."
+    )
     assert method.paper.startswith("https://"), f"'paper' is '{method.paper}'; give a link."
     assert (inspect.getmodule(method).__doc__ or "").strip(), "Its file does not open with a docstring."
     for parameter in _settings(method):

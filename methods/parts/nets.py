@@ -116,8 +116,11 @@ class Encoder(nn.Module):
     def __init__(self, arch: Arch):
         super().__init__()
         self.stride, self.pyramid = arch.stride, None
+        channels, unused = _tried(arch.encoder_name, arch.stride)
         self.backbone = _backbone(arch.encoder_name, arch.stride)
-        mean, std = _normalisation(arch.encoder_name, self.backbone)
+        for name in unused:
+            self.backbone.get_parameter(name).requires_grad_(False)
+        mean, std = _normalisation(arch.encoder_name)
         if arch.weights != "none" and arch.load:
             mean, std = source.load(self.backbone, arch.encoder_name, arch.weights) or (mean, std)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -126,7 +129,7 @@ class Encoder(nn.Module):
         if arch.norm == "frozen" and arch.weights == "none":
             _group_norms(self.backbone)
         if arch.decoder_name == "deeplabv3plus":
-            self.pyramid = ASPP(_channels(arch)[-1], arch.width, ASPP_RATES, separable=False, dropout=0.0)
+            self.pyramid = ASPP(channels[-1], arch.width, ASPP_RATES, separable=False, dropout=0.0)
             initialization.initialize_decoder(self.pyramid)
             if arch.norm == "frozen":
                 _group_norms(self.pyramid)
@@ -215,30 +218,39 @@ def encoder_names() -> tuple[str, ...]:
 
 def _backbone(name: str, stride: int) -> nn.Module:
     """An untrained encoder of the library, without randomness of its own."""
-    try:
-        backbone = library.get_encoder(name, depth=5, weights=None, output_stride=stride)
-    except (NotImplementedError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        remedy = "choose the decoder 'unet' or another encoder" if stride != 32 else "choose another encoder"
-        raise ValueError(f"Encoder '{name}' has no features at stride {stride} ({error}); {remedy}.") from error
+    backbone = library.get_encoder(name, depth=5, weights=None, output_stride=stride)
     for module in backbone.modules():
         if isinstance(module, _DropoutNd):
             module.p = 0.0
-        if hasattr(module, "drop_prob"):  # stochastic depth
-            module.drop_prob = 0.0
+        for rate in ("drop_prob", "_drop_connect_rate"):  # stochastic depth
+            if hasattr(module, rate):
+                setattr(module, rate, 0.0)
     return backbone
 
 
 @functools.cache
-def _channels_of(name: str, stride: int) -> tuple[int, ...]:
-    with torch.random.fork_rng(devices=[]):  # so that asking first changes no network's initial weights
-        return tuple(_backbone(name, stride).out_channels)
+def _tried(name: str, stride: int) -> tuple[tuple[int, ...], frozenset[str]]:
+    """The channels of an encoder's features, and the parameters that none of the features we use depends on."""
+    try:
+        with torch.random.fork_rng(devices=[]):  # so that asking first changes no network's initial weights
+            backbone = _backbone(name, stride).to("meta")
+        features = backbone(torch.empty(2, 3, 2 * stride, 3 * stride, device="meta"))
+    except (NotImplementedError, ValueError, RuntimeError, TypeError, AttributeError, AssertionError) as error:
+        remedy = "choose the decoder 'unet' or another encoder" if stride != 32 else "choose another encoder"
+        raise ValueError(
+            f"Encoder '{name}' gives no features of any size at stride {stride} ({error}); {remedy}."
+        ) from error
+    used = features[1:] if stride == 32 else [features[2], features[-1]]
+    sum(feature.sum() for feature in used if feature.requires_grad).backward()
+    unused = frozenset(parameter_name for parameter_name, p in backbone.named_parameters() if p.grad is None)
+    return tuple(feature.shape[1] for feature in features), unused
 
 
 def _channels(arch: Arch) -> tuple[int, ...]:
-    return _channels_of(arch.encoder_name, arch.stride)
+    return _tried(arch.encoder_name, arch.stride)[0]
 
 
-def _normalisation(name: str, backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of RGB in [0, 1]: timm's for its encoders, ImageNet's for the others."""
     if not name.startswith("tu-"):
         return IMAGENET
@@ -265,6 +277,7 @@ def _group_norms(module: nn.Module) -> None:
             continue
         norm = nn.GroupNorm(math.gcd(GROUPS, child.num_features), child.num_features)
         norm.load_state_dict({"weight": child.weight.detach(), "bias": child.bias.detach()})
+        norm.requires_grad_(child.weight.requires_grad)
         has_activation = hasattr(child, "act")  # timm's batch norms bring their activation
         setattr(module, name, nn.Sequential(norm, child.act) if has_activation else norm)
 
