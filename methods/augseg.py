@@ -15,10 +15,9 @@ Settings: `weight` 1, `threshold` 0.95, `operations` 3 as published; `decay` 0.9
 because the other one, 0.999, averages over more steps than a short run has (variant "decay_999").
 
 Differences from the paper and the released code: a Beta's share is drawn for each image, not once for the batch, as an
-order statistic of uniform numbers (the 8th of 9, the 4th of 7), which needs no distribution and no waiting. Boxes have
-the image's proportions, as there, but lie inside the image, where the code cuts them at its border. The labelled image
-is the next of the batch in turn, the other one the predecessor: batches are in random order already. Probabilities'
-entropy comes from log-softmax. The code turns the threshold off for Cityscapes (variant "threshold_0").
+order statistic of uniform numbers (the 8th of 9, the 4th of 7), without waiting for the device. Boxes have the image's
+proportions, as there, but lie inside it, where the code cuts them at its border. Partners are those of the batch in
+turn, whose order is random already. The threshold is off for Cityscapes (variant "threshold_0").
 """
 
 import math
@@ -38,14 +37,10 @@ from methods.parts.views import boxes, cutmix, random_intensity
 
 @register
 class AugSeg(Method):
-    title, year, paper = "AugSeg", 2023, "https://arxiv.org/abs/2212.04976"
+    title, year, venue, paper = "AugSeg", 2023, "CVPR", "https://arxiv.org/abs/2212.04976"
     variants: ClassVar = {
-        **{
-            "no_labels": {"injects": "never"},
-            "always_labels": {"injects": "always"},
-            "threshold_0": {"threshold": 0.0},
-        },
-        **{"one_operation": {"operations": 1}, "decay_999": {"decay": 0.999}, "teacher": {"predicts": "teacher"}},
+        **{"no_labels": {"injects": False}, "one_operation": {"operations": 1}, "threshold_0": {"threshold": 0.0}},
+        **{"decay_999": {"decay": 0.999}, "teacher": {"predicts": "teacher"}},
     }
 
     def __init__(
@@ -70,13 +65,12 @@ class AugSeg(Method):
         target = self.teacher(u)
         y, surety = pseudo_label(target)
         view, i = random_intensity(u, most=self.operations), torch.arange(len(u), device=u.device) % labelled
-        chosen = self.injects * torch.rand(len(u), device=u.device) > confidence(target)
+        chosen = (torch.rand(len(u), device=u.device) > confidence(target)) & self.injects
         where = boxes(u, area=1 - beta(u, 8, 2), aspect=(1, 1), p=1) & chosen[:, None, None]
         injected = cutmix(view, batch.x[i], where), cutmix(y, batch.y[i], where), surety.masked_fill(where, 1)
         where = boxes(u, area=1 - beta(u, 4, 4), aspect=(1, 1), p=1)
-        view, y, surety = (
-            cutmix(ground, pasted.roll(1, 0), where) for ground, pasted in zip((view, y, surety), injected, strict=True)
-        )
+        mixtures = zip((view, y, surety), injected, strict=True)
+        view, y, surety = (cutmix(ground, pasted.roll(1, 0), where) for ground, pasted in mixtures)
         logits = self.student(torch.cat([batch.x, view]))
         return {
             "sup": dice_ce(logits[:labelled], batch.y),

@@ -38,7 +38,7 @@ from methods.parts.views import copy_paste_box, cutmix
 
 @register
 class Bcp(Method):
-    title, year, paper = "BCP", 2023, "https://arxiv.org/abs/2305.00673"
+    title, year, venue, paper = "BCP", 2023, "CVPR", "https://arxiv.org/abs/2305.00673"
     variants: ClassVar = {
         **{"no_warmup": {"warmup": 0.0}, "equal_weight": {"weight": 1.0}, "half_box": {"side": 0.5}},
         **{"teacher": {"predicts": "teacher"}},

@@ -35,7 +35,7 @@ LOSSES = {"ce": kept_cross_entropy, "dice": kept_dice}
 
 @register
 class FixMatch(Method):
-    title, year, paper = "FixMatch", 2020, "https://arxiv.org/abs/2001.07685"
+    title, year, venue, paper = "FixMatch", 2020, "NeurIPS", "https://arxiv.org/abs/2001.07685"
     variants: ClassVar = {
         **{"medical": {"loss": "dice"}, "no_cutmix": {"cutmix": 0.0}},
         **{f"threshold_{percent}": {"threshold": percent / 100} for percent in (0, 80)},

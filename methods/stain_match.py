@@ -36,7 +36,7 @@ VIEWS = {"h&e": strong_stain, "stain": random_stain, "colour": strong}
 
 @register
 class StainMatch(Method):
-    title, year, paper = "StainMatch (ours)", 2025, "https://arxiv.org/abs/1902.06543"
+    title, year, venue, paper = "StainMatch (ours)", 2025, "", "https://arxiv.org/abs/1902.06543"
     variants: ClassVar = {
         **{"stain_only": {"view": "stain"}, "colour": {"view": "colour"}},
         **{"no_cutmix": {"cutmix": 0.0}, "threshold_80": {"threshold": 0.8}},

@@ -36,7 +36,7 @@ LOSSES = {"ce": kept_cross_entropy, "dice": kept_dice}
 
 @register
 class UniMatch(Method):
-    title, year, paper = "UniMatch", 2023, "https://arxiv.org/abs/2208.09910"
+    title, year, venue, paper = "UniMatch", 2023, "CVPR", "https://arxiv.org/abs/2208.09910"
     variants: ClassVar = {
         **{"medical": {"loss": "dice"}, "no_fp": {"weight_fp": 0.0}, "no_strong": {"weight_strong": 0.0}},
         **{"no_cutmix": {"cutmix": 0.0}, "threshold_80": {"threshold": 0.8}},
