@@ -7,14 +7,14 @@ Two networks of the same kind with logits z_1, z_2 and hard labels ŷ_i = argmax
 L = L_sup(z_1) + L_sup(z_2) + λ(t) [CE(z_1, sg ŷ_2) + CE(z_2, sg ŷ_1)], with λ(t) = weight · ramp(t);
 L_sup = ½ CE + ½ Dice on the labelled images; CE is the mean over all pixels of labelled and unlabelled images, without
 a threshold. The first network predicts.
-With `cutmix` the cross terms are on unlabelled images only: both networks label each image and, without a gradient,
-its partner (the next of the batch); three boxes, together 25 to 50 % of the image, are pasted from the partner into the
-image and, likewise, from its labels into the image's; both networks learn from that mixture.
+With `cutmix` the cross terms are on unlabelled images only. Both networks label them without a gradient; three boxes,
+together 25 to 50 % of the image, are pasted from its partner, the image before it in the batch, and from its partner's
+labels into its own; both networks learn from that mixture.
 
 Settings: `weight` 1.0 (published: 1.5 on VOC, 6 on Cityscapes; with CutMix 1 and 5); `ramp` 0.1, where the paper has
 none, because our networks start with an untrained decoder and, in short runs, would first learn each other's noise.
-Variants: "paper" is 1.5 without a ramp; "ssl4mis" is the usual medical port, 10 to 60 times weaker: unlabelled images
-only, 0.1 ramped over the whole training.
+Variants: "paper" is 1.5 without a ramp; "ssl4mis" is the usual medical port, 15 to 60 times weaker than published:
+unlabelled images only, 0.1 ramped over the whole training.
 
 Differences from the paper and the released code:
 - The networks differ by their decoders' initial weights (and the encoders', when not pretrained) and by dropout, as
@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import cross_entropy, dice_ce, log_mean_softmax, ramp
 from methods.parts.nets import Arch
-from methods.parts.views import boxes, cutmix
+from methods.parts.pseudo import paste_neighbour
+from methods.parts.views import boxes
 
 
 @register
@@ -77,8 +78,8 @@ class Cps(Method):
     def mixed(self, u: Images) -> tuple[Images, tuple[Tensor, Tensor]]:
         """Images with boxes of their partners, and what each network says of them, mixed alike."""
         where = boxes(u, area=(0.25, 0.5), aspect=(0.25, 4), count=3, p=1)
-        y1, y2 = (cutmix(y, y.roll(-1, 0), where) for y in (net(u).argmax(1) for net in self.nets))
-        return cutmix(u, u.roll(-1, 0), where), (y1, y2)
+        u, y1, y2 = paste_neighbour(where, u, *(net(u).argmax(1) for net in self.nets))
+        return u, (y1, y2)
 
     def predict(self, x: Images) -> Logits:
         return self.nets[0](x) if self.predicts == "first" else log_mean_softmax([net(x) for net in self.nets])

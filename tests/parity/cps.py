@@ -1,6 +1,7 @@
 """CPS, derived class by class, and mixed pixel by pixel."""
 
 import torch
+from parity.fixmatch import from_before
 from parity.supervised import ramp, sup
 from torch import Tensor
 
@@ -15,8 +16,8 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     u, mine, theirs = batch.u, None, None
     if method.cutmix:
         where = boxes(u, area=(0.25, 0.5), aspect=(0.25, 4), count=3, p=1)
-        mine, theirs = (pasted(net(u).argmax(1), where) for net in (one, two))
-        u = pasted(u, where)
+        mine, theirs = (from_before(net(u).argmax(1), where) for net in (one, two))
+        u = from_before(u, where)
     z_one, z_two = one(torch.cat([batch.x, u])), two(torch.cat([batch.x, u]))
     labelled = len(batch.x)
     strength = 0.1 * ramp(t) if method.weight == 0.1 else method.weight
@@ -26,16 +27,6 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
         mine, theirs = (z_one[labelled:].argmax(1), z_two[labelled:].argmax(1)) if mine is None else (mine, theirs)
         crossed = said(z_one[labelled:], theirs) + said(z_two[labelled:], mine)
     return {"sup": sup(z_one[:labelled], batch.y) + sup(z_two[:labelled], batch.y), "cross": strength * crossed}
-
-
-def pasted(values: Tensor, where: Tensor) -> Tensor:
-    """Each image with the next one's values, the last with the first's, inside its boxes."""
-    mixed = values.clone()
-    for i in range(len(values)):
-        partner = values[(i + 1) % len(values)]
-        for row, column in where[i].nonzero().tolist():
-            mixed[i, ..., row, column] = partner[..., row, column]
-    return mixed
 
 
 def said(z: Tensor, y: Tensor) -> Tensor:
