@@ -6,10 +6,10 @@ at another image; gradients reach the encoder through what is left of its featur
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -104,12 +104,15 @@ def cut_out(features: Features, labels: Masks, *, side: float = 0.4) -> Features
     return _zeroed(features, rows[..., None] & columns[..., None, :])
 
 
-def vat(features: Features, decoder: nn.Module, *, eps: float = 2.0, xi: float = 0.1) -> Features:
+def vat(features: Features, decoder: nn.Module, *, eps: float = 0.02, xi: float = 1e-3) -> Features:
     """Features moved by eps in the direction that changes the decoder's prediction most (Miyato et al., TPAMI 2019).
 
-    d is a random unit vector, g the gradient of Σ KL(p(x) ‖ p(x + xi · d)) with respect to d: one power iteration.
-    The result is x + eps · g / |g|; norms are over all maps of an image together. The decoder is asked in evaluation
-    mode and single precision, and neither its mode nor any gradient or statistic of it is changed.
+    One power iteration: d is a random unit vector, g the gradient of Σ KL(p(x) ‖ p(x + xi · |x| · d)) with respect to
+    d, and the result x + eps · |x| · g / |g|; norms are over all maps of an image together. Lengths are shares of |x|
+    because those of encoders differ; CCT's eps of 2 and xi of 1e-6, both absolute, move large features by nothing.
+
+    The decoder is asked in evaluation mode and at least single precision; its mode, its statistics and its parameters'
+    gradients stay as they are.
     """
     if not eps:
         return features
@@ -117,11 +120,12 @@ def vat(features: Features, decoder: nn.Module, *, eps: float = 2.0, xi: float =
     with _still(decoder), torch.autocast(image.device.type, enabled=False), torch.enable_grad():
         with torch.no_grad():
             log_p = decoder([image, *maps]).log_softmax(1)
-        probes = [(xi * d).requires_grad_() for d in _unit([torch.randn_like(x) for x in maps])]
+        size = _norm(maps)
+        probes = [(d * xi * size).requires_grad_() for d in _unit([torch.randn_like(x) for x in maps])]
         moved = [image, *(x + d for x, d in zip(maps, probes, strict=True))]
         divergence = F.kl_div(decoder(moved).log_softmax(1), log_p, reduction="sum", log_target=True)
         directions = _unit(torch.autograd.grad(divergence, probes))
-    return [features[0], *(x + (eps * d).to(x.dtype) for x, d in zip(features[1:], directions, strict=True))]
+    return [features[0], *(x + (eps * size * d).to(x.dtype) for x, d in zip(features[1:], directions, strict=True))]
 
 
 def _deep(features: Features, change: Callable[[Tensor], Tensor]) -> Features:
@@ -145,10 +149,15 @@ def _zeroed(features: Features, mask: Bool[Tensor, "n h w"]) -> Features:
     return _deep(features, change)
 
 
-def _unit(maps: list[Tensor]) -> list[Tensor]:
-    """Divided by the norm over all maps of an image; zero stays zero."""
-    norm = sum(x.square().sum((1, 2, 3), keepdim=True) for x in maps).sqrt()
-    return [x / norm.clamp_min(torch.finfo(x.dtype).tiny) for x in maps]
+def _norm(maps: Sequence[Tensor]) -> Float[Tensor, "n 1 1 1"]:
+    """The Euclidean length of all maps of an image together."""
+    return sum(x.square().sum((1, 2, 3), keepdim=True) for x in maps).sqrt()
+
+
+def _unit(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Divided by their length; zero stays zero."""
+    size = _norm(maps).clamp_min(torch.finfo(maps[0].dtype).tiny)
+    return [x / size for x in maps]
 
 
 @contextlib.contextmanager
