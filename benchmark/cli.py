@@ -163,7 +163,8 @@ def run(recipe, settings, deterministic, threads, checkpoint_s, device, results,
         raise click.ClickException(f"The loss is not finite at step {step}, so the run ended; try a smaller --lr.")
     picture = results / "pictures" / f"{row['key']}.png"
     if not picture.exists():
-        report.run_picture(_panels(row, store, results, device), picture, f"{row['title']}, {_setting(row)}")
+        panels, title = _panels(row, store, results, device), f"{row['title']}, {_setting(row)}"
+        report.run_picture(panels, picture, title, row["classes"])
     _print_scores(row)
     click.echo(f"Row      {runs.row_path(results, row['key'])}")
     click.echo(f"Weights  {train.weights_path(results, row['key'])}")
@@ -198,7 +199,8 @@ def _panels(row: dict, store, results: Path, device: str) -> list[tuple]:
     panels = []
     for label, (score, name) in zip(("best", "median", "worst"), chosen, strict=True):
         image = store.image(place[name])
-        found = evaluate.segment(method.predict, image, tile=asked.tile, device=train.machine.device(device))
+        where = train.machine.device(device)
+        found = evaluate.segment(method.predict, image, tile=asked.tile, device=where, precision=asked.precision)
         panels.append((f"{label}: {name}", score, image, store.label(place[name], asked.task), found))
     return panels
 
@@ -395,7 +397,76 @@ def _folder(ctx: click.Context) -> Path:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# bench check, bench doctor
+# bench methods, bench new, bench check, bench doctor
+
+
+@main.command(
+    name="methods",
+    epilog="""\b
+Examples:
+  bench methods              all of them, by year
+  bench methods mean_teacher formulas, settings, differences from the paper, variants, cost""",
+)
+@click.argument("name", type=METHOD, required=False)
+def list_methods(name) -> None:
+    """Lists the methods with idea, needs and cost; with a NAME, shows that method's card."""
+    from benchmark import cards
+
+    if name:
+        kind = methods.get(name)
+        _print_card(name, kind, cards)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption="cost: counted operations of a training step, beside supervised", caption_justify="left")
+    for column in ("name", "title", "year", "venue", "idea", "needs", "cost"):
+        table.add_column(column, overflow="fold", justify="right" if column == "cost" else "left")
+    with progress.watching("Counting costs", len(methods.names())) as tell:
+        for done, line in enumerate(cards.listing(), 1):
+            table.add_row(
+                *(str(line[c]) for c in ("name", "title", "year", "venue", "idea", "needs")), f"{line['cost']:.2f} ×"
+            )
+            tell(done, line["name"])
+    Console().print(table)
+
+
+def _print_card(name: str, kind, cards) -> None:
+    """A method's section, its settings and variants, and what a step of it costs here beside supervised."""
+    import inspect
+
+    click.echo(inspect.getmodule(kind).__doc__.strip())
+    click.echo("\nSettings  " + ", ".join(f"{key} = {value!r}" for key, value in cards.settings(kind).items()))
+    for variant, changed in kind.variants.items():
+        click.echo(f"Variant   {variant}: " + ", ".join(f"{key} = {value!r}" for key, value in changed.items()))
+    found = cards.measured(name)
+    images = found["images"]
+    click.echo(
+        f"\nA step of the quick recipe forwards {images['with_gradient']} images with gradient and "
+        f"{images['without_gradient']} without; {found['parameters'] / 1e6:.1f} million parameters learn.\nBeside "
+        f"supervised it counts {found['flops_ratio']:.2f} × the operations and takes {found['seconds_ratio']:.2f} × "
+        f"the time ({1000 * found['seconds']:.0f} ms here)."
+    )
+
+
+@main.group()
+def new() -> None:
+    """Starts something of your own."""
+
+
+@new.command(
+    name="method",
+    epilog="""\b
+Example:
+  bench new method my_method && bench check my_method && bench run --method my_method""",
+)
+@click.argument("name")
+def new_method(name) -> None:
+    """Writes methods/NAME.py: a method that keeps the contract and runs, for you to change."""
+    from benchmark import cards
+
+    path = cards.new_method(name, Path(methods.__file__).parent)
+    click.echo(f"{path} is a copy of the shortest method; change it, then: bench check {name}")
 
 
 @main.command()

@@ -9,7 +9,15 @@ from PIL import Image
 from benchmark.datasets import store as stores
 from benchmark.runs import Run
 
-TOY = {"dataset": "toy", "encoder": "resnet18", "weights": "none", "steps": 6, "crop": 32, "tile": 64, "ratio": 0.5}
+TOY = {
+    "dataset": "toy",
+    "encoder": "tu-test_efficientnet",
+    "weights": "none",
+    "steps": 6,
+    "crop": 32,
+    "tile": 64,
+    "ratio": 0.5,
+}
 TOY |= {"labelled": 2, "unlabelled": 2}
 
 
