@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.ndimage import find_objects
 from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import directed_hausdorff
 from skimage.measure import label
 from skimage.segmentation import relabel_sequential
 
@@ -94,17 +94,17 @@ def object_scores(truth: Objects, prediction: Objects) -> ObjectScores:
     sides = _Regions(truth), _Regions(prediction)
     shared = coo_matrix(
         (np.ones(truth.size, np.int64), (sides[0].numbers.ravel(), sides[1].numbers.ravel())),
-        shape=(len(sides[0].pixels), len(sides[1].pixels)),
+        shape=(len(sides[0].areas) + 1, len(sides[1].areas) + 1),
     ).tocsr()[1:, 1:]  # pixels that a true and a predicted object have in common
     partners = _partners(shared), _partners(shared.T.tocsr())
-    areas = [np.array([len(pixels) for pixels in side.pixels[1:]]) for side in sides]
+    areas = [side.areas for side in sides]
     hit = {t for p, (t, common) in enumerate(partners[1]) if 2 * common >= areas[0][t] and common}
     both_ways = []
     for mine, other in ((0, 1), (1, 0)):
         weights = areas[mine] / areas[mine].sum()
         overlaps = [2 * common / (areas[mine][a] + areas[other][b]) for a, (b, common) in enumerate(partners[mine])]
         distances = [
-            sides[mine].hausdorff(a + 1, sides[other], b + 1) if common else sides[mine].nearest(a + 1, sides[other])
+            sides[mine].hausdorff(a, sides[other], b) if common else sides[mine].nearest(a, sides[other])
             for a, (b, common) in enumerate(partners[mine])
         ]
         both_ways.append((weights @ overlaps, weights @ distances))
@@ -187,51 +187,61 @@ def _partners(shared) -> list[tuple[int, int]]:
     return pairs
 
 
-def _farthest(pixels: Int[np.ndarray, "n 2"], outline: Int[np.ndarray, "m 2"]) -> float:
-    """The largest distance of a pixel to its nearest of an outline; 0 if there is no pixel."""
-    if not len(pixels):
-        return 0.0
-    middle = outline.mean(0)
-    radius = np.sqrt(((outline - middle) ** 2).sum(1).max())
-    distances = np.sqrt(((pixels - middle) ** 2).sum(1))
-    # the distance to the outline differs from that to its middle by no more than the radius
-    return directed_hausdorff(pixels[distances >= distances.max() - 2 * radius - 1e-6], outline)[0]
-
-
 class _Regions:
-    """The pixels and outlines of numbered objects, and distances between objects of two such sides."""
+    """Numbered objects of one side, and Hausdorff distances from them to objects of the other."""
 
     directions = np.stack([np.cos(np.arange(16) * np.pi / 8), np.sin(np.arange(16) * np.pi / 8)])
 
     def __init__(self, objects: Objects):
         self.numbers = relabel_sequential(objects.astype(np.int64))[0]
-        self.pixels = self._split(self.numbers)
-        self.outlines = self._split(np.where(_boundary(self.numbers), self.numbers, 0))
+        self.areas = np.bincount(self.numbers.ravel())[1:]
+        self.boxes = find_objects(self.numbers)
+        places = np.argwhere(_boundary(self.numbers))
+        of = self.numbers[tuple(places.T)]
+        order = np.argsort(of, kind="stable")
+        self.outlines = np.split(places[order], np.cumsum(np.bincount(of)[1:])[:-1])
+        self.middles = [outline.mean(0) for outline in self.outlines]
+        self.radii = [_lengths(o - middle).max() for o, middle in zip(self.outlines, self.middles, strict=True)]
         # how far each object reaches in each direction
-        self.reach = np.stack([(outline @ self.directions).max(0) for outline in self.outlines[1:]])
+        self.reach = np.stack([(outline @ self.directions).max(0) for outline in self.outlines])
+        self.trees: dict[int, cKDTree] = {}
 
     def hausdorff(self, a: int, other: "_Regions", b: int) -> float:
         """Between object a of this side and object b of the other, as sets of pixels."""
-        only_a = self.pixels[a][other.numbers[tuple(self.pixels[a].T)] != b]
-        only_b = other.pixels[b][self.numbers[tuple(other.pixels[b].T)] != a]
-        return max(_farthest(only_a, other.outlines[b]), _farthest(only_b, self.outlines[a]))
+        return max(self._farthest(a, other, b), other._farthest(b, self, a))
 
     def nearest(self, a: int, other: "_Regions") -> float:
-        """The smallest Hausdorff distance of object a, which shares no pixel, to an object of the other side."""
-        at_least = np.abs(other.reach - self.reach[a - 1]).max(1)  # two objects that close reach equally far
+        """The smallest Hausdorff distance of object a to an object of the other side."""
+        at_least = np.abs(other.reach - self.reach[a]).max(1)  # two objects that close reach equally far
         smallest = np.inf
         for b in np.argsort(at_least):
             if at_least[b] >= smallest:
                 break
-            there = _farthest(self.pixels[a], other.outlines[b + 1])
-            if there < smallest:
-                smallest = min(smallest, max(there, _farthest(other.pixels[b + 1], self.outlines[a])))
+            smallest = min(smallest, self.hausdorff(a, other, int(b)))
         return smallest
 
-    @staticmethod
-    def _split(numbers: Objects) -> list[Int[np.ndarray, "n 2"]]:
-        """Coordinates of the pixels of each number; nothing for 0."""
-        places = np.argwhere(numbers)
-        of = numbers[tuple(places.T)]
-        order = np.argsort(of, kind="stable")
-        return np.split(places[order], np.searchsorted(of[order], np.arange(1, numbers.max() + 1)))
+    def _farthest(self, a: int, other: "_Regions", b: int) -> float:
+        """The largest distance of a pixel of a to b.
+
+        It is that of a pixel on a's outline, or of one between b's pixels: from any other, a step away from b leads to
+        a pixel of a that is farther.
+        """
+        between = tuple(
+            slice(max(mine.start, its.start), min(mine.stop, its.stop))
+            for mine, its in zip(self.boxes[a], other.boxes[b], strict=True)
+        )
+        within = np.argwhere(self.numbers[between] == a + 1) + [side.start for side in between]
+        pixels = np.concatenate([self.outlines[a], within])
+        pixels = pixels[other.numbers[tuple(pixels.T)] != b + 1]
+        if not len(pixels):
+            return 0.0
+        # the distance to an object differs from that to its middle by no more than its radius
+        distances = _lengths(pixels - other.middles[b])
+        pixels = pixels[distances >= distances.max() - 2 * other.radii[b] - 1e-6]
+        if b not in other.trees:
+            other.trees[b] = cKDTree(other.outlines[b], balanced_tree=False, compact_nodes=False)
+        return float(other.trees[b].query(pixels)[0].max())
+
+
+def _lengths(vectors: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
+    return np.hypot(vectors[:, 0], vectors[:, 1])

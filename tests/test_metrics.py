@@ -175,6 +175,12 @@ def test_object_scores_equal_a_plain_reading_of_their_definition(truth, predicti
     assert 0 <= scores.dice <= 1
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_object_scores_of_larger_objects_with_holes_equal_the_plain_reading(seed):
+    truth, prediction = (metrics.components(blobs(s) ^ blobs(s + 50)) for s in (seed, seed + 100))
+    assert metrics.object_scores(truth, prediction) == pytest.approx(plain_object_scores(truth, prediction))
+
+
 def plain_object_scores(truth, prediction):
     """The three scores by loops over objects and over all pairs of pixels."""
 
