@@ -1,0 +1,94 @@
+"""DTC (2021): the same tissue as classes and as distances to its border; the two tasks are to agree.
+
+Luo et al., "Semi-supervised medical image segmentation through dual-task consistency", AAAI 2021,
+https://arxiv.org/abs/2009.04448
+
+A network gives p, the softmax over C classes, and for each class but background a signed distance d = tanh(·). With
+D the distance of the truth to its border, < 0 inside, divided by its greatest value inside and outside,
+L = L_sup + distance · mean (d − D)² + λ(t) · mean over images, classes 1 … C − 1 and pixels of (σ(−slope · d) − p)²,
+where σ(−slope · d) turns distances into a mask; the second term on labelled images only (it is part of "sup"), the last
+on all, with gradients through both sides, and λ(t) = weight · ramp(t).
+
+Settings: `distance` 0.3, `weight` 1, `slope` 1500, `ramp` over the whole training, as released.
+
+Differences from the paper and from released code:
+- Both tasks are outputs of one last convolution, which equals two heads. The release has one foreground class; here
+  each class has its own distances.
+- The code sets D to 0 on the border's inner pixels, for which the slope makes a mask of ½; ours keep their sign. Its
+  distances of a class that is absent are 0 everywhere; here D is 1, and −1 where the class is all there is.
+- Distances are exact and computed on the device for all masks at once; the code asks SciPy for one after the other.
+- D is relative to the crop, as released: the same border has other distances in another crop, which is harder to learn
+  where many glands share an image than for the one organ that the paper segments.
+- Without unlabelled images consistency is left out, that on labelled images too: the method is then supervised.
+"""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from methods.base import Batch, Images, Logits, Masks, Method, register
+from methods.parts.consistency import probabilities
+from methods.parts.losses import dice_ce, mean, ramp
+from methods.parts.nets import Arch
+
+
+@register
+class Dtc(Method):
+    title, year, venue, paper = "DTC", 2021, "AAAI", "https://arxiv.org/abs/2009.04448"
+    variants: ClassVar = {"no_distance": {"distance": 0.0}, "unlabelled_only": {"on": "unlabelled"}}
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        weight: float = 1.0,
+        distance: float = 0.3,
+        slope: float = 1500.0,
+        ramp: float = 1.0,
+        on: Literal["all", "unlabelled"] = "all",
+    ):
+        super().__init__()
+        self.classes = arch.classes
+        self.net = dataclasses.replace(arch, classes=2 * arch.classes - 1).net()
+        self.weight, self.distance, self.slope, self.ramp, self.on = weight, distance, slope, ramp, on
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        labelled, outputs = len(batch.x), self.net(torch.cat([batch.x, batch.u]))
+        logits, distances = outputs.split((self.classes, self.classes - 1), 1)
+        distances = distances.to(torch.promote_types(distances.dtype, torch.float32)).tanh()
+        wrong = mean((distances[:labelled] - signed_distances(batch.y, self.classes)).square())
+        start = 0 if self.on == "all" and len(batch.u) else labelled
+        masks = (-self.slope * distances[start:]).sigmoid()
+        consistency = mean((masks - probabilities(logits[start:])[:, 1:]).square())
+        return {
+            "sup": dice_ce(logits[:labelled], batch.y) + self.distance * wrong,
+            "consistency": self.weight * ramp(t, self.ramp) * consistency,
+        }
+
+    def predict(self, x: Images) -> Logits:
+        return self.net(x)[:, : self.classes]
+
+
+def signed_distances(y: Masks, classes: int) -> Float[Tensor, "n c-1 h w"]:
+    """For each class but 0, the distance to its border relative to the greatest: positive outside, negative inside."""
+    inside = y.unsqueeze(1) == torch.arange(1, classes, device=y.device).view(1, -1, 1, 1)
+    far = distance_to(torch.stack([inside, ~inside]))
+    outer, inner = far / far.amax((-2, -1), keepdim=True).clamp_min(1)
+    return outer - inner
+
+
+def distance_to(mask: Bool[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+    """Euclidean distance in pixels to the nearest True; where there is none, a number beyond all distances."""
+    height, width = mask.shape[-2:]
+    row, column = (torch.arange(size, device=mask.device, dtype=torch.float32) for size in (height, width))
+    none, row = float(height + width), row[:, None]
+    above = torch.where(mask, row, -none).cummax(-2).values
+    below = torch.where(mask, row, 2 * none).flip(-2).cummin(-2).values.flip(-2)
+    vertical = torch.minimum(row - above, below - row).clamp_max(none).square()
+    nearest = torch.full_like(vertical, none**2)
+    for place in range(width):
+        nearest = torch.minimum(nearest, vertical[..., place : place + 1] + (column - place).square())
+    return nearest.sqrt()
