@@ -291,19 +291,21 @@ def data_group() -> None:
 @data_option
 def data_list(data) -> None:
     """Every dataset: where to get it, its licence, its size, and whether it is here."""
-    from rich.console import Console
-    from rich.table import Table
-
     from benchmark import datasets
 
-    table = Table(show_lines=True)
-    for column in ("name", "what", "licence", "size", "where to get it", "here"):
-        table.add_column(column, overflow="fold")
     for name in _dataset_names(data):
         kind = datasets.get(_kind_of(name, data))
-        here = "yes" if (data / name / "index.json").exists() else "drawn on first use" if name == "phantom" else "no"
-        table.add_row(name, kind.title, kind.licence, kind.size, kind.source, here)
-    Console().print(table)
+        here = (
+            "here"
+            if (data / name / "index.json").exists()
+            else "drawn when first used"
+            if name == "phantom"
+            else "not here"
+        )
+        click.echo(f"{click.style(name, bold=True)}  ({here})")
+        for line in (kind.title, kind.size, f"licence: {kind.licence}", f"get it: {kind.source}"):
+            click.echo(f"    {line}")
+    click.echo("Your own images: bench data add folder PATH --name NAME")
 
 
 @data_group.command(
