@@ -115,7 +115,7 @@ class Look:
 def look_of(patient: int) -> Look:
     rng = np.random.default_rng([SEED, patient, 0])
     disease = DIAGNOSES[patient % len(DIAGNOSES)]
-    vectors = np.maximum(np.array(STAINS) + rng.normal(0, 0.1, (3, 3)), 0.03)
+    vectors = np.maximum(rng.normal(STAINS, [[0.07], [0.1], [0.07]]), 0.03)
     strength = np.array([rng.uniform(0.6, 1.45), rng.uniform(0.4, 1.2), 0.9]) * rng.uniform(0.75, 1.25)
     return Look(
         disease=disease,
