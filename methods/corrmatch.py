@@ -1,0 +1,146 @@
+"""CorrMatch (2024): places that look alike pass their labels on to each other.
+
+Sun et al., "CorrMatch: label propagation via correlation matching for semi-supervised semantic segmentation",
+CVPR 2024, https://arxiv.org/abs/2306.04300. Written from the formulas: the released code is not free to use.
+
+Correlation: A_ij = softmax over places j of q_i·k_j / √256, with q and k linear in the features at stride 16. Logits
+spread along it, z^c_i = Σ_j A_ij z_j, and are enlarged to the image.
+Labels: ŷ, c = argmax and max over classes of sg p(u); a pixel is sure if c ≥ τ, a moving average, from `threshold`, of
+the mean over the present classes of their largest confidence. Regions: each of `regions` random rows of A, scaled to
+[0, 1], is a region where above ½; if more than τ of it is sure, and more than τ of that one class, it all becomes so.
+With s(u) a strong view with a box of another image and its labels, p_fp from features with `dropout` of their channels
+dropped, and ℓ(z) = mean over ALL pixels of 1[sure] · (−ln p_ŷ):
+L = L_sup + weight_sup_corr · CE(z^c(x), y) + weight_strong · ℓ(z(s(u))) + weight_fp · ℓ(z_fp)
+  + weight_kl · mean over ALL pixels of 1[sure] · KL(sg p(u) ‖ p(s(u))) + weight_corr · ½ [ℓ(z^c(u)) + ℓ(z^c(s(u)))].
+
+Settings: weights 1, ½, ½, ½, ½ (released: ½, ¼, ¼, ¼, ¼ beside a labelled weight of ½, all halved), `threshold` 0.85,
+`decay` 0.999, `regions` 128, `dropout` and `cutmix` 0.5, as released.
+
+Differences from the paper and the released code: features and logits are pooled to at most `grid` × `grid` places, so
+that A has at most grid⁴ numbers an image (4 MB), whatever the crop. Regions are counted on these places by one product,
+where the code loops over rows; where regions disagree, most decide, not the last. Labels come without the network's own
+dropout. Left out: the convolutions before q and k, and the exchange of τ between devices; nothing assumes 21 classes.
+Without unlabelled images the correlation is left out, on labelled images, too: the method is then supervised.
+"""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from methods.base import Batch, Images, Logits, Masks, Method, register
+from methods.parts.losses import cross_entropy, dice_ce, mean
+from methods.parts.nets import Arch, Features
+from methods.parts.pseudo import Kept, kept_cross_entropy, paste_neighbour, pseudo_label, without_dropout
+from methods.parts.views import boxes, strong
+
+STRIDE, WIDTH = 16, 256  # pixels a feature spans; channels of q and k
+Alike = Float[Tensor, "n places places"]
+
+
+@register
+class CorrMatch(Method):
+    title, year, venue, paper = "CorrMatch", 2024, "CVPR", "https://arxiv.org/abs/2306.04300"
+    variants: ClassVar = {
+        **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("strong", "fp", "kl", "corr")},
+        **{"no_regions": {"regions": 0}, "no_cutmix": {"cutmix": 0.0}},
+    }
+
+    def __init__(
+        self, arch: Arch, *, weight_sup_corr: float = 1.0, weight_strong: float = 0.5, weight_fp: float = 0.5,
+        weight_kl: float = 0.5, weight_corr: float = 0.5, threshold: float = 0.85, decay: float = 0.999,
+        regions: int = 128, grid: int = 32, cutmix: float = 0.5, dropout: float = 0.5,
+    ):  # fmt: skip
+        super().__init__()
+        self.net, self.level = arch.net(), -1 if arch.stride == STRIDE else -2
+        with torch.no_grad(), without_dropout(self.net):
+            channels = self.net.encoder(torch.zeros(1, 3, 64, 64))[self.level].shape[1]
+        self.query, self.key = nn.Conv2d(channels, WIDTH, 1), nn.Conv2d(channels, WIDTH, 1)
+        self.register_buffer("threshold", torch.tensor(threshold))
+        self.register_buffer("seen", torch.tensor(threshold))  # in the latest batch
+        weights = {"strong": weight_strong, "fp": weight_fp, "kl": weight_kl, "corr": weight_corr}
+        self.weights = {"sup_corr": weight_sup_corr, **weights}
+        self.decay, self.regions, self.grid, self.cutmix, self.dropout = decay, regions, grid, cutmix, dropout
+
+    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+        x, u, labelled = batch.x, batch.u, len(batch.x)
+        if not len(u):
+            return {"sup": dice_ce(self.net(x), batch.y), **dict.fromkeys(self.weights, x.new_zeros(()))}
+        with without_dropout(self.net):
+            image, *features = self.net.encoder(u)
+            weak = self.net.decoder([image, *features])
+        alike, weak_corr = self.spread(features, weak)
+        where, strong_u, log_p = boxes(u, p=self.cutmix), strong(u), weak.detach().log_softmax(1)
+        y, sure = self.labels(weak, alike)
+        view, y_view, sure_view, log_p = paste_neighbour(where, strong_u, y, sure, log_p)
+        view_features = self.net.encoder(torch.cat([x, view]))
+        z = self.net.decoder(view_features)
+        _, corr = self.spread(view_features, z)
+        perturbed = self.net.decoder([image, *(F.dropout2d(f, self.dropout) for f in features)])
+        unlike = (log_p.exp() * (log_p - z[labelled:].log_softmax(1))).sum(1)
+        of_corr = kept_cross_entropy(weak_corr, y, sure) + kept_cross_entropy(corr[labelled:], y_view, sure_view)
+        terms = {
+            "sup_corr": cross_entropy(corr[:labelled], batch.y),
+            "strong": kept_cross_entropy(z[labelled:], y_view, sure_view),
+            "fp": kept_cross_entropy(perturbed, y, sure),
+            "kl": mean(unlike * sure_view),
+            "corr": of_corr / 2,
+        }
+        return {"sup": dice_ce(z[:labelled], batch.y), **{name: self.weights[name] * terms[name] for name in terms}}
+
+    def spread(self, features: Features, logits: Logits) -> tuple[Alike, Logits]:
+        """How alike places are (rows sum to 1), and each pixel's logits as the mean of those of the places like it."""
+        cell, f = self.cell(logits), features[self.level]
+        z = F.avg_pool2d(logits, cell, ceil_mode=True)
+        f = F.avg_pool2d(f, cell // STRIDE, ceil_mode=True)[..., : z.shape[2], : z.shape[3]]
+        q, k = self.query(f).flatten(2), self.key(f).flatten(2)
+        alike = (q.mT @ k / WIDTH**0.5).softmax(2)
+        corr = (alike @ z.flatten(2).mT).mT.unflatten(2, z.shape[2:])
+        enlarged = F.interpolate(corr, scale_factor=cell, mode="bilinear")
+        return alike, enlarged[..., : logits.shape[2], : logits.shape[3]]
+
+    @torch.no_grad()
+    def labels(self, weak: Logits, alike: Alike) -> tuple[Masks, Kept]:
+        """Labels and which are sure, by confidence or by their region; notes how sure the classes are at best."""
+        y, surety = pseudo_label(weak)
+        of_class = (y.unsqueeze(1) == torch.arange(weak.shape[1], device=y.device).view(-1, 1, 1)).to(surety.dtype)
+        best = (of_class * surety.unsqueeze(1)).amax((0, 2, 3))
+        self.seen.copy_(best.sum() / (best > 0).sum())
+        sure = surety >= self.threshold
+        if not self.regions:
+            return y, sure
+        cell, (height, width) = self.cell(weak), weak.shape[2:]
+        surely = F.avg_pool2d(of_class * sure.unsqueeze(1), cell, ceil_mode=True)  # shares of a place's pixels
+        row = torch.randint(alike.shape[1], (len(y), self.regions), device=y.device)
+        covers, winner = regions(alike.gather(1, row[..., None].expand(-1, -1, alike.shape[2])), surely, self.threshold)
+        covers, winner = (
+            v.unflatten(1, surely.shape[2:]).repeat_interleave(cell, 1).repeat_interleave(cell, 2)[:, :height, :width]
+            for v in (covers, winner)
+        )
+        return torch.where(covers, winner, y), sure | covers
+
+    def cell(self, logits: Logits) -> int:
+        """The side of a place, in pixels."""
+        return STRIDE * -(-max(logits.shape[2:]) // (STRIDE * self.grid))
+
+    def after_step(self) -> None:
+        self.threshold.lerp_(self.seen, 1 - self.decay)
+
+    def predict(self, x: Images) -> Logits:
+        return self.net(x)
+
+
+def regions(
+    rows: Float[Tensor, "n r places"], surely: Logits, threshold: Float[Tensor, ""]
+) -> tuple[Bool[Tensor, "n places"], Masks]:
+    """Which places a trusted region covers, and the class that most of those regions have."""
+    low, high = rows.aminmax(dim=2, keepdim=True)
+    inside = (rows - low > (high - low) / 2).to(surely.dtype)
+    share = inside @ surely.flatten(2).mT / inside.sum(2, keepdim=True).clamp_min(1)  # (n, r, c)
+    known, most = share.sum(2), share.amax(2)
+    trusted = (known > threshold) & (most > threshold * known)
+    votes = (share == share.amax(2, keepdim=True)) & trusted.unsqueeze(2)
+    covered = votes.to(surely.dtype).mT @ inside  # (n, c, places)
+    return covered.amax(1) > 0, covered.argmax(1)

@@ -1,0 +1,105 @@
+"""CorrMatch, derived place by place, region by region and pixel by pixel."""
+
+import math
+
+import torch
+from parity.fixmatch import from_before
+from parity.supervised import sup
+from torch import Tensor
+
+from methods.base import Batch, Method
+from methods.parts.views import boxes, strong
+
+VARIANTS = ("no_regions", "no_cutmix")
+PLACE = 16  # pixels: a crop of 32 has 2 × 2 places
+
+
+def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
+    u, labelled = batch.u, len(batch.x)
+    method.eval()
+    image, *features = method.net.encoder(u)
+    weak = method.net.decoder([image, *features])
+    method.train()
+    where, view = boxes(u, p=method.cutmix), strong(u)
+    alike, weak_corr = correlated(method, features[-2], weak)
+    p = weak.detach().softmax(1)
+    y, sure = p.argmax(1), p.amax(1) >= 0.85
+    if method.regions:
+        chosen = torch.randint(alike.shape[1], (len(u), 128))
+        y, sure = propagated(alike.detach(), chosen, y, sure, weak.shape[1])
+    view, y_view, sure_view, p_view = (from_before(values, where) for values in (view, y, sure, p))
+    view_features = method.net.encoder(torch.cat([batch.x, view]))
+    z = method.net.decoder(view_features)
+    corr = correlated(method, view_features[-2], z)[1]
+    holes = [torch.nn.functional.dropout2d(feature, 0.5, training=True) for feature in features]
+    z_holes = method.net.decoder([image, *holes])
+    certain = torch.ones_like(batch.y, dtype=torch.bool)
+    return {
+        "sup": sup(z[:labelled], batch.y),
+        "sup_corr": surprise(corr[:labelled], batch.y, certain),
+        "strong": surprise(z[labelled:], y_view, sure_view) / 2,
+        "fp": surprise(z_holes, y, sure) / 2,
+        "kl": divergence(p_view, z[labelled:], sure_view) / 2,
+        "corr": surprise(weak_corr, y, sure) / 4 + surprise(corr[labelled:], y_view, sure_view) / 4,
+    }
+
+
+def correlated(method: Method, feature: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """A for each image, and the enlarged logits after it."""
+    n, classes, height, width = z.shape
+    places = [(r, c) for r in range(height // PLACE) for c in range(width // PLACE)]
+    matrices, spread = [], []
+    for i in range(n):
+        q = [method.query(feature[i, :, r, c].view(1, -1, 1, 1)).flatten() for r, c in places]
+        k = [method.key(feature[i, :, r, c].view(1, -1, 1, 1)).flatten() for r, c in places]
+        a = torch.stack([torch.stack([torch.exp((mine * its).sum() / 16) for its in k]) for mine in q])
+        a = a / a.sum(1, keepdim=True)
+        of_place = [z[i, :, r * PLACE : (r + 1) * PLACE, c * PLACE : (c + 1) * PLACE].mean((1, 2)) for r, c in places]
+        matrices.append(a)
+        spread.append(torch.stack([sum(w * value for w, value in zip(row, of_place, strict=True)) for row in a], 1))
+    low = torch.stack(spread).view(n, classes, height // PLACE, width // PLACE)
+    return torch.stack(matrices), torch.nn.functional.interpolate(low, (height, width), mode="bilinear")
+
+
+def propagated(alike: Tensor, chosen: Tensor, y: Tensor, sure: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Labels and sureness after trusted regions have had their way, each place by a vote of those that cover it."""
+    across, y, sure = y.shape[2] // PLACE, y.clone(), sure.clone()
+    found = []
+    for i in range(len(y)):
+        votes = torch.zeros(alike.shape[1], classes)
+        for row in chosen[i]:
+            a = alike[i, row]
+            inside = ((a - a.min()) / (a.max() - a.min()) > 0.5).nonzero().flatten().tolist()
+            counts, pixels = [0] * classes, 0
+            for place in inside:
+                r, c = PLACE * (place // across), PLACE * (place % across)
+                pixels += PLACE * PLACE
+                for label in y[i, r : r + PLACE, c : c + PLACE][sure[i, r : r + PLACE, c : c + PLACE]].tolist():
+                    counts[label] += 1
+            if sum(counts) > 0.85 * pixels and max(counts) > 0.85 * sum(counts):
+                votes[inside, counts.index(max(counts))] += 1
+        found.append(votes)
+    for i, votes in enumerate(found):
+        for place, vote in enumerate(votes):
+            if vote.any():
+                r, c = PLACE * (place // across), PLACE * (place % across)
+                y[i, r : r + PLACE, c : c + PLACE] = vote.argmax()
+                sure[i, r : r + PLACE, c : c + PLACE] = True
+    return y, sure
+
+
+def surprise(z: Tensor, y: Tensor, sure: Tensor) -> Tensor:
+    total = 0 * z.sum()
+    for i, row, column in sure.nonzero().tolist():
+        exponentials = torch.exp(z[i, :, row, column])
+        total = total - torch.log(exponentials[y[i, row, column]] / exponentials.sum())
+    return total / math.prod(y.shape)
+
+
+def divergence(p: Tensor, z: Tensor, sure: Tensor) -> Tensor:
+    """KL(p ‖ softmax z), summed over the sure pixels, over the number of all."""
+    total, q = 0 * z.sum(), z.softmax(1)
+    for i, row, column in sure.nonzero().tolist():
+        mine, its = p[i, :, row, column], q[i, :, row, column]
+        total = total + (mine * (mine.log() - its.log())).sum()
+    return total / math.prod(sure.shape)

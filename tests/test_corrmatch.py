@@ -1,0 +1,54 @@
+"""CorrMatch's regions, by hand: four places in a row, of four pixels each, and two classes."""
+
+import torch
+
+import methods
+from methods.base import Batch
+from methods.corrmatch import regions
+from methods.parts.nets import Arch
+
+ROWS = torch.tensor([[[0.4, 0.4, 0.1, 0.1], [0.1, 0.1, 0.4, 0.4]]])  # the left half is a region, and the right
+THRESHOLD = torch.tensor(0.6)
+
+
+def surely(background: list[float], gland: list[float]) -> torch.Tensor:
+    """Shares of each place's pixels that are surely of either class, (1, 2, 1, 4)."""
+    return torch.tensor([background, gland])[None, :, None]
+
+
+def test_a_region_that_is_mostly_sure_of_one_class_becomes_all_of_it():
+    covers, winner = regions(ROWS, surely([0, 0, 0, 0], [1, 0.5, 0.5, 0.25]), THRESHOLD)
+    assert covers.tolist() == [[True, True, False, False]]  # 0.75 of the left is sure, 0.375 of the right
+    assert winner[0, :2].tolist() == [1, 1]
+
+
+def test_a_region_of_two_classes_is_not_trusted():
+    covers, _ = regions(ROWS, surely([0, 1, 0, 0], [1, 0, 0, 0]), THRESHOLD)
+    assert not covers.any()
+
+
+def test_where_regions_disagree_most_decide():
+    rows = torch.tensor([[[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0.3, 0.4, 0.4]]])
+    covers, winner = regions(rows, surely([0, 0.1, 1, 1], [1, 0.9, 0, 0]), THRESHOLD)
+    assert covers.tolist() == [[True] * 4]
+    assert winner.tolist() == [[1, 1, 0, 0]]
+
+
+def test_the_correlation_has_a_bounded_number_of_places_however_large_the_image():
+    method = methods.build("corrmatch", Arch("tu-test_efficientnet", weights="none"), grid=2)
+    x = torch.rand(1, 3, 90, 70)
+    alike, corr = method.spread(method.net.encoder(x), method.net(x))
+    assert alike.shape == (1, 4, 4)
+    assert corr.shape == (1, 2, 90, 70)
+    torch.testing.assert_close(alike.sum(2), torch.ones(1, 4))
+
+
+def test_the_threshold_follows_how_sure_the_classes_are_at_best():
+    method = methods.build("corrmatch", Arch("tu-test_efficientnet", weights="none"), decay=0.9)
+    method.losses(
+        Batch(torch.rand(1, 3, 32, 32), torch.zeros(1, 32, 32, dtype=torch.long), torch.rand(2, 3, 32, 32)), 0
+    )
+    was, seen = method.threshold.clone(), method.seen.clone()
+    assert 0.5 <= seen < 0.85
+    method.after_step()
+    torch.testing.assert_close(method.threshold, 0.9 * was + 0.1 * seen)
