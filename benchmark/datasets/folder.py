@@ -88,7 +88,7 @@ class Folder(Dataset):
 
     def settle(self, root: Path, values: Mapping[int, str], notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """As many classes as the masks number, with the names of classes.txt if there is one."""
-        count = max(2, max(values) + 1)
+        count = max(2, max(values, default=0) + 1)
         if count > 2 and WHITE in notes:
             raise ValueError(
                 f"The mask of {notes[WHITE][0]} is black and white, but that of {values[count - 1]} has the class "

@@ -48,9 +48,7 @@ class GlaS(Dataset):
             image, mask = files.pop(name), files.pop(name + MASK)
             items.append(Item(name, row[PATIENT], stratum=row[GRADE], tags=(_part(name),), image=image, mask=mask))
         if files:
-            raise ValueError(
-                f"{next(iter(files.values()))} is not named in Grade.csv; remove it or complete the table."
-            )
+            raise ValueError(f"{next(iter(files.values()))} is not in Grade.csv; remove it or complete the table.")
         return items
 
     def parts(self, split: str, records: Sequence[Record]) -> dict[str, list[int]]:

@@ -60,7 +60,7 @@ def read_image(path: Path, notes: list[str] | None = None) -> np.ndarray:
             notes.append("palette, converted to RGB")
         elif mode not in ("RGB", "RGBA", "RGBX"):
             raise ValueError(f"{path} is an image of mode {mode}; save it as 8-bit RGB.")
-        return np.asarray(picture.convert("RGB"))
+        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def read_mask(path: Path, notes: list[str] | None = None) -> np.ndarray:

@@ -316,7 +316,8 @@ def _hash(array: np.ndarray) -> str:
 
 def _content(rows: Sequence[dict], classes: Sequence[str]) -> str:
     """Of all that can decide a result: pixels, masks, names, patients, strata and classes; not of where they lay."""
-    text = json.dumps([list(classes), list(rows)], sort_keys=True, ensure_ascii=False)
+    rows = [{field: value for field, value in row.items() if field != "fingerprint"} for row in rows]
+    text = json.dumps([list(classes), rows], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
