@@ -14,7 +14,8 @@ Settings: `weight` 0.1 with `ramp` over the whole training, as released; `pertur
 
 Differences from the paper and from released code:
 - Scales of the U-Net: strides 8, 4, 2 and 1, as released. DeepLabv3+ has no pyramid of decoder maps; there the pyramid
-  pooling's output (stride 16) and the first convolution after the fusion (stride 4) stand in, three scales in all.
+  pooling's output (stride 16) and the first convolution after the fusion (stride 4) stand in, three scales in all. Of
+  DPT they are its four fusions.
 - Perturbations spare labelled images, so that these train every method alike, and are each image's own; the code draws
   one noise for the batch. Coarse predictions are enlarged bilinearly, not by repetition.
 - The code takes the logarithm of a softmax, which is −∞ where it underflows, and the loss is then nan; here D comes
@@ -59,7 +60,7 @@ class Urpc(Method):
     ):
         super().__init__()
         self.net, self.stride = arch.net(), arch.stride
-        shares = UNET_SHARES[1:4] if arch.decoder_name == "unet" else (1, 1)
+        shares = {"unet": UNET_SHARES[1:4], "deeplabv3plus": (1, 1), "dpt": (1, 1, 1)}[arch.decoder_name]
         self.heads = nn.ModuleList(nn.Conv2d(arch.width // share, arch.classes, 3, padding=1) for share in shares)
         self.weight, self.ramp, self.rectified = weight, ramp, rectified
         self.perturbed, self.predicts = perturbed, predicts
@@ -102,6 +103,8 @@ class Urpc(Method):
     def stages(self) -> list[nn.Module]:
         """The layers whose outputs the heads read, from coarse to fine."""
         encoder, decoder = self.net.encoder, self.net.decoder
+        if hasattr(decoder, "fusions"):
+            return [*decoder.fusions[:0:-1]]
         return [*decoder.blocks[1:4]] if hasattr(decoder, "blocks") else [encoder.dropout, decoder.fuse[4]]
 
     def predict(self, x: Images) -> Logits:

