@@ -4,7 +4,6 @@ Truth and prediction both empty: every score is nan, to be left out of means and
 Only one of them empty (a false alarm or a miss): overlap scores are 0 and distances are the image's diagonal.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -138,10 +137,12 @@ def calibration_error(bins: Float[np.ndarray, "3 bins"]) -> float:
     return float(np.abs(probability - foreground).sum() / pixels.sum()) if pixels.sum() else np.nan
 
 
-def false_alarm_rate(present: Sequence[bool], predicted: Sequence[bool]) -> tuple[float, int]:
-    """The share of object-free images in which something is predicted, and how many object-free images there are."""
-    alarms = [p for there, p in zip(present, predicted, strict=True) if not there]
-    return (float(np.mean(alarms)) if alarms else np.nan), len(alarms)
+def false_alarm(present: bool, predicted: bool) -> float:
+    """1 if something is predicted in an object-free image, 0 if not; nan where there is an object.
+
+    So the mean over images is the false-alarm rate over object-free images.
+    """
+    return np.nan if present else float(predicted)
 
 
 def dice_as_released_cdma(dice_per_class: Float[np.ndarray, "images classes"]) -> float:

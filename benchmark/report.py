@@ -50,7 +50,8 @@ def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tu
     """Rows (metric, mean over images, low, high, images with a value) from the scores of `benchmark.evaluate.evaluate`.
 
     The bounds are a 95 % interval over patients, cut at the ends of the metric's range; nan if there is one patient.
-    Where a class was missed or falsely alarmed, its rows come a second time without those images.
+    Where a class was missed or falsely alarmed, its rows come a second time without those images. The last row is what
+    CDMA's released code would print instead of our Dice, and the difference, without an interval.
     """
     patients = [image["patient"] for image in scores]
 
@@ -74,8 +75,8 @@ def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tu
             table.append(line(name, [image[key] for image in scores], most))
     for c, class_name in enumerate(classes[1:]):
         of = f", {class_name}" if len(classes) > 2 else ""
-        alarms = [None if image["present"][c] else float(image["predicted"][c]) for image in scores]
-        if any(alarm is not None for alarm in alarms):
+        alarms = [metrics.false_alarm(image["present"][c], image["predicted"][c]) for image in scores]
+        if not np.isnan(alarms).all():
             table.append(line(f"False alarms on object-free images{of}", alarms, 1.0))
     if len(scores) > 1:
         dice = np.array([[image["background_dice"], *image["dice"]] for image in scores], dtype=np.float64)
