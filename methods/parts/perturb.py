@@ -5,8 +5,7 @@ decoders read no more than its size. Every image draws its own randomness from t
 at another image; gradients reach the encoder through what is left of its features. A strength of 0 changes nothing.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from methods.base import Masks
 from methods.parts.nets import Features
+from methods.parts.pseudo import without_dropout
 from methods.parts.views import span
 
 
@@ -117,7 +117,7 @@ def vat(features: Features, decoder: nn.Module, *, eps: float = 0.02, xi: float 
     if not eps:
         return features
     image, *maps = [x.detach().to(torch.promote_types(x.dtype, torch.float32)) for x in features]
-    with _still(decoder), torch.autocast(image.device.type, enabled=False), torch.enable_grad():
+    with without_dropout(decoder), torch.autocast(image.device.type, enabled=False), torch.enable_grad():
         with torch.no_grad():
             log_p = decoder([image, *maps]).log_softmax(1)
         size = _norm(maps)
@@ -158,15 +158,3 @@ def _unit(maps: Sequence[Tensor]) -> list[Tensor]:
     """Divided by their length; zero stays zero."""
     size = _norm(maps).clamp_min(torch.finfo(maps[0].dtype).tiny)
     return [x / size for x in maps]
-
-
-@contextlib.contextmanager
-def _still(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, and afterwards each of its modules as it was."""
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
