@@ -3,14 +3,14 @@
 import math
 
 import torch
-from parity.fixmatch import from_before
+from parity.fixmatch import from_before, surprise
 from parity.supervised import sup
 from torch import Tensor
 
 from methods.base import Batch, Method
 from methods.parts.views import boxes, strong
 
-VARIANTS = ("no_regions", "no_cutmix")
+VARIANTS = ("no_regions",)
 PLACE = 16  # pixels: a crop of 32 has 2 × 2 places
 
 
@@ -36,11 +36,11 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     certain = torch.ones_like(batch.y, dtype=torch.bool)
     return {
         "sup": sup(z[:labelled], batch.y),
-        "sup_corr": surprise(corr[:labelled], batch.y, certain),
-        "strong": surprise(z[labelled:], y_view, sure_view) / 2,
-        "fp": surprise(z_holes, y, sure) / 2,
+        "sup_corr": surprise(corr[:labelled], batch.y, certain, 1),
+        "strong": surprise(z[labelled:], y_view, sure_view, 1) / 2,
+        "fp": surprise(z_holes, y, sure, 1) / 2,
         "kl": divergence(p_view, z[labelled:], sure_view) / 2,
-        "corr": surprise(weak_corr, y, sure) / 4 + surprise(corr[labelled:], y_view, sure_view) / 4,
+        "corr": surprise(weak_corr, y, sure, 1) / 4 + surprise(corr[labelled:], y_view, sure_view, 1) / 4,
     }
 
 
@@ -88,18 +88,7 @@ def propagated(alike: Tensor, chosen: Tensor, y: Tensor, sure: Tensor, classes: 
     return y, sure
 
 
-def surprise(z: Tensor, y: Tensor, sure: Tensor) -> Tensor:
-    total = 0 * z.sum()
-    for i, row, column in sure.nonzero().tolist():
-        exponentials = torch.exp(z[i, :, row, column])
-        total = total - torch.log(exponentials[y[i, row, column]] / exponentials.sum())
-    return total / math.prod(y.shape)
-
-
 def divergence(p: Tensor, z: Tensor, sure: Tensor) -> Tensor:
     """KL(p ‖ softmax z), summed over the sure pixels, over the number of all."""
-    total, q = 0 * z.sum(), z.softmax(1)
-    for i, row, column in sure.nonzero().tolist():
-        mine, its = p[i, :, row, column], q[i, :, row, column]
-        total = total + (mine * (mine.log() - its.log())).sum()
-    return total / math.prod(sure.shape)
+    mine, its = p.movedim(1, -1)[sure], z.softmax(1).movedim(1, -1)[sure]
+    return (mine * torch.log(mine / its)).sum() / math.prod(sure.shape)
