@@ -24,18 +24,15 @@ Differences from the paper and the released code, and what the two leave open:
 """
 
 from collections.abc import Sequence
-from itertools import permutations
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
-from methods.parts.attention import Channel, ChannelSpatial, Spatial
-from methods.parts.losses import cross_entropy, dice_ce, distill, entropy, log_mean_softmax, ramp
+from methods.parts.branches import Kind, attentive, cross_distill
+from methods.parts.losses import dice_ce, entropy, log_mean_softmax, ramp
 from methods.parts.nets import Arch
-
-ATTENTIONS = {"none": None, "channel": Channel, "spatial": Spatial, "both": ChannelSpatial}
 
 
 @register
@@ -59,13 +56,12 @@ class Cdma(Method):
         temperature: float = 10.0,  # 0: hard targets, cross entropy with the teacher's argmax
         warmup: float = 0.1,
         schedule: Literal["switch", "ramp"] = "switch",  # at t = warmup, or until then
-        attentions: Sequence[Literal["none", "channel", "spatial", "both"]] = ("both", "spatial", "channel"),
+        attentions: Sequence[Kind] = ("both", "spatial", "channel"),
         perturbation: float = 0.0,
         on: Literal["all", "unlabelled"] = "all",
     ):
         super().__init__()
-        self.encoder = arch.encoder()
-        self.decoders = nn.ModuleList(arch.decoder(ATTENTIONS[name]) for name in attentions)
+        self.encoder, self.decoders = arch.encoder(), attentive(arch, attentions)
         self.weight_cdkd, self.weight_um, self.temperature = weight_cdkd, weight_um, temperature
         self.warmup, self.schedule, self.perturbation, self.on = warmup, schedule, perturbation, on
 
@@ -74,17 +70,12 @@ class Cdma(Method):
         branches = [decoder([*fine, self.perturb(deep)]) for decoder in self.decoders]
         sup = sum(dice_ce(z[:labelled], batch.y) for z in branches) / len(branches)
         agree = branches if self.on == "all" and len(batch.u) else [z[labelled:] for z in branches]
-        cdkd = sum(self.teach(z, teacher) for z, teacher in permutations(agree, 2)) / len(branches)
-        um = entropy(log_mean_softmax(agree))
+        cdkd, um = cross_distill(agree, self.temperature), entropy(log_mean_softmax(agree))
         on = ramp(t, self.warmup) if self.schedule == "ramp" else float(t >= self.warmup)
         return {"sup": sup, "cdkd": self.weight_cdkd * on * cdkd, "um": self.weight_um * on * um}
 
     def perturb(self, deep: Tensor) -> Tensor:
         return deep * (1 + self.perturbation * (2 * torch.rand_like(deep) - 1)) if self.perturbation else deep
-
-    def teach(self, z: Logits, teacher: Logits) -> Tensor:
-        hard = self.temperature == 0
-        return cross_entropy(z, teacher.argmax(1)) if hard else distill(z, teacher, self.temperature)
 
     def predict(self, x: Images) -> Logits:
         return self.decoders[0](self.encoder(x))

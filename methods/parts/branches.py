@@ -1,0 +1,34 @@
+"""Decoders that differ in their attention, and what they teach each other."""
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Literal
+
+from torch import Tensor, nn
+
+from methods.base import Logits
+from methods.parts.attention import Channel, ChannelSpatial, Spatial
+from methods.parts.losses import cross_entropy, distill
+from methods.parts.nets import Arch
+
+Kind = Literal["none", "channel", "spatial", "both"]
+ATTENTIONS = {"none": None, "channel": Channel, "spatial": Spatial, "both": ChannelSpatial}
+
+
+def attentive(arch: Arch, kinds: Sequence[Kind]) -> nn.ModuleList:
+    """One decoder with each kind of attention, each with its own initial weights."""
+    return nn.ModuleList(arch.decoder(ATTENTIONS[kind]) for kind in kinds)
+
+
+def cross_distill(branches: Sequence[Logits], temperature: float) -> Tensor:
+    """(1/K) Σ_i Σ_{j≠i} of what branch i loses against branch j: the mean over students of the sum over teachers.
+
+    The loss of a pair is T² · KL(softmax(sg z_j / T) ‖ softmax(z_i / T)), summed over classes, mean over pixels; with
+    temperature 0 it is the cross entropy with the teacher's argmax.
+    """
+
+    def taught(student: Logits, teacher: Logits) -> Tensor:
+        hard = temperature == 0
+        return cross_entropy(student, teacher.argmax(1)) if hard else distill(student, teacher, temperature)
+
+    return sum(taught(student, teacher) for student, teacher in permutations(branches, 2)) / len(branches)
