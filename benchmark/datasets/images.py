@@ -16,9 +16,10 @@ ORIENTATION = 0x0112  # the EXIF tag by which cameras turn a picture
 GREY_SHARE = 0.1  # a black-and-white mask has grey at its edges, but not more than this
 COMPRESSION_NOISE = 31  # the brightest that JPEG makes of black
 
-Image.MAX_IMAGE_PIXELS = (
-    None  # whole-slide crops exceed Pillow's limit against decompression bombs; ours is MOST_PIXELS
-)
+# what Pillow raises on damaged files
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error, zlib.error)
+
+Image.MAX_IMAGE_PIXELS = None  # crops of slides exceed Pillow's limit; ours is MOST_PIXELS
 
 
 def nfc(name: str) -> str:
@@ -114,21 +115,22 @@ def _decoded(path: Path, notes: list[str], deep: bool = False) -> Iterator[Image
     """The picture of a file, fully decoded, turned as its EXIF orientation says. `deep`: 1 and 16 bits are fine."""
     try:
         opened = Image.open(path)
+        frames = getattr(opened, "n_frames", 1)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not an image that can be read; remove it, or save it as PNG.") from error
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise ValueError(f"{path} cannot be opened: {error.strerror}.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except DAMAGE as error:
         raise ValueError(_damaged(path, error)) from error
     with opened as picture:
-        _refuse(picture, path, deep)
+        _refuse(picture, path, frames, deep)
         try:
             turned = picture.getexif().get(ORIENTATION, 1) not in (0, 1)
             picture.load()
             if turned:
                 notes.append("turned as its EXIF orientation says")
                 picture = ImageOps.exif_transpose(picture)
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        except DAMAGE as error:
             raise ValueError(_damaged(path, error)) from error
         yield picture
 
@@ -137,15 +139,13 @@ def _damaged(path: Path, error: Exception) -> str:
     return f"{path} is truncated or damaged ({error}); copy or download it again."
 
 
-def _refuse(picture: Image.Image, path: Path, deep: bool) -> None:
+def _refuse(picture: Image.Image, path: Path, frames: int, deep: bool) -> None:
     """Stops before decoding what would be decoded wrongly or not at all."""
     width, height = picture.size
     if width * height > MOST_PIXELS:
         raise ValueError(f"{path} has {width} × {height} pixels, more than 2^31; cut it into smaller images.")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise ValueError(
-            f"{path} holds {picture.n_frames} pages or frames; save the one that is meant as a file of its own."
-        )
+    if frames > 1:
+        raise ValueError(f"{path} holds {frames} pages or frames; save the one that is meant as a file of its own.")
     # Pillow opens 16-bit colour as 8-bit RGB without a word: only the decoder's argument tells
     sixteen = any(";16" in str(tile[3]) for tile in picture.tile) and picture.mode not in ("I;16", "I;16B", "I")
     if sixteen or (not deep and picture.mode.startswith("I")):
