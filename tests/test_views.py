@@ -205,6 +205,14 @@ def test_eosin_on_white_is_eosin():
     close(restained(constant(1.0, 1.0, 1.0), beta=(0, 0.7, 0)), light(0.7 * unit(0.07, 0.99, 0.11)), 1e-5)
 
 
+def test_each_image_has_stains_of_its_own(x):
+    alpha, beta = torch.linspace(0.8, 1.2, 18).view(6, 3), torch.linspace(0.2, -0.2, 18).view(6, 3)
+    y = views.restain(x, alpha, beta)
+    for image in range(6):
+        alone = slice(image, image + 1)
+        close(y[alone], views.restain(x[alone], alpha[alone], beta[alone]))
+
+
 def test_stains_are_those_of_scikit_image():
     amounts = np.random.default_rng(0).uniform(0.01, 0.05, (4, 4, 3))
     x = color.hed2rgb(amounts)
