@@ -1,6 +1,7 @@
 """The command line: reads the line, calls one function, prints."""
 
 import contextlib
+import math
 import os
 import sys
 from pathlib import Path
@@ -215,7 +216,8 @@ def _print_scores(row: dict) -> None:
     for column in ("", "mean", "95 % interval", "images"):
         table.add_column(column, justify="left" if not column else "right")
     for metric, mean, low, high, n in report.summary(runs.lines(row["scores"]), row["classes"]):
-        table.add_row(metric, f"{mean:.3f}", f"{low:.3f} to {high:.3f}", str(n))
+        interval = "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+        table.add_row(metric, f"{mean:.3f}", interval, str(n))
     console = Console()
     console.print(table)
     seconds, images = row["measured"]["seconds"], row["certificate"]["images"]
@@ -260,13 +262,15 @@ def predict(images, key, out, device, results) -> None:
     stems = [path.stem for path in images]
     if len(set(stems)) < len(stems):
         raise ValueError("Two of the images have the same name, so their masks would, too; predict them separately.")
-    with progress.watching("Predicting", len(images)) as tell:
-        for done, path in enumerate(images, 1):
-            image = files.read_image(path)
-            classes = evaluate.segment(method.predict, image, tile=asked.tile, device=where, precision=asked.precision)
-            report.save_png(classes, out / f"{path.stem}_mask.png")
-            report.save_png(report.overlay(image, classes), out / f"{path.stem}_overlay.png")
-            tell(done, path.name)
+    for path in images:
+        image = files.read_image(path)
+        with progress.watching(f"Predicting {path.name}", len(image)) as tell:
+            classes = evaluate.segment(
+                method.predict, image, tile=asked.tile, device=where, precision=asked.precision,
+                progress=lambda done, total: tell(done, "rows"),
+            )  # fmt: skip
+        report.save_png(classes, out / f"{path.stem}_mask.png")
+        report.save_png(report.overlay(image, classes), out / f"{path.stem}_overlay.png")
     click.echo(f"{len(images)} masks and overlays are in {out}; class numbers are pixel values.")
 
 
