@@ -30,7 +30,7 @@ from torch import Tensor
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce
 from methods.parts.nets import Arch
-from methods.parts.pseudo import kept_cross_entropy, pseudo_label
+from methods.parts.pseudo import kept_cross_entropy, log_probabilities, pseudo_label
 from methods.parts.teacher import Teacher
 from methods.parts.views import boxes, cutmix, random_intensity
 
@@ -86,7 +86,7 @@ class AugSeg(Method):
 
 def confidence(logits: Logits) -> Float[Tensor, "n"]:
     """Mean over an image's pixels of the largest probability · (1 − H / ln C), in [0, 1]."""
-    log_p = logits.log_softmax(1)
+    log_p = log_probabilities(logits)
     certainty = 1 + (log_p.exp() * log_p).sum(1) / math.log(logits.shape[1])
     return (log_p.amax(1).exp() * certainty).mean((1, 2))
 

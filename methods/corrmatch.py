@@ -33,7 +33,14 @@ from torch import Tensor, nn
 from methods.base import Batch, Images, Logits, Masks, Method, register
 from methods.parts.losses import cross_entropy, dice_ce, mean
 from methods.parts.nets import Arch, Features
-from methods.parts.pseudo import Kept, kept_cross_entropy, paste_neighbour, pseudo_label, without_dropout
+from methods.parts.pseudo import (
+    Kept,
+    kept_cross_entropy,
+    log_probabilities,
+    paste_neighbour,
+    pseudo_label,
+    without_dropout,
+)
 from methods.parts.views import boxes, strong
 
 STRIDE, WIDTH = 16, 256  # pixels a feature spans; channels of q and k
@@ -72,14 +79,14 @@ class CorrMatch(Method):
             image, *features = self.net.encoder(u)
             weak = self.net.decoder([image, *features])
         alike, weak_corr = self.spread(features, weak)
-        where, strong_u, log_p = boxes(u, p=self.cutmix), strong(u), weak.detach().log_softmax(1)
+        where, strong_u, log_p = boxes(u, p=self.cutmix), strong(u), log_probabilities(weak.detach())
         y, sure = self.labels(weak, alike)
         view, y_view, sure_view, log_p = paste_neighbour(where, strong_u, y, sure, log_p)
         view_features = self.net.encoder(torch.cat([x, view]))
         z = self.net.decoder(view_features)
         _, corr = self.spread(view_features, z)
         perturbed = self.net.decoder([image, *(F.dropout2d(f, self.dropout) for f in features)])
-        unlike = (log_p.exp() * (log_p - z[labelled:].log_softmax(1))).sum(1)
+        unlike = (log_p.exp() * (log_p - log_probabilities(z[labelled:]))).sum(1)
         of_corr = kept_cross_entropy(weak_corr, y, sure) + kept_cross_entropy(corr[labelled:], y_view, sure_view)
         terms = {
             "sup_corr": cross_entropy(corr[:labelled], batch.y),

@@ -18,10 +18,15 @@ Sureties = Float[Tensor, "n h w"]  # the probability of the most probable class,
 Kept = Bool[Tensor, "n h w"]  # or numbers, as weights of pixels
 
 
+def log_probabilities(logits: Logits) -> Logits:
+    """Log-softmax over classes, at least in single precision."""
+    return _at_least_single(logits).log_softmax(1)
+
+
 def pseudo_label(logits: Logits) -> tuple[Masks, Sureties]:
     """Each pixel's most probable class and its probability; no gradient comes back to the logits."""
-    surety, y = _at_least_single(logits.detach()).softmax(1).max(1)
-    return y, surety
+    surety, y = log_probabilities(logits.detach()).max(1)
+    return y, surety.exp()
 
 
 @contextmanager
@@ -45,7 +50,7 @@ def paste_neighbour(where: Boxes, *values: Tensor) -> list[Tensor]:
 
 def kept_cross_entropy(logits: Logits, y: Masks, kept: Kept) -> Tensor:
     """Mean over ALL pixels of kept · (−ln p_y)."""
-    log_p = _at_least_single(logits).log_softmax(1)
+    log_p = log_probabilities(logits)
     return mean(-(log_p * _one_hot(y, logits.shape[1])).sum(1) * kept)
 
 
