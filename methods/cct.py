@@ -67,7 +67,7 @@ class Cct(Method):
     ):
         super().__init__()
         if not perturbations:
-            raise ValueError("Without perturbations there is no auxiliary decoder; give one or more.")
+            raise ValueError("Without perturbations there is no auxiliary decoder; name one or more.")
         self.encoder, self.decoder = arch.encoder(), arch.decoder()
         self.auxiliary = nn.ModuleList(arch.decoder() for _ in perturbations)
         self.weight, self.ramp, self.perturbations, self.detach = weight, ramp, perturbations, detach

@@ -11,8 +11,8 @@ L = L_sup + λ(t) · Σ m (p_S(u) − sg q)² / (C Σ m), m = 1[U < κ(t)] per p
 Settings: `weight` 0.1, `samples` 8, `noise` 0.1, `decay` 0.99, `ramp` over the whole training, all as released.
 
 Differences from the paper and from released code:
-- ln C is the greatest entropy of C classes and C Σ m counts squares; releases and ports fix ln 2 and 2, so that with
-  four classes the threshold is half as high. With two classes it is the same.
+- ln C is the greatest entropy of C classes, and C Σ m counts squares; the release and a port fix ln 2 and 2, which is
+  the same with two classes; with four, the threshold is half as high.
 - Only dropout is on in the teacher; its norms stay in evaluation mode, where the code has all of it in training mode.
 - The nine passes are one batch, where the code makes five; and noise is measured on [0, 1] images.
 - Without dropout in the networks the samples differ by the noise only, and the method is close to Mean Teacher.
@@ -20,18 +20,15 @@ Differences from the paper and from released code:
   teacher stays zero: then U is ln C everywhere, no pixel is below κ, and the term is always 0.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
+from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
-from methods.parts.consistency import jitter, probabilities
+from methods.parts.consistency import dropping, jitter, probabilities
 from methods.parts.losses import dice_ce, log_mean_softmax, ramp
 from methods.parts.nets import Arch
 from methods.parts.teacher import Teacher
@@ -40,12 +37,8 @@ from methods.parts.teacher import Teacher
 @register
 class UaMt(Method):
     title, year, venue, paper = "UA-MT", 2019, "MICCAI", "https://arxiv.org/abs/1907.07034"
-    variants: ClassVar = {
-        "no_mask": {"masked": False},
-        "two_samples": {"samples": 2},
-        "no_noise": {"noise": 0.0},
-        "teacher": {"predicts": "teacher"},
-    }
+    variants: ClassVar = {"no_mask": {"masked": False}, "two_samples": {"samples": 2}, "no_noise": {"noise": 0.0}}
+    variants |= {"teacher": {"predicts": "teacher"}}
 
     def __init__(
         self,
@@ -94,16 +87,3 @@ class UaMt(Method):
 
     def predict(self, x: Images) -> Logits:
         return self.teacher(x) if self.predicts == "teacher" else self.student(x)
-
-
-@contextlib.contextmanager
-def dropping(net: nn.Module) -> Iterator[None]:
-    """A network in evaluation mode, but for its dropout."""
-    layers = [module for module in net.modules() if isinstance(module, _DropoutNd)]
-    for layer in layers:
-        layer.train()
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.eval()

@@ -7,10 +7,10 @@ A decoder predicts at K scales, each brought to the image's size; p_k is the sof
 D_k = KL(p̄ ‖ p_k) at each pixel, and
 L = L_sup + λ(t) · (1/K) Σ_k [mean((p̄ − p_k)² e^(−D_k)) / mean(e^(−D_k)) + mean(D_k)], λ(t) = weight · ramp(t),
 with means over unlabelled images, classes and pixels, and no stop-gradient; L_sup is the mean over scales of
-½ CE + ½ Dice. In training, unlabelled images' coarser maps are perturbed before they are read, from coarse to fine
-by dropout of channels, dropping of the most active places, and noise. The finest scale predicts.
+½ CE + ½ Dice. Unlabelled images' coarser maps are perturbed before they are read, from coarse to fine by dropout of
+channels, dropping of the most active places, and noise. The finest scale predicts.
 
-Settings: `weight` 0.1 with `ramp` over the whole training, as released; `perturbed` as in the released network.
+Settings: `weight` 0.1 with `ramp` over the whole training, and `perturbed`, as released.
 
 Differences from the paper and from released code:
 - Scales of the U-Net: strides 8, 4, 2 and 1, as released. DeepLabv3+ has no pyramid of decoder maps; there the pyramid
@@ -23,8 +23,7 @@ Differences from the paper and from released code:
 """
 
 import contextlib
-from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,28 +41,16 @@ PERTURBATIONS = (perturb.dropout, perturb.drop_active, perturb.noise)  # from co
 @register
 class Urpc(Method):
     title, year, venue, paper = "URPC", 2022, "MedIA", "https://arxiv.org/abs/2012.07042"
-    variants: ClassVar = {
-        "not_rectified": {"rectified": False},
-        "not_perturbed": {"perturbed": False},
-        "mean_predicts": {"predicts": "mean"},
-    }
+    variants: ClassVar = {"not_rectified": {"rectified": False}, "not_perturbed": {"perturbed": False}}
 
     def __init__(
-        self,
-        arch: Arch,
-        *,
-        weight: float = 0.1,
-        ramp: float = 1.0,
-        rectified: bool = True,
-        perturbed: bool = True,
-        predicts: Literal["finest", "mean"] = "finest",
+        self, arch: Arch, *, weight: float = 0.1, ramp: float = 1.0, rectified: bool = True, perturbed: bool = True
     ):
         super().__init__()
         self.net, self.stride = arch.net(), arch.stride
         shares = {"unet": UNET_SHARES[1:4], "deeplabv3plus": (1, 1), "dpt": (1, 1, 1)}[arch.decoder_name]
         self.heads = nn.ModuleList(nn.Conv2d(arch.width // share, arch.classes, 3, padding=1) for share in shares)
-        self.weight, self.ramp, self.rectified = weight, ramp, rectified
-        self.perturbed, self.predicts = perturbed, predicts
+        self.weight, self.ramp, self.rectified, self.perturbed = weight, ramp, rectified, perturbed
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled = len(batch.x)
@@ -79,22 +66,23 @@ class Urpc(Method):
         for z in scales:
             log_p = z.to(log_mean.dtype).log_softmax(1)
             gap = (log_mean.exp() - log_p.exp()).square()
-            if not self.rectified:
-                loss += mean(gap)
-                continue
             divergence = (log_mean.exp() * (log_mean - log_p)).sum(1, keepdim=True)
             trust = (-divergence).exp()
-            loss += mean(gap * trust) / mean(trust).clamp_min(1e-8) + mean(divergence)
+            rectified = mean(gap * trust) / mean(trust).clamp_min(1e-8) + mean(divergence)
+            loss += rectified if self.rectified else mean(gap)
         return loss / len(scales)
 
     def scales(self, x: Images, labelled: int) -> list[Logits]:
-        """The finest logits, then from coarse to fine those of the heads, all at the image's size."""
-        with outputs(self.stages()) as maps:
+        """The finest logits, then the heads' from coarse to fine, all at the image's size."""
+        maps: list[Tensor] = []
+        with contextlib.ExitStack() as hooks:
+            for stage in self.stages():
+                hooks.enter_context(stage.register_forward_hook(lambda stage, given, output: maps.append(output)))
             finest = self.net(x)
         padded = [-(-size // self.stride) * self.stride for size in x.shape[2:]]
         coarse = []
         for head, map_, change in zip(self.heads, maps, PERTURBATIONS, strict=False):
-            if self.training and self.perturbed:
+            if self.perturbed:
                 _, map_ = perturbed_from([x, map_], labelled, change)
             whole = F.interpolate(head(map_), padded, mode="bilinear")
             coarse.append(whole[..., : x.shape[2], : x.shape[3]])
@@ -108,16 +96,4 @@ class Urpc(Method):
         return [*decoder.blocks[1:4]] if hasattr(decoder, "blocks") else [encoder.dropout, decoder.fuse[4]]
 
     def predict(self, x: Images) -> Logits:
-        return self.net(x) if self.predicts == "finest" else log_mean_softmax(self.scales(x, 0))
-
-
-@contextlib.contextmanager
-def outputs(layers: list[nn.Module]) -> Iterator[list[Tensor]]:
-    """What the layers put out within the block, in the order in which they are called."""
-    seen: list[Tensor] = []
-    hooks = [layer.register_forward_hook(lambda layer, given, output: seen.append(output)) for layer in layers]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
+        return self.net(x)

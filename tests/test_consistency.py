@@ -11,10 +11,10 @@ from methods.cct import Cct
 from methods.dtc import distance_to, signed_distances
 from methods.ict import mixed
 from methods.parts import perturb
-from methods.parts.consistency import jitter, perturbed_from, probabilities
+from methods.parts.consistency import dropping, jitter, perturbed_from, probabilities
 from methods.parts.nets import Arch
 from methods.r_drop import RDrop, symmetric_kl
-from methods.ua_mt import UaMt, dropping
+from methods.ua_mt import UaMt
 from methods.urpc import Urpc
 
 TINY = Arch("tu-test_efficientnet", weights="none", width=32)

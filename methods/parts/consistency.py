@@ -1,10 +1,12 @@
-"""What consistency methods share: noisy images, probabilities, and features perturbed for some images only."""
+"""What consistency methods share: noisy images, passes with dropout, and features perturbed for some images only."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from methods.base import Images, Logits
 from methods.parts.nets import Features
@@ -32,3 +34,16 @@ def perturbed_from(features: Features, place: int, perturb: Callable[[Features],
     """
     changed = perturb(images_from(features, place))
     return [torch.cat([maps[:place], new]) for maps, new in zip(features, changed, strict=True)]
+
+
+@contextlib.contextmanager
+def dropping(net: nn.Module) -> Iterator[None]:
+    """A network in evaluation mode, but for its dropout: so a teacher's answers are samples."""
+    layers = [module for module in net.modules() if isinstance(module, _DropoutNd)]
+    for layer in layers:
+        layer.train()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.eval()
