@@ -15,9 +15,9 @@ Differences from the paper and the released code, and what the two leave open:
 - Attention sits on the fused features and after the first convolution of DeepLabv3+, as released; after every block of
   the U-Net but the finest, as in the authors' PyMIC. The code builds modules that it never calls; one, the norm of the
   second convolution, is used here, the others are not built.
-- The paper perturbs the features for each decoder; the code computes that and discards it. So it is off by default;
+- The paper's figure perturbs each decoder's features; the code computes that and discards it. So it is off by default;
   variant "perturbation" multiplies every element of each decoder's deepest features by 1 + U(−0.3, 0.3).
-- T², the sum over two teachers (twice a mean over pairs) and ln C are as in the code; the paper's text is not decisive.
+- T², the sum over two teachers (twice a mean over pairs) and ln C are the code's; the paper's form is not known.
 - The weights switch on at once, as in the code, but at a fraction of training, so that short runs have a warm-up.
 - A DeepLabv3+ encoder's last stage is dilated, not only unstrided; dropout is `Arch`'s, the same for every method.
 - Without unlabelled images all consistency is left out, that on labelled images too: the method is then supervised.
