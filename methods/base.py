@@ -43,7 +43,7 @@ class Method(nn.Module, ABC):
     def predict(self, x: Images) -> Logits:
         """The logits of the method as it is used once trained, at the size of `x`, whatever that size is."""
 
-    def after_step(self) -> None:  # noqa: B027 - optional
+    def after_step(self) -> None:
         """Called once after each optimiser step: a teacher moves here."""
 
 
