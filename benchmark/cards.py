@@ -112,7 +112,9 @@ def _counted(name: str, size: int) -> tuple[Method, dict[str, Any]]:
     """A method on the quick recipe's network, untrained, and what its step costs on images of this size."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        built = methods.build(name, Arch(Run.encoder, Run.decoder, load=False)).to(memory_format=torch.channels_last)
+        built = methods.build(name, Arch(Run.encoder, Run.decoder, width=Run.width, load=False)).to(
+            memory_format=torch.channels_last
+        )
         return built, cost.count(built, _batch(size))
 
 

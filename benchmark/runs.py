@@ -32,9 +32,10 @@ class Run:
     encoder: str = "tu-tf_efficientnet_lite0"
     decoder: str = "unet"
     norm: str = "frozen"
-    dropout: float = 0.1
+    width: int = 128  # channels of the decoder's widest block
+    dropout: float = 0.5  # of whole channels of the deepest features
     weights: str = "imagenet"  # "imagenet", "none" or a file
-    steps: int = 300  # optimiser steps, equal for all methods and ratios
+    steps: int = 250  # optimiser steps, equal for all methods and ratios
     labelled: int = 4  # images a step
     unlabelled: int = 4  # images a step
     crop: int = 128  # pixels a side
@@ -50,7 +51,7 @@ class Run:
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
             raise ValueError(f"The ratio is {self.ratio:g}, but a labelled share lies above 0 and is at most 1.")
-        for name in ("steps", "labelled", "tile", "crop"):
+        for name in ("steps", "labelled", "tile", "crop", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"'{name}' is {getattr(self, name)}, but must be at least 1.")
         if self.unlabelled < 0 or self.draw < 0 or self.seed < 0:

@@ -6,6 +6,7 @@ RECIPES: dict[str, dict] = {
     # one GPU: 256-pixel crops (give --crop 224 for sets of smaller images)
     "full": {
         "encoder": "resnet34",
+        "width": 256,
         "crop": 256,
         "steps": 4000,
         "labelled": 8,
@@ -17,6 +18,7 @@ RECIPES: dict[str, dict] = {
     "digestpath": {
         "encoder": "resnet50",
         "decoder": "deeplabv3plus",
+        "width": 256,
         "crop": 256,
         "steps": 15000,
         "labelled": 8,

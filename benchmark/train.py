@@ -346,7 +346,7 @@ def _exact(device: torch.device, deterministic: bool):
 
 
 def _arch(run: Run, classes: int) -> Arch:
-    return Arch(run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout)
+    return Arch(run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout, run.width)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ TOY = {
     "weights": "none",
     "steps": 6,
     "crop": 32,
+    "width": 32,
     "tile": 64,
     "ratio": 0.5,
 }

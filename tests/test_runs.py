@@ -40,6 +40,7 @@ def test_a_ratio_outside_its_range_is_refused(ratio):
         {"steps": 0},
         {"labelled": 0},
         {"crop": -3},
+        {"width": 0},
         {"unlabelled": -1},
         {"lr": 0.0},
         {"lr": float("nan")},

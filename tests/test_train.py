@@ -166,7 +166,19 @@ def test_weights_that_are_not_here_are_asked_for(undisturbed, tmp_path):
 
 
 def bench_run(data: Path, results: Path, run) -> list[str]:
-    options = ["dataset", "encoder", "weights", "steps", "crop", "tile", "ratio", "labelled", "unlabelled", "method"]
+    options = [
+        "dataset",
+        "encoder",
+        "weights",
+        "width",
+        "steps",
+        "crop",
+        "tile",
+        "ratio",
+        "labelled",
+        "unlabelled",
+        "method",
+    ]
     given = [word for name in options for word in (f"--{name}", str(getattr(run, name)))]
     return [sys.executable, "-m", "benchmark.cli", "run", *given, "--data", str(data), "--results", str(results),
             "--checkpoint-s", "0", "--device", "cpu"]  # fmt: skip
