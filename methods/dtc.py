@@ -3,31 +3,27 @@
 Luo et al., "Semi-supervised medical image segmentation through dual-task consistency", AAAI 2021,
 https://arxiv.org/abs/2009.04448
 
-A network gives p, the softmax over C classes, and for each class but background a signed distance d = tanh(·). With
-D the distance of the truth to its border, < 0 inside, divided by its greatest value inside and outside,
+A network's last convolution gives p, the softmax over C classes; a second one gives each class but background a signed
+distance d = tanh(·). With D that of the truth to its border, < 0 inside, over its greatest value inside and outside,
 L = L_sup + distance · mean (d − D)² + λ(t) · mean over images, classes 1 … C − 1 and pixels of (σ(−slope · d) − p)²,
-where σ(−slope · d) turns distances into a mask; the second term on labelled images only (it is part of "sup"), the last
-on all, with gradients through both sides, and λ(t) = weight · ramp(t).
+where σ(−slope · d) is the mask that distances say; the second term, on labelled images, is part of "sup", the last is
+on all images, with gradients through both sides; λ(t) = weight · ramp(t).
 
 Settings: `distance` 0.3, `weight` 1, `slope` 1500, `ramp` over the whole training, as released.
 
 Differences from the paper and from released code:
-- Both tasks are outputs of one last convolution, which equals two heads. The release has one foreground class; here
-  each class has its own distances.
-- The code sets D to 0 on the border's inner pixels, for which the slope makes a mask of ½; ours keep their sign. Its
-  distances of a class that is absent are 0 everywhere; here D is 1, and −1 where the class is all there is.
-- Distances are exact and computed on the device for all masks at once; the code asks SciPy for one after the other.
-- D is relative to the crop, as released: the same border has other distances in another crop, which is harder to learn
-  where many glands share an image than for the one organ that the paper segments.
+- Each class but background has its own distances; the release has one foreground class.
+- D of a border's inner pixels is 0 in the code, a mask of ½; here it keeps its sign. D of an absent class is 0 there,
+  and 1 here; of a class that is all there is, −1. All are computed exactly and on the device; the code asks SciPy.
+- D is relative to the crop, as released: harder to learn with many glands in an image than with one whole organ.
 - Without unlabelled images consistency is left out, that on labelled images too: the method is then supervised.
 """
 
-import dataclasses
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.base import Batch, Images, Logits, Masks, Method, register
 from methods.parts.consistency import probabilities
@@ -41,18 +37,14 @@ class Dtc(Method):
     variants: ClassVar = {"no_distance": {"distance": 0.0}, "unlabelled_only": {"on": "unlabelled"}}
 
     def __init__(
-        self,
-        arch: Arch,
-        *,
-        weight: float = 1.0,
-        distance: float = 0.3,
-        slope: float = 1500.0,
-        ramp: float = 1.0,
+        self, arch: Arch, *, weight: float = 1.0, distance: float = 0.3, slope: float = 1500.0, ramp: float = 1.0,
         on: Literal["all", "unlabelled"] = "all",
-    ):
+    ):  # fmt: skip
         super().__init__()
-        self.classes = arch.classes
-        self.net = dataclasses.replace(arch, classes=2 * arch.classes - 1).net()
+        self.classes, self.net = arch.classes, arch.net()
+        *before, classify = self.net.decoder.head
+        both = Both([classify, nn.Conv2d(classify.in_channels, arch.classes - 1, 1)])
+        self.net.decoder.head = nn.Sequential(*before, both)
         self.weight, self.distance, self.slope, self.ramp, self.on = weight, distance, slope, ramp, on
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
@@ -70,6 +62,13 @@ class Dtc(Method):
 
     def predict(self, x: Images) -> Logits:
         return self.net(x)[:, : self.classes]
+
+
+class Both(nn.ModuleList):
+    """The outputs of several heads, one after the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([head(x) for head in self], 1)
 
 
 def signed_distances(y: Masks, classes: int) -> Float[Tensor, "n c-1 h w"]:

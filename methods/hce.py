@@ -13,18 +13,16 @@ L_learnable = mean (p − r)², where r = (1 − v) sg q + v p is the rectified 
 L_self      = (1/K) Σ_k mean (p_k − p)², gradients through both sides,
 L_sup       = mean over the K + 1 decoders of ½ CE + ½ Dice; the teacher averages encoder and main decoder.
 
-Settings: both weights 0.1, `decay` 0.99, `ramp` over the whole training, as in the later code; K = 3 (`noise`-less)
-perturbations: noise of the features, dropout, dropping of the most active places; image noise 0.1 as in Mean Teacher.
+Settings: weights 0.1, `decay` 0.99, `ramp` over the whole training, and gradients through both targets (`detach` stops
+them), as in the later code; `noise` 0.1 as in Mean Teacher. K = 3: noise, dropout, dropping of the most active places.
 
 What was settled how:
-- The doubt is divided by ln C. In the later code it can exceed 1 for three classes or more, where trust 1 − v would be
-  negative.
-- Auxiliary decoders learn labels from clean features and are perturbed on unlabelled images, so that labelled images
-  train every method alike; their losses are averaged, not added, so that the learning rate means the same, too.
-- Noise is always the teacher's; the later code gives it to the student or to the teacher by the toss of a coin.
-- The teacher is in evaluation mode and follows as in Mean Teacher; theirs warms up as (1 + k) / (10 + k).
-- Their loss on the variance within instances is a supervised one, and left out.
-- The main decoder predicts; variant "teacher". Variant "detached" stops gradients at both targets.
+- The doubt is divided by ln C; in the later code it can exceed 1 with three classes or more, and trust be negative.
+- Auxiliary decoders learn labels from clean features, so that labelled images train every method alike, and their
+  losses are averaged, not added, so that the learning rate means the same.
+- Noise is always the teacher's; the later code tosses a coin between student and teacher. The teacher is in evaluation
+  mode and follows as in Mean Teacher; theirs warms up as (1 + k) / (10 + k).
+- Their loss on the variance within instances is a supervised one, and left out. The main decoder predicts.
 """
 
 import math
@@ -47,26 +45,15 @@ PERTURBATIONS = (perturb.noise, perturb.dropout, perturb.drop_active)
 class Hce(Method):
     title, year, venue, paper = "HCE (re-impl.)", 2022, "MICCAI", "https://doi.org/10.1007/978-3-031-16434-7_1"
     variants: ClassVar = {
-        "no_learnable": {"weight_learnable": 0.0},
-        "no_self": {"weight_self": 0.0},
-        "not_rectified": {"rectified": False},
-        "detached": {"detach": True},
-        "teacher": {"predicts": "teacher"},
+        **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("learnable", "self")},
+        **{"not_rectified": {"rectified": False}, "detached": {"detach": True}, "teacher": {"predicts": "teacher"}},
     }
 
     def __init__(
-        self,
-        arch: Arch,
-        *,
-        weight_learnable: float = 0.1,
-        weight_self: float = 0.1,
-        noise: float = 0.1,
-        decay: float = 0.99,
-        ramp: float = 1.0,
-        rectified: bool = True,
-        detach: bool = False,
+        self, arch: Arch, *, weight_learnable: float = 0.1, weight_self: float = 0.1, noise: float = 0.1,
+        decay: float = 0.99, ramp: float = 1.0, rectified: bool = True, detach: bool = False,
         predicts: Literal["student", "teacher"] = "student",
-    ):
+    ):  # fmt: skip
         super().__init__()
         self.student = arch.net()
         self.auxiliary = nn.ModuleList(arch.decoder() for _ in PERTURBATIONS)

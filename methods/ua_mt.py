@@ -16,8 +16,8 @@ Differences from the paper and from released code:
 - Only dropout is on in the teacher; its norms stay in evaluation mode, where the code has all of it in training mode.
 - The nine passes are one batch, where the code makes five; and noise is measured on [0, 1] images.
 - Without dropout in the networks the samples differ by the noise only, and the method is close to Mean Teacher.
-- The student predicts, as released; variant "teacher". A port adds to a discarded copy when it averages, and its
-  teacher stays zero: then U is ln C everywhere, no pixel is below κ, and the term is always 0.
+- The student predicts, as released. A port averages into a copy that it discards, and its teacher stays zero: then U
+  is ln C everywhere, no pixel is below κ, and the term is always 0.
 """
 
 import math
@@ -37,8 +37,10 @@ from methods.parts.teacher import Teacher
 @register
 class UaMt(Method):
     title, year, venue, paper = "UA-MT", 2019, "MICCAI", "https://arxiv.org/abs/1907.07034"
-    variants: ClassVar = {"no_mask": {"masked": False}, "two_samples": {"samples": 2}, "no_noise": {"noise": 0.0}}
-    variants |= {"teacher": {"predicts": "teacher"}}
+    variants: ClassVar = {
+        **{"no_mask": {"masked": False}, "two_samples": {"samples": 2}, "no_noise": {"noise": 0.0}},
+        "teacher": {"predicts": "teacher"},
+    }
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class UaMt(Method):
     ):
         super().__init__()
         if samples < 1:
-            raise ValueError(f"{samples} samples say nothing about how sure the teacher is; give 1 or more.")
+            raise ValueError(f"{samples} samples say nothing of how sure the teacher is; give 1 or more.")
         self.student = arch.net()
         self.teacher = Teacher(self.student, decay)
         self.weight, self.samples, self.noise, self.ramp = weight, samples, noise, ramp

@@ -6,20 +6,17 @@ Analysis 80, 102517, 2022, https://arxiv.org/abs/2012.07042
 A decoder predicts at K scales, each brought to the image's size; p_k is the softmax of scale k, p̄ their mean,
 D_k = KL(p̄ ‖ p_k) at each pixel, and
 L = L_sup + λ(t) · (1/K) Σ_k [mean((p̄ − p_k)² e^(−D_k)) / mean(e^(−D_k)) + mean(D_k)], λ(t) = weight · ramp(t),
-with means over unlabelled images, classes and pixels, and no stop-gradient; L_sup is the mean over scales of
-½ CE + ½ Dice. Unlabelled images' coarser maps are perturbed before they are read, from coarse to fine by dropout of
-channels, dropping of the most active places, and noise. The finest scale predicts.
+with means over unlabelled images, classes and pixels, and no stop-gradient; L_sup is the mean over scales. Unlabelled
+images' coarser maps are perturbed before they are read: by dropout of channels, dropping of the most active places, and
+noise, from coarse to fine. The finest scale predicts.
 
 Settings: `weight` 0.1 with `ramp` over the whole training, and `perturbed`, as released.
 
 Differences from the paper and from released code:
-- Scales of the U-Net: strides 8, 4, 2 and 1, as released. DeepLabv3+ has no pyramid of decoder maps; there the pyramid
-  pooling's output (stride 16) and the first convolution after the fusion (stride 4) stand in, three scales in all. Of
-  DPT they are its four fusions.
-- Perturbations spare labelled images, so that these train every method alike, and are each image's own; the code draws
-  one noise for the batch. Coarse predictions are enlarged bilinearly, not by repetition.
-- The code takes the logarithm of a softmax, which is −∞ where it underflows, and the loss is then nan; here D comes
-  from log-softmax.
+- Scales of the U-Net: strides 8, 4, 2 and 1, as released; of DPT: its fusions. DeepLabv3+ has no such maps; the spatial
+  pyramid's output and the first convolution after the fusion stand in, three scales in all.
+- Perturbations spare labelled images, which train every method alike. Enlarging is bilinear, not by repetition.
+- The code takes the logarithm of a softmax, and where that underflows the loss is nan; here D comes from log-softmax.
 """
 
 import contextlib
@@ -53,8 +50,7 @@ class Urpc(Method):
         self.weight, self.ramp, self.rectified, self.perturbed = weight, ramp, rectified, perturbed
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
-        labelled = len(batch.x)
-        scales = self.scales(torch.cat([batch.x, batch.u]), labelled)
+        scales = self.scales(torch.cat([batch.x, batch.u]), labelled := len(batch.x))
         consistency = self.consistency([z[labelled:] for z in scales])
         return {
             "sup": sum(dice_ce(z[:labelled], batch.y) for z in scales) / len(scales),
@@ -79,21 +75,18 @@ class Urpc(Method):
             for stage in self.stages():
                 hooks.enter_context(stage.register_forward_hook(lambda stage, given, output: maps.append(output)))
             finest = self.net(x)
-        padded = [-(-size // self.stride) * self.stride for size in x.shape[2:]]
-        coarse = []
-        for head, map_, change in zip(self.heads, maps, PERTURBATIONS, strict=False):
-            if self.perturbed:
-                _, map_ = perturbed_from([x, map_], labelled, change)
-            whole = F.interpolate(head(map_), padded, mode="bilinear")
-            coarse.append(whole[..., : x.shape[2], : x.shape[3]])
-        return [finest, *coarse]
+        if self.perturbed:
+            maps = [perturbed_from([x, m], labelled, change)[1] for m, change in zip(maps, PERTURBATIONS, strict=False)]
+        padded = [size + -size % self.stride for size in x.shape[2:]]
+        coarse = [F.interpolate(head(m), padded, mode="bilinear") for head, m in zip(self.heads, maps, strict=True)]
+        return [finest, *(z[..., : x.shape[2], : x.shape[3]] for z in coarse)]
 
     def stages(self) -> list[nn.Module]:
         """The layers whose outputs the heads read, from coarse to fine."""
-        encoder, decoder = self.net.encoder, self.net.decoder
+        decoder = self.net.decoder
         if hasattr(decoder, "fusions"):
             return [*decoder.fusions[:0:-1]]
-        return [*decoder.blocks[1:4]] if hasattr(decoder, "blocks") else [encoder.dropout, decoder.fuse[4]]
+        return [*decoder.blocks[1:4]] if hasattr(decoder, "blocks") else [self.net.encoder.dropout, decoder.fuse[4]]
 
     def predict(self, x: Images) -> Logits:
         return self.net(x)
