@@ -3,8 +3,8 @@
 Sun et al., "CorrMatch: label propagation via correlation matching for semi-supervised semantic segmentation",
 CVPR 2024, https://arxiv.org/abs/2306.04300. Written from the formulas: the released code is not free to use.
 
-Correlation: A_ij = softmax over places j of q_i·k_j / √256, with q and k linear in the features at stride 16. Logits
-spread along it, z^c_i = Σ_j A_ij z_j, and are enlarged to the image.
+Correlation: A_ij = softmax over places j of q_i·k_j / √256; q and k are linear in one convolution of the features at
+stride 16. Logits spread along it, z^c_i = Σ_j A_ij sg z_j, and are enlarged to the image: z^c teaches features only.
 Labels: ŷ, c = argmax and max over classes of sg p(u); a pixel is sure if c ≥ τ, a moving average, from `threshold`, of
 the mean over the present classes of their largest confidence. Regions: each of `regions` random rows of A, scaled to
 [0, 1], is a region where above ½; if more than τ of it is sure, and more than τ of that one class, it all becomes so.
@@ -18,8 +18,10 @@ Settings: weights 1, ½, ½, ½, ½ (released: ½, ¼, ¼, ¼, ¼ beside a label
 
 Differences from the paper and the released code: features and logits are pooled to at most `grid` × `grid` places, so
 that A has at most grid⁴ numbers an image (4 MB), whatever the crop. Regions are counted on these places by one product,
-where the code loops over rows; where regions disagree, most decide, not the last. Labels come without the network's own
-dropout. Left out: the convolutions before q and k, and the exchange of τ between devices; nothing assumes 21 classes.
+where the code loops over rows; where regions disagree, most decide, not the last. The code multiplies by A from the
+other side, so that a place's weights do not add up to 1, and gives q and k as many channels as classes, which with two
+classes tells little apart; here z^c is a mean, and q and k have 256. Labels come without the network's own dropout.
+Left out: the exchange of τ between devices; nothing assumes 21 classes.
 Without unlabelled images the correlation is left out, on labelled images, too: the method is then supervised.
 """
 
@@ -64,7 +66,8 @@ class CorrMatch(Method):
         self.net, self.level = arch.net(), -1 if arch.stride == STRIDE else -2
         with torch.no_grad(), without_dropout(self.net):
             channels = self.net.encoder(torch.zeros(1, 3, 64, 64))[self.level].shape[1]
-        self.query, self.key = nn.Conv2d(channels, WIDTH, 1), nn.Conv2d(channels, WIDTH, 1)
+        self.project = nn.Sequential(nn.Conv2d(channels, WIDTH, 3, padding=1), nn.GroupNorm(4, WIDTH), nn.ReLU())
+        self.query, self.key = nn.Conv2d(WIDTH, WIDTH, 1), nn.Conv2d(WIDTH, WIDTH, 1)
         self.register_buffer("threshold", torch.tensor(threshold))
         self.register_buffer("seen", torch.tensor(threshold))  # in the latest batch
         weights = {"strong": weight_strong, "fp": weight_fp, "kl": weight_kl, "corr": weight_corr}
@@ -77,9 +80,10 @@ class CorrMatch(Method):
             return {"sup": dice_ce(self.net(x), batch.y), **dict.fromkeys(self.weights, x.new_zeros(()))}
         with without_dropout(self.net):
             image, *features = self.net.encoder(u)
-            weak = self.net.decoder([image, *features])
+            with torch.no_grad():
+                weak = self.net.decoder([image, *features])
         alike, weak_corr = self.spread(features, weak)
-        where, strong_u, log_p = boxes(u, p=self.cutmix), strong(u), log_probabilities(weak.detach())
+        where, strong_u, log_p = boxes(u, p=self.cutmix), strong(u), log_probabilities(weak)
         y, sure = self.labels(weak, alike)
         view, y_view, sure_view, log_p = paste_neighbour(where, strong_u, y, sure, log_p)
         view_features = self.net.encoder(torch.cat([x, view]))
@@ -99,8 +103,8 @@ class CorrMatch(Method):
 
     def spread(self, features: Features, logits: Logits) -> tuple[Alike, Logits]:
         """How alike places are (rows sum to 1), and each pixel's logits as the mean of those of the places like it."""
-        cell, f = self.cell(logits), features[self.level]
-        z = F.avg_pool2d(logits, cell, ceil_mode=True)
+        cell, f = self.cell(logits), self.project(features[self.level])
+        z = F.avg_pool2d(logits.detach(), cell, ceil_mode=True)
         f = F.avg_pool2d(f, cell // STRIDE, ceil_mode=True)[..., : z.shape[2], : z.shape[3]]
         q, k = self.query(f).flatten(2), self.key(f).flatten(2)
         alike = (q.mT @ k / WIDTH**0.5).softmax(2)

@@ -18,11 +18,11 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     u, labelled = batch.u, len(batch.x)
     method.eval()
     image, *features = method.net.encoder(u)
-    weak = method.net.decoder([image, *features])
+    weak = method.net.decoder([image, *features]).detach()
     method.train()
     where, view = boxes(u, p=method.cutmix), strong(u)
     alike, weak_corr = correlated(method, features[-2], weak)
-    p = weak.detach().softmax(1)
+    p = weak.softmax(1)
     y, sure = p.argmax(1), p.amax(1) >= 0.85
     if method.regions:
         chosen = torch.randint(alike.shape[1], (len(u), 128))
@@ -30,7 +30,7 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     view, y_view, sure_view, p_view = (from_before(values, where) for values in (view, y, sure, p))
     view_features = method.net.encoder(torch.cat([batch.x, view]))
     z = method.net.decoder(view_features)
-    corr = correlated(method, view_features[-2], z)[1]
+    corr = correlated(method, view_features[-2], z.detach())[1]
     holes = [torch.nn.functional.dropout2d(feature, 0.5, training=True) for feature in features]
     z_holes = method.net.decoder([image, *holes])
     certain = torch.ones_like(batch.y, dtype=torch.bool)
@@ -48,6 +48,7 @@ def correlated(method: Method, feature: Tensor, z: Tensor) -> tuple[Tensor, Tens
     """A for each image, and the enlarged logits after it."""
     n, classes, height, width = z.shape
     places = [(r, c) for r in range(height // PLACE) for c in range(width // PLACE)]
+    feature = torch.relu(method.project[1](method.project[0](feature)))
     matrices, spread = [], []
     for i in range(n):
         q = [method.query(feature[i, :, r, c].view(1, -1, 1, 1)).flatten() for r, c in places]
