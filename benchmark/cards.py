@@ -1,10 +1,12 @@
 """What is known of a method: its idea, what it needs and costs, and a new method's file to start from."""
 
 import datetime
+import importlib
 import inspect
 import keyword
 import re
 import statistics
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from benchmark import cost, speed
 from benchmark.runs import Run
 from methods.base import Batch, Method
 from methods.parts.nets import Arch, Encoder
+from methods.parts.parity import compare
 from methods.parts.teacher import Teacher
 
 BASELINE = "supervised"
@@ -68,6 +71,25 @@ def measured(name: str, repeats: int = 7) -> dict[str, Any]:
         "seconds": seconds["one"],
         "seconds_ratio": seconds["one"] / seconds["other"],
     }
+
+
+def parity(name: str) -> dict[int, tuple[float, float]] | None:
+    """For 2 and 5 classes how far terms and gradients are from the derivation in `tests/parity`, at most.
+
+    None where there is no derivation: for a method of another package, or outside the source tree.
+    """
+    tests = Path(methods.__file__).parent.parent / "tests"
+    if not (tests / "parity" / f"{name}.py").exists():
+        return None
+    if str(tests) not in sys.path:
+        sys.path.append(str(tests))
+    by_hand = importlib.import_module(f"parity.{name}")
+    dropout = getattr(by_hand, "DROPOUT", Arch.dropout)
+    found = {}
+    for classes in (2, 5):
+        lines = list(compare(lambda arch: methods.build(name, arch), by_hand.derived, classes, dropout))
+        found[classes] = max(line.difference for line in lines), max(line.gradient_difference for line in lines)
+    return found
 
 
 def settings(kind: type[Method]) -> dict[str, Any]:

@@ -446,6 +446,9 @@ def _print_card(name: str, kind, cards) -> None:
     click.echo("\nSettings  " + ", ".join(f"{key} = {value!r}" for key, value in cards.settings(kind).items()))
     for variant, changed in kind.variants.items():
         click.echo(f"Variant   {variant}: " + ", ".join(f"{key} = {value!r}" for key, value in changed.items()))
+    if apart := cards.parity(name):
+        said = [f"{c} classes {terms:.0e} and {gradients:.0e}" for c, (terms, gradients) in apart.items()]
+        click.echo(f"\nParity    terms and gradients differ from tests/parity/{name}.py by at most: {'; '.join(said)}")
     found = cards.measured(name)
     images = found["images"]
     click.echo(
