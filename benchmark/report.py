@@ -50,7 +50,7 @@ def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tu
     """Rows (metric, mean over images, low, high, images with a value) from the scores of `benchmark.evaluate.evaluate`.
 
     The bounds are a 95 % interval over patients, cut at the ends of the metric's range; nan if there is one patient.
-    Where a class was missed or falsely alarmed, its rows come a second time without those images. The last row is what
+    Where a class was missed or falsely alarmed, its distances come a second time without those images. The last row is what
     CDMA's released code would print instead of our Dice, and the difference, without an interval.
     """
     patients = [image["patient"] for image in scores]
@@ -67,9 +67,9 @@ def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tu
         for key, (name, most) in PER_CLASS.items():
             values = [image[key][c] for image in scores]
             table.append(line(name + of, values, most))
-            if any(one_sided):
+            if any(one_sided) and key in ("hd95", "assd"):
                 found = [None if missed else value for value, missed in zip(values, one_sided, strict=True)]
-                table.append(line(f"{name}{of}, without misses and false alarms", found, most))
+                table.append(line(f"{name}{of}, hits only", found, most))
     for key, (name, most) in PER_IMAGE.items():
         if scores and key in scores[0]:
             table.append(line(name, [image[key] for image in scores], most))
