@@ -50,8 +50,8 @@ def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tu
     """Rows (metric, mean over images, low, high, images with a value) from the scores of `benchmark.evaluate.evaluate`.
 
     The bounds are a 95 % interval over patients, cut at the ends of the metric's range; nan if there is one patient.
-    Where a class was missed or falsely alarmed, its distances come a second time without those images. The last row is what
-    CDMA's released code would print instead of our Dice, and the difference, without an interval.
+    Where a class was missed or falsely alarmed, its distances come a second time without those images. The last row is
+    what CDMA's released code would print instead of our Dice, and the difference, without an interval.
     """
     patients = [image["patient"] for image in scores]
 
