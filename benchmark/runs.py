@@ -33,9 +33,9 @@ class Run:
     decoder: str = "unet"
     norm: str = "frozen"
     width: int = 128  # channels of the decoder's widest block
-    dropout: float = 0.5  # of whole channels of the deepest features
+    dropout: float = 0.2  # of whole channels of the deepest features
     weights: str = "imagenet"  # "imagenet", "none" or a file
-    steps: int = 250  # optimiser steps, equal for all methods and ratios
+    steps: int = 400  # optimiser steps, equal for all methods and ratios
     labelled: int = 4  # images a step
     unlabelled: int = 4  # images a step
     crop: int = 128  # pixels a side
