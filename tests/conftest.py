@@ -1,6 +1,9 @@
 """What tests share: a small dataset of drawn blobs, and runs short enough to be repeated."""
 
+import os
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; two workers share the cores, and each has small tensors
 
 import numpy as np
 import pytest
