@@ -8,7 +8,7 @@ from methods.base import Batch, Method
 from methods.parts import perturb
 
 DROPOUT = 0.0
-VARIANTS = ("seven", "ssl4mis")
+VARIANTS = ("seven", "paper", "ssl4mis")
 
 
 def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     for name, decoder in zip(list(damaged)[: len(method.auxiliary)], method.auxiliary, strict=True):
         q = decoder(damaged[name](decoder)).softmax(1)
         squares += [((q[i, c] - p[i, c]) ** 2).mean() for i in range(len(q)) for c in range(q.shape[1])]
-    strength = 0.1 * ramp(t) if method.weight == 0.1 else 30 * ramp(min(t / 0.1, 1.0))
+    strength = 0.1 * ramp(t) if method.weight == 0.1 else method.weight * ramp(min(t / 0.1, 1.0))
     return {
         "sup": sup(torch.cat([method.decoder(method.encoder(image[None])) for image in batch.x]), batch.y),
         "consistency": strength * sum(squares) / len(squares),
