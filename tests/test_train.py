@@ -140,6 +140,22 @@ def test_the_row_counts_what_the_run_did(store, toy, tmp_path):
     assert len(plain["scores"]["dice"]) == plain["certificate"]["images"]["test"] == len(plain["best"]["dice"])
 
 
+@pytest.mark.parametrize("changed", [{"precision": "bf16"}, {"norm": "batch"}, {"decoder": "deeplabv3plus"}])
+def test_other_precisions_norms_and_decoders_train_and_differ(store, toy, undisturbed, tmp_path, changed):
+    row = train.train(dataclasses.replace(toy, **changed), store, tmp_path)
+    assert row["status"] == "done"
+    assert row["history"]["sup"] != undisturbed[0]["history"]["sup"]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"optimiser": "sgd"}, {"schedule": "constant"}, {"schedule": "cosine"}, {"lr": 0.01}]
+)
+def test_optimiser_and_schedule_change_what_is_learnt(store, toy, undisturbed, tmp_path, changed):
+    row = train.train(dataclasses.replace(toy, **changed), store, tmp_path)
+    assert row["history"]["sup"][0] == undisturbed[0]["history"]["sup"][0], "the first step is before any update"
+    assert row["history"]["sup"][2:] != undisturbed[0]["history"]["sup"][2:]
+
+
 def test_weights_best_on_validation_are_scored_beside_the_last(store, toy, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "best_step", lambda validation: validation[0]["step"])
     row = train.train(toy, store, tmp_path)
