@@ -1,6 +1,7 @@
 """The command line: reads the line, calls one function, prints."""
 
 import contextlib
+import errno
 import math
 import os
 import sys
@@ -45,6 +46,11 @@ class Sentences(click.Group):
         except (ValueError, OSError) as error:
             if os.environ.get("BENCH_DEBUG"):
                 raise
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise click.ClickException(
+                    "The disk is full; free some space or give another folder with --results, then give the command "
+                    "again: what was finished is kept."
+                ) from error
             if isinstance(error, OSError) and error.filename:
                 raise click.ClickException(f"{error.strerror}: {error.filename}") from error
             raise click.ClickException(str(error)) from error

@@ -273,7 +273,7 @@ def _write_weights(method: Method, path: Path) -> None:
 
 def _write(tensors: dict[str, Tensor], path: Path, rest: dict[str, Any]) -> None:
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    safetensors.torch.save_file(whole, path, {"rest": json.dumps(rest)})
+    path.write_bytes(safetensors.torch.save(whole, {"rest": json.dumps(rest)}))
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

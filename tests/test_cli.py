@@ -108,6 +108,16 @@ def test_a_results_folder_that_is_a_file_is_refused(data, tmp_path):
     assert code != 0 and "results" in said
 
 
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(data, tmp_path, monkeypatch):
+    def full(self, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
+    assert code != 0 and "The disk is full; free some space" in said and "Traceback" not in said
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
 def test_an_unknown_run_offers_the_nearest(finished):
     results, _ = finished
     (key,) = (path.stem for path in results.glob("runs/*.json"))
