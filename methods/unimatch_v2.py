@@ -20,6 +20,8 @@ Differences from the released code:
   has four maps of one width and drops the same channels of all.
 - CutMix partners are predecessors in the batch of both views, not the batch in reverse, which leaves the middle image
   of an odd batch unmixed. The weak views are the harness's, and labels are learnt with everyone's loss.
+- The average is over steps, as released: for its first 250 it is the plain mean of all networks so far, so in runs of a
+  few hundred steps the teacher lags; a smaller `decay` suits them, or the student.
 - The release reports student and teacher and keeps the student's best checkpoint; here the teacher is declared, and the
   student is a variant.
 """
