@@ -105,7 +105,7 @@ def _run_options(command):
         "draw": "Which labelled subset is drawn.",
         "seed": "Seed of weights, order, crops and views.",
         "encoder": "Any encoder of segmentation-models-pytorch.",
-        "decoder": "unet or deeplabv3plus.",
+        "decoder": "unet, deeplabv3plus, or dpt for vision transformers.",
         "norm": "frozen: pretrained batch norm keeps its statistics, GroupNorm elsewhere; batch: live batch norm.",
         "width": "Channels of the decoder's widest block.",
         "dropout": "Share of the deepest features' channels that is dropped.",

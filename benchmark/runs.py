@@ -83,7 +83,7 @@ class Run:
 
 
 CHOICES = {
-    "decoder": ("unet", "deeplabv3plus"),
+    "decoder": ("unet", "deeplabv3plus", "dpt"),
     "norm": ("frozen", "batch"),
     "optimiser": ("adamw", "sgd"),
     "schedule": ("poly", "cosine", "constant"),

@@ -14,6 +14,17 @@ RECIPES: dict[str, dict] = {
         "lr": 3e-4,
         "precision": "bf16",
     },
+    # a foundation model's plain vision transformer under DPT; give its file with --weights
+    "vit": {
+        "encoder": "tu-vit_small_patch14_dinov2",
+        "decoder": "dpt",
+        "width": 128,
+        "crop": 224,
+        "tile": 224,
+        "steps": 4000,
+        "lr": 1e-4,
+        "precision": "bf16",
+    },
     # CDMA's protocol: DeepLabv3+ on ResNet-50, SGD, 8 + 8 images, windows of 256
     "digestpath": {
         "encoder": "resnet50",
