@@ -534,3 +534,14 @@ def test_a_teacher_of_a_net_that_learnt_nothing_stays():
         teacher.update(net)
     for mine, theirs in zip(teacher.net.parameters(), net.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("decoder_name", ["unet", "deeplabv3plus"])
+def test_a_decoder_sees_no_border_in_features_that_have_none(decoder_name):
+    """Flat features give flat logits, up to the border; zeros beyond it would show."""
+    arch = Arch(TINY, decoder_name, weights="none", dropout=0.0, width=32)
+    with torch.no_grad():
+        features = arch.encoder()(torch.rand(1, 3, 64, 64))
+        flat = [torch.full_like(feature, 0.3) for feature in features]
+        logits = arch.decoder(upsample="nearest").eval()(flat)
+    torch.testing.assert_close(logits, logits[..., :1, :1].expand_as(logits))

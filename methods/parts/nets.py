@@ -339,6 +339,13 @@ def _head(channels: int, arch: Arch) -> nn.Sequential:
 
 
 def _finish(decoder: nn.Module, arch: Arch) -> None:
+    """Initial weights, the norms, and borders that repeat the outermost pixel.
+
+    Zeros beyond the border would be a tissue of their own, and draw thin false outlines along it.
+    """
+    for module in decoder.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
+            module.padding_mode = "replicate"
     initialization.initialize_decoder(decoder)
     initialization.initialize_head(decoder.head)
     if arch.norm == "frozen":
