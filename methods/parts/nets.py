@@ -310,6 +310,7 @@ def _backbone(name: str, decoder: str) -> nn.Module:
 
 
 @functools.cache
+@torch.enable_grad()  # a network may be built where gradients are off
 def _tried(name: str, decoder: str) -> Tried:
     try:
         with torch.random.fork_rng(devices=[]):  # so that asking first changes no network's initial weights
