@@ -371,20 +371,25 @@ def _gradients(built: Method, batch: Batch, t: float) -> dict[str, Tensor]:
 
 
 def _trace(method: type[Method], arch: Arch, settings: dict) -> tuple[Tensor, dict[str, list[float]], list[str]]:
-    """What training and predicting give: losses, then a prediction; its terms; what never learns."""
+    """What training and predicting give: losses, a prediction, where the teachers are; its terms; what never learns.
+
+    The teachers count by themselves, because labels that are argmaxes need not change when a teacher has moved.
+    """
     built = _build(method, arch, **settings)
     if built.state_dict().keys() == _trained_state(method).keys():  # else the variant has other layers
         built.load_state_dict(_trained_state(method))
-    for module in built.modules():
-        if isinstance(module, Teacher):
-            module.updates.fill_(10**6)  # past its true average, so that its decay shows
+    teachers = [module for module in built.modules() if isinstance(module, Teacher)]
+    for teacher in teachers:
+        teacher.updates.fill_(10**6)  # past its true average, so that its decay shows
     optimiser, reached, terms = _optimiser(built), set(), {}
     for step, t in enumerate(PROGRESS):
         for name, value in _step(built, optimiser, _batch(seed=step), t).items():
             terms.setdefault(name, []).append(value.item())
         reached |= {name for name, p in built.named_parameters() if p.grad is not None and p.grad.any()}
     numbers = torch.tensor([value for name in sorted(terms) for value in terms[name]], dtype=torch.float64)
-    return torch.cat([numbers, _predict(built, _batch(seed=7).x).flatten()]), terms, _unreached(built, reached)
+    places = [parameter.norm().view(1) for teacher in teachers for parameter in teacher.parameters()]
+    trace = torch.cat([numbers, _predict(built, _batch(seed=7).x).flatten(), *places])
+    return trace, terms, _unreached(built, reached)
 
 
 def _predict(built: Method, x: Tensor) -> Tensor:
