@@ -99,12 +99,6 @@ def blur(x: Images, sigma: PerImage, radius: int = 6) -> Images:
     return _window(x, weights / (2 * weights.sum(1, keepdim=True) - 1)).clamp(0, 1)
 
 
-def random_noise(x: Images, *, std: float = 0.1, p: float = 0.5) -> Images:
-    """With probability p, Gaussian noise whose standard deviation is drawn from U(0, std)."""
-    strength = (_chosen(x, p) * _uniform(x, 0, std)).to(x.dtype)
-    return torch.addcmul(x, _over(strength, 4), torch.randn_like(x)).clamp(0, 1)
-
-
 def random_intensity(x: Images, *, most: int = 3) -> Images:
     """AugSeg's view (Zhao et al., CVPR 2023): 1 to `most` of eleven operations, drawn with replacement, in turn.
 
