@@ -22,7 +22,7 @@ def dice_ce(logits: Logits, y: Masks) -> Tensor:
 
 def cross_entropy(logits: Logits, y: Masks) -> Tensor:
     """Mean over pixels of −ln p_y."""
-    return mean(-(_at_least_single(logits).log_softmax(1) * _one_hot(y, logits.shape[1])).sum(1))
+    return mean(-(at_least_single(logits).log_softmax(1) * one_hot(y, logits.shape[1])).sum(1))
 
 
 def dice(logits: Logits, y: Masks) -> Tensor:
@@ -30,33 +30,33 @@ def dice(logits: Logits, y: Masks) -> Tensor:
 
     The sums run over all pixels of the batch: a patch without any foreground weighs no more than its pixels.
     """
-    p, truth, pixels = _at_least_single(logits).softmax(1), _one_hot(y, logits.shape[1]), (0, 2, 3)
+    p, truth, pixels = at_least_single(logits).softmax(1), one_hot(y, logits.shape[1]), (0, 2, 3)
     overlap, size = (p * truth).sum(pixels), p.square().sum(pixels) + truth.sum(pixels)
     return (1 - (2 * overlap + SMOOTH) / (size + SMOOTH)).mean()
 
 
 def distill(student: Logits, teacher: Logits, temperature: float = 1.0) -> Tensor:
     """T² · KL(softmax(sg teacher / T) ‖ softmax(student / T)): summed over classes, mean over pixels."""
-    log_s = (_at_least_single(student) / temperature).log_softmax(1)
-    log_t = (_at_least_single(teacher).detach() / temperature).log_softmax(1)
+    log_s = (at_least_single(student) / temperature).log_softmax(1)
+    log_t = (at_least_single(teacher).detach() / temperature).log_softmax(1)
     return temperature**2 * mean((log_t.exp() * (log_t - log_s)).sum(1))
 
 
 def entropy(logits: Logits) -> Tensor:
     """Mean over pixels of −Σ p ln p / ln C, in [0, 1]; gradients reach every p. Log-probabilities are logits, too."""
-    log_p = _at_least_single(logits).log_softmax(1)
+    log_p = at_least_single(logits).log_softmax(1)
     return mean(-(log_p.exp() * log_p).sum(1)) / math.log(logits.shape[1])
 
 
 def log_mean_softmax(branches: list[Logits]) -> Logits:
     """The logarithm of the branches' mean probabilities, without ever leaving logarithms."""
-    log_p = torch.stack([_at_least_single(logits).log_softmax(1) for logits in branches])
+    log_p = torch.stack([at_least_single(logits).log_softmax(1) for logits in branches])
     return log_p.logsumexp(0) - math.log(len(branches))
 
 
 def mse(p: Probabilities, q: Probabilities) -> Tensor:
     """Mean over images, classes and pixels of (p − sg q)²."""
-    return mean((_at_least_single(p) - _at_least_single(q).detach()).square())
+    return mean((at_least_single(p) - at_least_single(q).detach()).square())
 
 
 def ramp(t: float, length: float = 1.0) -> float:
@@ -69,9 +69,9 @@ def mean(values: Tensor) -> Tensor:
     return values.sum() / max(values.numel(), 1)
 
 
-def _at_least_single(values: Tensor) -> Tensor:
+def at_least_single(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def _one_hot(y: Masks, classes: int) -> Tensor:
+def one_hot(y: Masks, classes: int) -> Tensor:
     return y.unsqueeze(1) == torch.arange(classes, device=y.device).view(1, -1, 1, 1)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from methods.base import Logits, Masks
-from methods.parts.losses import SMOOTH, _at_least_single, _one_hot, mean
+from methods.parts.losses import SMOOTH, at_least_single, mean, one_hot
 from methods.parts.views import Boxes, cutmix
 
 Sureties = Float[Tensor, "n h w"]  # the probability of the most probable class, in [1 / c, 1]
@@ -20,7 +20,7 @@ Kept = Bool[Tensor, "n h w"]  # or numbers, as weights of pixels
 
 def log_probabilities(logits: Logits) -> Logits:
     """Log-softmax over classes, at least in single precision."""
-    return _at_least_single(logits).log_softmax(1)
+    return at_least_single(logits).log_softmax(1)
 
 
 def pseudo_label(logits: Logits) -> tuple[Masks, Sureties]:
@@ -51,7 +51,7 @@ def paste_neighbour(where: Boxes, *values: Tensor) -> list[Tensor]:
 def kept_cross_entropy(logits: Logits, y: Masks, kept: Kept) -> Tensor:
     """Mean over ALL pixels of kept · (−ln p_y)."""
     log_p = log_probabilities(logits)
-    return mean(-(log_p * _one_hot(y, logits.shape[1])).sum(1) * kept)
+    return mean(-(log_p * one_hot(y, logits.shape[1])).sum(1) * kept)
 
 
 def kept_dice(logits: Logits, y: Masks, kept: Kept) -> Tensor:
@@ -59,7 +59,7 @@ def kept_dice(logits: Logits, y: Masks, kept: Kept) -> Tensor:
 
     0 if none is kept.
     """
-    p, kept, pixels = _at_least_single(logits).softmax(1), kept.unsqueeze(1), (0, 2, 3)
-    truth = _one_hot(y, logits.shape[1]) * kept
+    p, kept, pixels = at_least_single(logits).softmax(1), kept.unsqueeze(1), (0, 2, 3)
+    truth = one_hot(y, logits.shape[1]) * kept
     overlap, size = (p * truth).sum(pixels), (p.square() * kept).sum(pixels) + truth.sum(pixels)
     return (1 - (2 * overlap + SMOOTH) / (size + SMOOTH)).mean()
