@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import report
+from benchmark.report import pictures, summary
 from benchmark.stats import mean_interval
 
 
@@ -28,7 +28,7 @@ SCORES = [
 
 
 def table(scores: list[dict], classes=("background", "gland")) -> dict[str, tuple]:
-    return {name: tuple(numbers) for name, *numbers in report.summary(scores, classes)}
+    return {name: tuple(numbers) for name, *numbers in summary.summary(scores, classes)}
 
 
 def test_a_mean_its_interval_over_patients_and_the_number_of_images_with_a_value():
@@ -107,17 +107,17 @@ def test_a_runs_picture_shows_truth_and_prediction_in_their_colours(tmp_path):
     image, mask = disc()
     path = tmp_path / "new folder" / "run.png"
     panels = [("best: a$b_", 0.9, image, mask, np.roll(mask, 9, 1)), ("worst: ü", 0.0, image, mask, 0 * mask)]
-    report.run_picture(panels, path, "Title with 100 $ & _")
-    assert colours_in(path) >= {report.TRUTH, report.PREDICTION, "#C8C8C8"}
+    pictures.run_picture(panels, path, "Title with 100 $ & _")
+    assert colours_in(path) >= {pictures.TRUTH, pictures.PREDICTION, "#C8C8C8"}
     assert [file.name for file in path.parent.iterdir()] == ["run.png"]
-    report.run_picture([("best", 1.0, image, mask * 0, mask * 0)], path, "Nothing to see")
+    pictures.run_picture([("best", 1.0, image, mask * 0, mask * 0)], path, "Nothing to see")
     assert "#C8C8C8" in colours_in(path)
 
 
 def test_several_classes_have_several_colours(tmp_path):
     image, mask = disc()
-    report.run_picture([("a", 0.5, image, mask * 2, mask)], tmp_path / "run.png", "", ("none", "one", "two"))
-    assert colours_in(tmp_path / "run.png") >= set(report.COLOURS[:2])
+    pictures.run_picture([("a", 0.5, image, mask * 2, mask)], tmp_path / "run.png", "", ("none", "one", "two"))
+    assert colours_in(tmp_path / "run.png") >= set(pictures.COLOURS[:2])
 
 
 def test_a_contact_sheet_shows_every_part_and_images_without_a_mask(tmp_path):
@@ -137,13 +137,13 @@ def test_a_contact_sheet_shows_every_part_and_images_without_a_mask(tmp_path):
         image=lambda place: image,
         label=label,
     )
-    report.contact_sheet(store, "", tmp_path / "sheet.png", per_part=3)
-    assert colours_in(tmp_path / "sheet.png") >= {report.COLOURS[0], "#C8C8C8"}
+    pictures.contact_sheet(store, "", tmp_path / "sheet.png", per_part=3)
+    assert colours_in(tmp_path / "sheet.png") >= {pictures.COLOURS[0], "#C8C8C8"}
 
 
 def test_an_overlay_frames_objects_from_inside_and_changes_nothing_else():
     image, mask = disc()
-    framed = report.overlay(image, mask)
+    framed = pictures.overlay(image, mask)
     changed = (framed != image).any(2)
     assert changed.any()
     assert not changed[mask == 0].any()
@@ -156,22 +156,22 @@ def test_an_overlay_frames_objects_from_inside_and_changes_nothing_else():
 def test_an_overlay_is_the_same_however_many_rows_are_worked_on_at_a_time(monkeypatch, rows):
     image, mask = disc()
     mask[5:50, 60:75] = 2
-    whole = report.overlay(image, mask)
-    monkeypatch.setattr(report, "BAND_ROWS", rows)
-    assert np.array_equal(report.overlay(image, mask), whole)
+    whole = pictures.overlay(image, mask)
+    monkeypatch.setattr(pictures, "BAND_ROWS", rows)
+    assert np.array_equal(pictures.overlay(image, mask), whole)
 
 
 def test_an_overlay_needs_labels_of_the_images_size():
     image, mask = disc()
     with pytest.raises(ValueError, match="must agree"):
-        report.overlay(image, mask.T)
+        pictures.overlay(image, mask.T)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (30, 17), (30, 17, 3), (5, 2000, 3)])
 def test_a_saved_png_is_read_back_pixel_by_pixel(tmp_path, monkeypatch, shape):
-    monkeypatch.setattr(report, "BAND_ROWS", 8)
+    monkeypatch.setattr(pictures, "BAND_ROWS", 8)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    report.save_png(pixels, tmp_path / "saved.png")
+    pictures.save_png(pixels, tmp_path / "saved.png")
     with Image.open(tmp_path / "saved.png") as picture:
         picture.load()
         assert picture.mode == ("RGB" if len(shape) == 3 else "L")

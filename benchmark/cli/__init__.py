@@ -1,0 +1,29 @@
+"""The command line: reads the line, calls one function, prints."""
+
+import click
+
+from benchmark.cli import data, methods, run
+from benchmark.cli.options import Sentences
+
+
+@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pathology-ssl-bench")
+def main() -> None:
+    """Compares semi-supervised segmentation methods on pathology images.
+
+    \b
+    Start here:
+      bench run --method cdma --ratio 0.1                train, score and picture one method
+      bench data list                                    which datasets there are, and which are here
+      bench data add folder ~/slides --name mine         bring your own images
+      bench run --method mean_teacher --dataset mine --ratio 0.5
+      bench doctor                                       what of this machine will be used
+
+    \b
+    Completion of names in the shell:
+      eval "$(_BENCH_COMPLETE=bash_source bench)"        or zsh_source, fish_source
+    """
+
+
+for command in (run.run, run.predict, data.data, methods.list_methods, methods.new, methods.check, methods.doctor):
+    main.add_command(command)

@@ -1,0 +1,98 @@
+"""`bench data`: list, add, show and audit datasets."""
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from benchmark import progress, runs
+from benchmark.cli.options import DATASET, KIND, data_option, dataset_names, kind_of, open_store
+
+
+@click.group(name="data")
+def data() -> None:
+    """Datasets: which there are, bring them in, look at them, audit their splits."""
+
+
+@data.command(name="list")
+@data_option
+def data_list(data) -> None:
+    """Every dataset: where to get it, its licence, its size, and whether it is here."""
+    from benchmark import datasets
+
+    for name in dataset_names(data):
+        kind = datasets.get(kind_of(name, data))
+        here = (
+            "here"
+            if (data / name / "index.json").exists()
+            else "drawn when first used"
+            if name == "phantom"
+            else "not here"
+        )
+        click.echo(f"{click.style(name, bold=True)}  ({here})")
+        for line in (kind.title, kind.size, f"licence: {kind.licence}", f"get it: {kind.source}"):
+            click.echo(f"    {line}")
+    click.echo("Your own images: bench data add folder PATH --name NAME")
+
+
+@data.command(
+    epilog="""\b
+Examples:
+  bench data add ebhi-seg ~/Downloads/EBHI-SEG
+  bench data add folder ~/slides --name mine     images/, masks/, and if you like unlabelled/ and patients.csv"""
+)
+@click.argument("kind", type=KIND)
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--name", default="", help="Its name here.  [default: the kind]")
+@data_option
+def add(kind, path, name, data) -> None:
+    """Reads every file of a dataset once, checks it, and writes the store that runs use; draws a contact sheet."""
+    from benchmark import datasets
+    from benchmark.datasets import store as stores
+
+    runs.choose(kind, datasets.names(), "kind of dataset")
+    with contextlib.ExitStack() as stack:
+        tell = progress.silent
+
+        def watch(done: int, total: int, what: str) -> None:
+            nonlocal tell
+            if tell is progress.silent:
+                tell = stack.enter_context(progress.watching(f"Reading {name or kind}", total))
+            tell(done, what)
+
+        store = stores.add(kind, path, data, name, watch)
+    _show(store, "")
+
+
+@data.command()
+@click.argument("dataset", type=DATASET)
+@click.option("--split", default="", help="[default: the dataset's first]")
+@data_option
+def show(dataset, split, data) -> None:
+    """A dataset's parts, classes and splits, and a contact sheet of it."""
+    _show(open_store(dataset, data), split)
+
+
+@data.command()
+@click.argument("dataset", type=DATASET)
+@click.option("--split", default="", help="[default: all of them]")
+@data_option
+def audit(dataset, split, data) -> None:
+    """Names patients, slides and near-duplicate images that the parts of a split share."""
+    from benchmark import audit as auditing
+
+    store = open_store(dataset, data)
+    for name in [split] if split else list(store.dataset.splits):
+        click.echo(f"{store.name}, split {name}: {store.dataset.splits.get(name, '')}")
+        for sentence in auditing.sentences(auditing.audit(store, name)):
+            click.echo(f"  {sentence}")
+
+
+def _show(store, split: str) -> None:
+    from benchmark.report import pictures
+
+    for line in store.summary(split):
+        click.echo(line)
+    sheet = store.folder / "contact_sheet.png"
+    pictures.contact_sheet(store, split, sheet)
+    click.echo(f"Contact sheet  {sheet}")

@@ -1,0 +1,116 @@
+"""`bench methods`, `bench new method`, `bench check`, and `bench doctor`."""
+
+from pathlib import Path
+
+import click
+
+import methods
+from benchmark import progress
+from benchmark.cli.options import METHOD, data_option, results_option
+
+
+@click.command(
+    name="methods",
+    epilog="""\b
+Examples:
+  bench methods              all of them, by year
+  bench methods mean_teacher formulas, settings, differences from the paper, variants, cost""",
+)
+@click.argument("name", type=METHOD, required=False)
+def list_methods(name) -> None:
+    """Lists the methods with idea, needs and cost; with a NAME, shows that method's card."""
+    from benchmark import cards
+
+    if name:
+        kind = methods.get(name)
+        _print_card(name, kind, cards)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption="cost: counted operations of a training step, beside supervised", caption_justify="left")
+    for column in ("name", "title", "year", "venue", "idea", "needs", "cost"):
+        table.add_column(column, overflow="fold", justify="right" if column == "cost" else "left")
+    with progress.watching("Counting costs", len(methods.names())) as tell:
+        for done, line in enumerate(cards.listing(), 1):
+            table.add_row(
+                *(str(line[c]) for c in ("name", "title", "year", "venue", "idea", "needs")), f"{line['cost']:.2f} ×"
+            )
+            tell(done, line["name"])
+    Console().print(table)
+
+
+def _print_card(name: str, kind, cards) -> None:
+    """A method's section, its settings and variants, and what a step of it costs here beside supervised."""
+    import inspect
+
+    click.echo(inspect.getmodule(kind).__doc__.strip())
+    click.echo("\nSettings  " + ", ".join(f"{key} = {value!r}" for key, value in cards.settings(kind).items()))
+    for variant, changed in kind.variants.items():
+        click.echo(f"Variant   {variant}: " + ", ".join(f"{key} = {value!r}" for key, value in changed.items()))
+    if apart := cards.parity(name):
+        said = [f"{c} classes {terms:.0e} and {gradients:.0e}" for c, (terms, gradients) in apart.items()]
+        click.echo(f"\nParity    terms and gradients differ from tests/parity/{name}.py by at most: {'; '.join(said)}")
+    found = cards.measured(name)
+    images = found["images"]
+    click.echo(
+        f"\nA step of the quick recipe forwards {images['with_gradient']} images with gradient and "
+        f"{images['without_gradient']} without; {found['parameters'] / 1e6:.1f} million parameters learn.\nBeside "
+        f"supervised it counts {found['flops_ratio']:.2f} × the operations and takes {found['seconds_ratio']:.2f} × "
+        f"the time ({1000 * found['seconds']:.0f} ms here)."
+    )
+
+
+@click.group()
+def new() -> None:
+    """Starts something of your own."""
+
+
+@new.command(
+    name="method",
+    epilog="""\b
+Example:
+  bench new method my_method && bench check my_method && bench run --method my_method""",
+)
+@click.argument("name")
+def new_method(name) -> None:
+    """Writes methods/NAME.py: a method that keeps the contract and runs, for you to change."""
+    from benchmark import cards
+
+    path = cards.new_method(name, Path(methods.__file__).parent)
+    click.echo(f"{path} is a copy of the shortest method; change it, then: bench check {name}")
+
+
+@click.command()
+@click.argument("name", type=METHOD)
+def check(name) -> None:
+    """Runs the contract of a method, one sentence a check. Works for methods of other packages, too."""
+    method = methods.get(name)
+    from methods.parts import contract
+
+    failed = 0
+    for sentence, examine in contract.checks.items():
+        try:
+            examine(method)
+        except Exception as error:  # whatever a method does wrong, the other checks still run
+            failed += 1
+            click.echo(f"✗ {sentence}: {error or type(error).__name__}")
+        else:
+            click.echo(f"✓ {sentence}")
+    if failed:
+        raise click.ClickException(f"{name} breaks {failed} of {len(contract.checks)} checks.")
+    click.echo(f"{name} keeps the contract.")
+
+
+@click.command()
+@results_option
+@data_option
+def doctor(results, data) -> None:
+    """Says what of this machine will be used, and what is wrong with it."""
+    from benchmark import machine
+
+    findings = machine.check(results, data)
+    for what, finding, well in findings:
+        click.echo(f"{'✓' if well else '✗'} {what:12} {finding}")
+    if not all(well for _, _, well in findings):
+        raise click.ClickException("Mend what is marked with ✗ first.")

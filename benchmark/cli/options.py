@@ -1,0 +1,108 @@
+"""What the commands share: names that the shell completes, options, and errors as one sentence."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+import methods
+from benchmark import runs, suites
+
+RESULTS = click.Path(path_type=Path, file_okay=False)
+IMAGE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+class Named(click.ParamType):
+    """A name with shell completion; whether it exists is checked where it is used, with the nearest name offered."""
+
+    name = "name"
+
+    def __init__(self, known):
+        self.known = known
+
+    def shell_complete(self, ctx, param, incomplete):
+        return [click.shell_completion.CompletionItem(name) for name in self.known(ctx) if name.startswith(incomplete)]
+
+
+METHOD = Named(lambda ctx: methods.names())
+DATASET = Named(lambda ctx: dataset_names(_folder(ctx)))
+KIND = Named(lambda ctx: kinds())
+ROW = Named(lambda ctx: [path.stem for path in Path(ctx.params.get("results") or "results").glob("runs/*.json")])
+RECIPE = Named(lambda ctx: list(suites.RECIPES))
+
+
+class Sentences(click.Group):
+    """Turns an expected error into one sentence and a non-zero exit; BENCH_DEBUG=1 shows where it came from."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            if os.environ.get("BENCH_DEBUG"):
+                raise
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise click.ClickException(
+                    "The disk is full; free some space or give another folder with --results, then give the command "
+                    "again: what was finished is kept."
+                ) from error
+            if isinstance(error, OSError) and error.filename:
+                raise click.ClickException(f"{error.strerror}: {error.filename}") from error
+            raise click.ClickException(str(error)) from error
+        except RuntimeError as error:
+            if "torchvision::" not in str(error):
+                raise
+            from benchmark import machine
+
+            raise click.ClickException(machine.mismatch() or str(error)) from error
+
+
+results_option = click.option(
+    "--results", type=RESULTS, default="results", show_default=True, envvar="BENCH_RESULTS", help="Where rows are kept."
+)
+data_option = click.option(
+    "--data", type=RESULTS, default="data", show_default=True, envvar="BENCH_DATA", help="Where datasets are stored."
+)
+device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:1.")
+
+
+def open_store(name: str, data: Path):
+    from benchmark.datasets import store as stores
+
+    runs.choose(name, dataset_names(data), "dataset")
+    return stores.open_store(name, data)
+
+
+def kinds() -> list[str]:
+    from benchmark import datasets
+
+    return datasets.names()
+
+
+def dataset_names(data: Path) -> list[str]:
+    """The kinds there are, and what was added under other names."""
+    added = {path.parent.name for path in data.glob("*/index.json")} if data.is_dir() else set()
+    return sorted(added | set(kinds()) - {"folder"})
+
+
+def kind_of(name: str, data: Path) -> str:
+    return name if name in kinds() else "folder"
+
+
+def _folder(ctx: click.Context) -> Path:
+    return Path(ctx.params.get("data") or os.environ.get("BENCH_DATA") or "data")
+
+
+def writable(results: Path) -> None:
+    """Fails now rather than after training, if rows could not be written."""
+    results.mkdir(parents=True, exist_ok=True)
+    if not os.access(results, os.W_OK):
+        raise ValueError(f"The folder {results} is not writable; give another with --results.")
+
+
+def use_threads(count: int | None) -> None:
+    if count:
+        import torch
+
+        torch.set_numthreads(count)

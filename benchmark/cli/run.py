@@ -1,0 +1,219 @@
+"""`bench run` and `bench predict`: one run from data to picture, and its network on new images."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+import methods
+from benchmark import progress, runs, suites
+from benchmark.cli.options import (
+    DATASET,
+    IMAGE,
+    METHOD,
+    RECIPE,
+    RESULTS,
+    ROW,
+    data_option,
+    device_option,
+    open_store,
+    results_option,
+    use_threads,
+    writable,
+)
+from benchmark.runs import Run
+
+
+def _run_options(command):
+    """One option for each field of a run that a person decides."""
+    helps = {
+        "variant": "A named ablation of the method.",
+        "dataset": "See `bench data list`.",
+        "task": "What to segment, where a dataset offers several.",
+        "split": "Which split of the dataset.",
+        "ratio": "Labelled share of the annotated training images.",
+        "draw": "Which labelled subset is drawn.",
+        "seed": "Seed of weights, order, crops and views.",
+        "encoder": "Any encoder of segmentation-models-pytorch.",
+        "decoder": "unet, deeplabv3plus, or dpt for vision transformers.",
+        "norm": "frozen: pretrained batch norm keeps its statistics, GroupNorm elsewhere; batch: live batch norm.",
+        "width": "Channels of the decoder's widest block.",
+        "dropout": "Share of the deepest features' channels that is dropped.",
+        "weights": "imagenet, none, or a file.",
+        "steps": "Optimiser steps.",
+        "labelled": "Labelled images a step.",
+        "unlabelled": "Unlabelled images a step.",
+        "crop": "Pixels a side of a training crop.",
+        "tile": "Pixels a side of a window at prediction.",
+        "optimiser": "adamw or sgd.",
+        "lr": "Learning rate.",
+        "weight_decay": "Weight decay.",
+        "schedule": "poly, cosine or constant.",
+        "precision": "float32 or bf16.",
+    }
+    for name, text in reversed(helps.items()):
+        default = getattr(Run, name)
+        kind = DATASET if name == "dataset" else type(default)
+        shown = f"{text}  [default: {default}]" if default != "" else text
+        command = click.option(f"--{name.replace('_', '-')}", name, type=kind, default=None, help=shown)(command)
+    return command
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  bench run --method cdma --ratio 0.1
+  bench run --method mean_teacher --ratio 0.05 --dataset ebhi-seg --task malignant
+  bench run --method cdma --variant no_um --set temperature=5 --seed 1
+  bench run --method supervised --ratio 1 --dataset glas --recipe full --device cuda"""
+)
+@click.option("--method", type=METHOD, default="cdma", show_default=True, help="See `bench methods`.")
+@_run_options
+@click.option("--recipe", type=RECIPE, default="quick", show_default=True, help=f"One of {', '.join(suites.RECIPES)}.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable.")
+@click.option("--deterministic", is_flag=True, help="Deterministic kernels on a GPU, too.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option("--checkpoint-s", type=float, default=20, show_default=True, help="Seconds between checkpoints.")
+@device_option
+@results_option
+@data_option
+def run(recipe, settings, deterministic, threads, checkpoint_s, device, results, data, **fields) -> None:
+    """Trains a method, scores it on every test image, and leaves a row, weights and a picture.
+
+    A run that was interrupted goes on where it was when the same command is given again; a finished one is shown. One
+    of which only the row is here, as of published results, is carried out anew.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    runs.choose(recipe, list(suites.RECIPES), "recipe")
+    runs.choose(given["method"], methods.names(), "method")
+    wanted = Run(**{**suites.RECIPES[recipe], **given, "settings": _settings(settings)})
+    writable(results)
+    store = open_store(wanted.dataset, data)
+    from benchmark import train
+    from benchmark.report import pictures
+
+    use_threads(threads)
+    row = train.train(
+        wanted, store, results,
+        device=device, deterministic=deterministic, watch=progress.watching, checkpoint_s=checkpoint_s, weights=True,
+    )  # fmt: skip
+    if row["status"] == "diverged":
+        step = row["history"]["step"][-1]
+        click.echo(f"Row      {runs.row_path(results, row['key'])}")
+        raise click.ClickException(f"The loss is not finite at step {step}, so the run ended; try a smaller --lr.")
+    picture = results / "pictures" / f"{row['key']}.png"
+    if not picture.exists():
+        panels, title = _panels(row, store, results, device), f"{row['title']}, {_setting(row)}"
+        pictures.run_picture(panels, picture, title, row["classes"])
+    _print_scores(row)
+    click.echo(f"Row      {runs.row_path(results, row['key'])}")
+    click.echo(f"Weights  {train.weights_path(results, row['key'])}")
+    click.echo(f"Picture  {picture}")
+
+
+def _settings(pairs: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """KEY=VALUE pairs as sorted keyword arguments: numbers, true and false, lists in brackets, else text."""
+    import json
+
+    settings = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"'--set {pair}' has no '='; give --set KEY=VALUE.")
+        try:
+            settings[key.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            settings[key.strip()] = text
+    return tuple(sorted(settings.items()))
+
+
+def _panels(row: dict, store, results: Path, device: str) -> list[tuple]:
+    """Best, median and worst test image with truth and prediction."""
+    from benchmark import evaluate, train
+
+    images = runs.lines(row["scores"])
+    ranked = sorted(((i["dice"][0], i["name"]) for i in images if i["dice"][0] is not None), reverse=True)
+    chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]] if ranked else []
+    place = {record.name: i for i, record in enumerate(store.records)}
+    method, asked = train.trained(row, results, device), Run.of(row)
+    panels = []
+    for label, (score, name) in zip(("best", "median", "worst"), chosen, strict=True):
+        image = store.image(place[name])
+        where = train.machine.device(device)
+        found = evaluate.segment(method.predict, image, tile=asked.tile, device=where, precision=asked.precision)
+        panels.append((f"{label}: {name}", score, image, store.label(place[name], asked.task), found))
+    return panels
+
+
+def _print_scores(row: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark.report import summary
+
+    table = Table(title=f"{row['title']} on the test images of {_setting(row)}", title_justify="left")
+    for column in ("", "mean", "95 % interval", "images"):
+        table.add_column(column, justify="left" if not column else "right")
+    for metric, mean, low, high, n in summary.summary(runs.lines(row["scores"]), row["classes"]):
+        interval = "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+        table.add_row(metric, f"{mean:.3f}", interval, str(n))
+    console = Console()
+    console.print(table)
+    seconds, images = row["measured"]["seconds"], row["certificate"]["images"]
+    console.print(
+        f"Trained on {images['labelled']} labelled and {images['unlabelled']} unlabelled images for "
+        f"{row['budget']['steps']} steps in {seconds:.0f} s; intervals over patients.",
+        highlight=False,
+    )
+    if row["certificate"]["leak"]:
+        console.print(f"This split leaks: {row['certificate']['leak']}", highlight=False)
+
+
+def _setting(row: dict) -> str:
+    run = row["run"]
+    return " ".join(filter(None, (run["dataset"], run["task"]))) + f" (split {run['split']}), ratio {run['ratio']:g}"
+
+
+@click.command(
+    epilog="""\b
+Example:
+  bench predict --run cdma_phantom_r0.1_d0_s0_1a2b3c4d5e slide.png other.jpg --out predictions"""
+)
+@click.argument("images", nargs=-1, required=True, type=IMAGE)
+@click.option("--run", "key", type=ROW, required=True, help="The key of a finished run, or its unique beginning.")
+@click.option("--out", type=RESULTS, default="predictions", show_default=True)
+@device_option
+@results_option
+def predict(images, key, out, device, results) -> None:
+    """Segments new images of any size with a trained method.
+
+    Writes NAME_mask.png, whose pixel values are class numbers, and NAME_overlay.png, the image with outlines.
+    """
+    row = _row(results, key)
+    from benchmark import evaluate, machine, train
+    from benchmark.datasets import images as files
+    from benchmark.report import pictures
+
+    method, asked, where = train.trained(row, results, device), Run.of(row), machine.device(device)
+    stems = [path.stem for path in images]
+    if len(set(stems)) < len(stems):
+        raise ValueError("Two of the images have the same name, so their masks would, too; predict them separately.")
+    for path in images:
+        image = files.read_image(path)
+        with progress.watching(f"Predicting {path.name}", len(image)) as tell:
+            classes = evaluate.segment(
+                method.predict, image, tile=asked.tile, device=where, precision=asked.precision,
+                progress=lambda done, total: tell(done, "rows"),
+            )  # fmt: skip
+        pictures.save_png(classes, out / f"{path.stem}_mask.png")
+        pictures.save_png(pictures.overlay(image, classes), out / f"{path.stem}_overlay.png")
+    click.echo(f"{len(images)} masks and overlays are in {out}; class numbers are pixel values.")
+
+
+def _row(results: Path, key: str) -> dict:
+    found = sorted(path.stem for path in (results / "runs").glob("*.json"))
+    matching = [key] if key in found else [name for name in found if name.startswith(key)]
+    if len(matching) > 1:
+        raise ValueError(f"'{key}' begins {len(matching)} runs; give more of it: {', '.join(matching[:3])} …")
+    return runs.find(results, matching[0] if matching else runs.choose(key, found, f"run in {results}"))

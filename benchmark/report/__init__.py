@@ -1,0 +1,1 @@
+"""What rows and images become: summaries, tables, figures, pictures, a page."""
