@@ -53,7 +53,7 @@ def evaluate(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The scores of these images of a store, in this order; the only reader of their labels.
 
-    Keys of an image: `name`, `patient`; lists with a number for each foreground class: `dice`, `jaccard`, `hd95` and
+    Keys of an image: `name`, `patient`, `stratum`; lists with a number for each foreground class: `dice`, `jaccard`, `hd95` and
     `assd` (pixels), `boundary_f1`, `present` and `predicted` (whether the class is there at all, so that false alarms
     and misses can be told); `background_dice`; `ece`, the calibration error of the foreground's probability; and where
     the dataset numbers its objects `object_f1`, `object_dice`, `object_hausdorff` (pixels). What does not exist in an
@@ -77,6 +77,7 @@ def evaluate(
             scores[i] = {
                 "name": store.records[i].name,
                 "patient": store.records[i].patient,
+                "stratum": store.records[i].stratum,
                 **_scores(labels[k], predictions[k], len(store.classes), objects),
                 "ece": ece,
             }

@@ -142,7 +142,7 @@ class Shelf:
         if instances:
             self.masks = [metrics.components(mask).astype(np.uint16) for mask in self.masks]
         self.records = [
-            SimpleNamespace(name=f"n{k}", patient=f"p{k // 2}", height=size[0], width=size[1])
+            SimpleNamespace(name=f"n{k}", patient=f"p{k // 2}", stratum="", height=size[0], width=size[1])
             for k, size in enumerate(sizes)
         ]
         self.asked = []
