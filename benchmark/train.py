@@ -38,9 +38,11 @@ Watch = Callable[[str, int], AbstractContextManager[Tell]]
 
 def train(
     run: Run, store: Store, results: Path, *, device: str = "auto", deterministic: bool = False,
-    watch: Watch | None = None, checkpoint_s: float = CHECKPOINT_S,
+    watch: Watch | None = None, checkpoint_s: float = CHECKPOINT_S, weights: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Carries out a run, or what is left of it, and returns its row; a finished run is only read.
+
+    Rows travel without the weights of their runs. With `weights`, a run whose weights are not here is carried out again.
 
     The row: `key`; `run`, its fields; `status`, "done" or "diverged"; `classes`; `scores` of every test image at the
     last step, by column; `best`, the same for the step that was best on validation; `history`, the mean of each loss
@@ -49,11 +51,20 @@ def train(
     """
     run = complete(run, store)
     where = machine.device(device)
-    if row := runs.find(results, run.key):
+    if row := _finished(results, run.key, weights):
         _clear(results, run.key)  # if it was killed between writing its row and this
         return row
     with runs.claimed(results, run.key, lambda other: _say_waiting(run.key, other)), _exact(where, deterministic):
-        return runs.find(results, run.key) or _carry_out(run, store, results, where, watch or _unwatched, checkpoint_s)
+        return _finished(results, run.key, weights) or _carry_out(
+            run, store, results, where, watch or _unwatched, checkpoint_s
+        )
+
+
+def _finished(results: Path, key: str, weights: bool) -> dict[str, Any] | None:
+    """The row of a run, if nothing of it is left to do."""
+    row = runs.find(results, key)
+    missing = weights and row and row["status"] == "done" and not weights_path(results, key).exists()
+    return None if missing else row
 
 
 def complete(run: Run, store: Store) -> Run:

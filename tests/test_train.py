@@ -73,6 +73,16 @@ def test_a_finished_run_is_only_read(store, toy, undisturbed, tmp_path, monkeypa
     assert decided(train.train(toy, store, tmp_path / "undisturbed")) == decided(row)
 
 
+def test_a_row_without_its_weights_is_enough_unless_they_are_asked_for(store, toy, undisturbed, tmp_path):
+    row, _ = undisturbed
+    runs.save(row, tmp_path)
+    train.train(toy, store, tmp_path)
+    assert not (tmp_path / "weights").exists()
+    again = train.train(toy, store, tmp_path, weights=True)
+    assert decided(again) == decided(row)
+    assert equal(weights(tmp_path / "undisturbed", row["key"]), weights(tmp_path, row["key"]))
+
+
 def test_masks_of_unlabelled_and_test_images_change_no_bit_of_the_weights(store, data, toy, tmp_path):
     toy = dataclasses.replace(toy, method="mean_teacher")
     row = train.train(toy, store, tmp_path / "true")
