@@ -1,15 +1,232 @@
-"""Statistics of scores, with patients as the unit that is drawn at random."""
+"""Statistics of scores, with patients, draws and seeds as what is drawn at random; never a bootstrap.
+
+Functions of arrays: entry i of `values`, `patients`, `draws` and `seeds` is one image of one run. `values` may have a
+second axis of k columns (k methods on the same images of the same runs); all results then have k entries. nan marks an
+image without a score (no object, none predicted) and is left out. All test images are scored by all runs.
+"""
 
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from jaxtyping import Bool, Float, Int
+from scipy import optimize, sparse
+from scipy.special import ndtr, ndtri, stdtrit
+from scipy.stats import friedmanchisquare, rankdata, studentized_range
+
+Values = Float[np.ndarray, "n"] | Float[np.ndarray, "n k"]
+Labels = Sequence[Hashable] | np.ndarray
 
 
-def mean_interval(
-    values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95
-) -> tuple[float, float, float]:
-    """The mean over images, and a t interval for it in which only groups (patients) are independent: mean, low, high.
+class Interval(NamedTuple):
+    """A mean and the bounds of its confidence interval; nan where nothing says how far it may be off."""
+
+    mean: float | Float[np.ndarray, "k"]
+    low: float | Float[np.ndarray, "k"]
+    high: float | Float[np.ndarray, "k"]
+
+
+class Difference(NamedTuple):
+    """A mean difference, its confidence interval, and the two-sided p of no difference (from the same error)."""
+
+    mean: float | Float[np.ndarray, "k"]
+    low: float | Float[np.ndarray, "k"]
+    high: float | Float[np.ndarray, "k"]
+    p: float | Float[np.ndarray, "k"]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Means and differences
+
+
+def hierarchical_interval(
+    values: Values, patients: Labels, draws: Labels, seeds: Labels, level: float = 0.95
+) -> Interval:
+    """The mean over the images of a run, then over runs, and an interval for new patients, new draws and new seeds.
+
+    See `spread` for the variances. The half-width is the root of t²(f_p) V_p + t²(f_r) (V_r − V_pr), after Howe (J. Am.
+    Stat. Assoc. 69, 1974): each part reaches as far as it would alone, and the parts add as squares. Satterthwaite's
+    degrees of freedom would cover too little with two or three draws, where a spread that is small by chance counts.
+    One run of one image per patient gives the classical t interval.
+
+    What the design cannot tell is not covered: with one run the interval is for new patients, the run as it is; with
+    one draw and several seeds, for new patients and seeds on these labelled images; with one patient and several runs,
+    for new runs on this patient. One patient and one run: the bounds are nan. No value: the mean, too.
+    """
+    parts = spread(values, patients, draws, seeds)
+    reach = _reach(ndtri((1 + level) / 2), parts)
+    return Interval(*_plain(values, parts.mean, parts.mean - reach, parts.mean + reach))
+
+
+def paired_difference(
+    a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels, level: float = 0.95
+) -> Difference:
+    """The mean of a − b over the images that have a score in both, with the interval of `hierarchical_interval`.
+
+    Entry i of a and b is the same image under the same draw and seed. p is the level at which the interval's end would
+    touch zero. Where all differences are zero it is 1. Not estimable: bounds and p are nan.
+    """
+    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    parts = spread(difference, patients, draws, seeds)
+    reach = _reach(ndtri((1 + level) / 2), parts)
+    p = 2 * ndtr(-_deviates(parts))
+    return Difference(*_plain(difference, parts.mean, parts.mean - reach, parts.mean + reach, p))
+
+
+def false_claim(a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels) -> float | Float[np.ndarray, "k"]:
+    """The probability that "a scores higher than b" is false, given these scores and no other knowledge.
+
+    With one run and one image per patient it is t_{n−1}(√n (m_b − m_a) / √(s_a² + s_b² − 2 r s_a s_b)) of Christodoulou
+    et al., False Promises in Medical Imaging AI?, 2025 (arXiv 2505.04720). There, cases are independent and the run is
+    one; here, patients and runs are, so that images of one patient do not count as so many cases. Where a scores lower
+    the probability is above one half.
+    """
+    difference = paired_difference(a, b, patients, draws, seeds)
+    half = np.asarray(difference.p) / 2
+    (p,) = _plain(difference.mean, np.where(np.asarray(difference.mean) > 0, half, 1 - half))
+    return p
+
+
+class Spread(NamedTuple):
+    """A mean's variances, in squared units of the score, and their degrees of freedom; 0 and inf where not estimable.
+
+    `estimable` is False where neither patients nor runs vary.
+    """
+
+    mean: Float[np.ndarray, "k"]
+    patients: Float[np.ndarray, "k"]
+    runs: Float[np.ndarray, "k"]
+    both: Float[np.ndarray, "k"]
+    patients_freedom: Float[np.ndarray, "k"]
+    runs_freedom: Float[np.ndarray, "k"]
+    estimable: Bool[np.ndarray, "k"]
+
+
+def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels) -> Spread:
+    """The variances of a mean over the images of a run, then over runs, with patients crossed with draws of runs.
+
+    Each image weighs 1/(R n_r) in the mean m of R runs with n_r scored images. The sums of weight × (score − m_r) over
+    a patient u_p, over both a patient and a draw u_pd, and a draw's sum of (m_r − m)/R, w_d, give
+      V_p = Σ u_p² / (1 − W_p),  V_r = Σ w_d² / (1 − Q_d),  V_pr = Σ (u_pd − Q_d u_p)² / ((1 − W_p)(1 − Q_d))
+    with W_p and Q_d the shares of weight. Each is what its name varies alone plus what patient and run vary together;
+    the variance of m is V_p + V_r − V_pr, as in a crossed analysis of variance and in cluster-robust errors by two
+    crossed clusters (Cameron, Gelbach and Miller, J. Bus. Econ. Stat. 29, 2011). Seeds lie within draws, so the spread
+    of draws holds that of seeds; with one draw the seeds take its place. The degrees of freedom are Bell and
+    McCaffrey's, which few or unequal patients lower (see `mean_interval`).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    columns = values[:, None] if values.ndim < 2 else values
+    patient, draw, seed = (_codes(labels, len(columns)) for labels in (patients, draws, seeds))
+    run = _codes(draw * (seed.max(initial=0) + 1) + seed, len(columns))
+    there = ~np.isnan(columns)
+    of_run = _adder(run)
+    counts = of_run @ there
+    scored = counts > 0
+    runs = scored.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (of_run @ np.where(there, columns, 0)) / counts
+        mean = np.where(scored, means, 0).sum(0) / runs
+        weights = np.where(there, 1 / (counts * runs)[run], 0)
+        residuals = np.where(there, weights * (columns - means[run]), 0)
+        run_sums = np.where(scored, (means - mean) / runs, 0)
+        run_weights = scored / runs
+
+    of_patient = _adder(patient)
+    shares = of_patient @ weights
+    of_patients = _cluster(of_patient @ residuals, shares)
+    several = np.zeros(len(runs), dtype=bool)
+    of_runs = both = np.zeros(len(runs))
+    freedom = np.full(len(runs), np.inf)
+    for units in (draw, run):  # seeds only where there is one draw
+        first = np.unique(run, return_index=True)[1]
+        of_unit = _adder(units[first])
+        unit_shares = of_unit @ run_weights
+        enough = ~several & ((unit_shares > 0).sum(0) > 1)
+        if not enough.any():
+            continue
+        variance, unit_freedom = _cluster(of_unit @ run_sums, unit_shares)
+        of_runs, freedom = np.where(enough, variance, of_runs), np.where(enough, unit_freedom, freedom)
+        both = np.where(enough, _interaction(residuals, shares, unit_shares, patient, units), both)
+        several |= enough
+    one = (shares > 0).sum(0) < 2
+    return Spread(
+        mean=mean,
+        patients=np.where(one, 0, of_patients[0]),
+        runs=of_runs,
+        both=np.where(one, 0, both),
+        patients_freedom=np.where(one, np.inf, of_patients[1]),
+        runs_freedom=freedom,
+        estimable=several | ((shares > 0).sum(0) > 1),
+    )
+
+
+def _cluster(
+    sums: Float[np.ndarray, "g k"], shares: Float[np.ndarray, "g k"]
+) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
+    """Variance and degrees of freedom of a mean from its clusters' weighted residual sums and shares of the weight."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.where(shares > 0, sums**2 / (1 - shares), 0).sum(0)
+        inflated = np.where(shares > 0, shares**2 / (1 - shares), 0)
+        freedom = 1 / ((shares**2).sum(0) + inflated.sum(0) ** 2 - (inflated**2).sum(0))
+    return variance, freedom
+
+
+def _interaction(residuals, shares, unit_shares, patient, units) -> Float[np.ndarray, "k"]:
+    """What patients and draws (or seeds) vary together in the mean."""
+    size = (len(shares), len(unit_shares))
+    cells = (_adder(patient * size[1] + units, size[0] * size[1]) @ residuals).reshape(*size, -1)
+    centred = cells - unit_shares * cells.sum(1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = (1 - shares)[:, None] * (1 - unit_shares)
+        return np.where(scale > 0, centred**2 / scale, 0).sum((0, 1))
+
+
+def _reach(deviate: float | Float[np.ndarray, "k"], parts: Spread) -> Float[np.ndarray, "k"]:
+    """Half the width of the interval that a normal distribution would give `deviate` standard deviations; else nan."""
+    tail = ndtr(-deviate)
+    alone = np.maximum(parts.runs - parts.both, 0)
+    square = np.zeros_like(parts.mean)
+    for variance, freedom in ((parts.patients, parts.patients_freedom), (alone, parts.runs_freedom)):
+        quantile = stdtrit(np.where(variance > 0, freedom, np.inf), tail)
+        square = square + quantile**2 * variance
+    return np.where(parts.estimable, np.sqrt(square), np.nan)
+
+
+def _deviates(parts: Spread) -> Float[np.ndarray, "k"]:
+    """How many standard deviations of a normal distribution from zero the mean is: where `_reach` equals it; ≥ 0."""
+    low, high = np.zeros_like(parts.mean), np.full_like(parts.mean, 37.0)  # at 37 the normal's tail leaves float64
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(50):
+            middle = (low + high) / 2
+            inside = _reach(middle, parts) < np.abs(parts.mean)
+            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    return np.where(parts.estimable, low, np.nan)
+
+
+def _codes(labels: Labels, length: int) -> Int[np.ndarray, "n"]:
+    """Labels as numbers from 0."""
+    if len(labels) != length:
+        raise ValueError(f"There are {length} values, but {len(labels)} labels; give one label to each value.")
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu":
+        return np.unique(labels, return_inverse=True)[1]
+    listed = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    numbers = {label: i for i, label in enumerate(dict.fromkeys(listed))}
+    return np.fromiter(map(numbers.__getitem__, listed), dtype=np.int64, count=length)
+
+
+def _adder(codes: Int[np.ndarray, "n"], size: int | None = None) -> sparse.csr_array:
+    """The matrix (size, n) that adds up the entries of each code."""
+    size = (codes.max(initial=-1) + 1) if size is None else size
+    return sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(size, len(codes)))
+
+
+def _plain(like: Values, *results: Float[np.ndarray, "k"]) -> list[float] | list[Float[np.ndarray, "k"]]:
+    """Numbers where there was one column, arrays where there were several."""
+    return [float(np.ravel(r)[0]) for r in results] if np.ndim(like) < 2 else list(results)
+
+
+def mean_interval(values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95) -> Interval:
+    """The mean over images of one run, and a t interval for it in which only groups (patients) are independent.
 
     The mean weighs every image equally; nan is left out. The variance is cluster-robust and bias-reduced: with N
     images, n of them in group g and residuals e, Σ_g (Σ_{i∈g} e_i)² / (1 − n/N) / N²; the degrees of freedom are those
@@ -17,19 +234,131 @@ def mean_interval(
     with most of the images does not make it narrow. Groups of equal size give the usual t interval of the group means.
     Fewer than two groups: the bounds are nan. No value at all: the mean, too.
     """
-    values = np.asarray(values, dtype=np.float64)
-    valid = ~np.isnan(values)
-    if not valid.any():
-        return np.nan, np.nan, np.nan
-    mean = float(values[valid].mean())
-    numbers: dict[Hashable, int] = {}
-    group = [numbers.setdefault(g, len(numbers)) for g, there in zip(groups, valid, strict=True) if there]
-    if len(numbers) < 2:
-        return mean, np.nan, np.nan
-    total, sizes = valid.sum(), np.bincount(group)
-    sums = np.bincount(group, weights=values[valid] - mean)
-    error = np.sqrt((sums**2 / (1 - sizes / total)).sum()) / total
-    inflated = sizes**2 / (1 - sizes / total)
-    freedom = total**2 / ((sizes**2).sum() + (inflated.sum() ** 2 - (inflated**2).sum()) / total**2)
-    reach = student.ppf((1 + level) / 2, freedom) * error
-    return mean, float(mean - reach), float(mean + reach)
+    one = np.zeros(len(values), dtype=np.int64)
+    return hierarchical_interval(np.asarray(values, dtype=np.float64), groups, one, one, level)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Several methods
+
+
+def holm(p: Sequence[float]) -> Float[np.ndarray, "k"]:
+    """p-values adjusted so that any of them below a level is wrong at most at that level (Holm, 1979); nan stays."""
+    p = np.asarray(p, dtype=np.float64)
+    adjusted = np.full_like(p, np.nan)
+    order = [i for i in np.argsort(p) if not np.isnan(p[i])]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1) if order else []
+    return adjusted
+
+
+def tie_group(differences: Sequence[Difference], level: float = 0.05) -> Bool[np.ndarray, "k"]:
+    """Which of k methods are not significantly worse than the best, from `paired_difference(method, best)` of each.
+
+    The best is one of them: its difference from itself is 0 with p 1 (or nan), and it is always in. Because the best is
+    chosen by the same data, the ordinary test against it is wrong too often; here the p of a difference is that of the
+    range of k equal methods (Tukey), stepped down as Holm does: the worst is compared as one of k, the next as one of
+    k − 1 and so on until one is not significant. A difference that cannot be tested does not put a method out.
+    """
+    k = len(differences)
+    mean = np.array([d.mean for d in differences], dtype=np.float64)
+    p = np.array([d.p for d in differences], dtype=np.float64)
+    deviates = np.where((mean < 0) & ~np.isnan(p), -ndtri(np.clip(p, 1e-300, 1) / 2), 0)
+    tied = np.ones(k, dtype=bool)
+    for place, i in enumerate(np.argsort(-deviates)):
+        if k - place < 2 or studentized_range.sf(np.sqrt(2) * deviates[i], k - place, np.inf) > level:
+            break
+        tied[i] = False
+    return tied
+
+
+class Ranks(NamedTuple):
+    """Average ranks (1 is best), how many blocks they are over, and Friedman's p of no difference."""
+
+    ranks: Float[np.ndarray, "k"]
+    blocks: int
+    p: float
+
+
+def average_ranks(scores: Float[np.ndarray, "b k"]) -> Ranks:
+    """Ranks of k methods in each of b blocks (patients, or dataset × ratio), averaged; higher scores rank first.
+
+    Ties share their mean rank; a block without a score of every method is left out. Blocks must be independent: images
+    of one patient are one block. p is nan for fewer than three methods or two blocks.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    whole = scores[~np.isnan(scores).any(1)]
+    ranks = rankdata(-whole, axis=1)
+    enough = min(whole.shape) > 1 and whole.shape[1] > 2
+    p = float(friedmanchisquare(*whole.T).pvalue) if enough else np.nan
+    return Ranks(ranks.mean(0) if len(whole) else np.full(scores.shape[1], np.nan), len(whole), p)
+
+
+def critical_difference(methods: int, blocks: int, level: float = 0.05) -> float:
+    """By how much two average ranks must differ to differ significantly (Nemenyi; Demšar, JMLR 7, 2006, section 3.2.2).
+
+    q √(k (k + 1) / 6 b) with q the upper quantile of the range of k normal variables over √2.
+    """
+    if methods < 2 or blocks < 1:
+        raise ValueError(f"Ranks of {methods} methods on {blocks} blocks cannot differ; give at least 2 and 1.")
+    quantile = studentized_range.isf(level, methods, np.inf) / np.sqrt(2)
+    return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Labels and computing
+
+
+def labels_saved(ratios: Sequence[float], differences: Sequence[Difference]) -> Interval:
+    """The label ratio at which supervised training reaches a method's score, and an interval for it.
+
+    `differences[j]` is `paired_difference(method at its ratio, supervised at ratios[j])`, so that what the two share
+    (test patients, draws, seeds) does not widen the interval. The difference falls as the ratio rises (made monotone by
+    isotonic regression) and is linear over the logarithm of the ratio in between. The result is where it is zero; the
+    interval holds the ratios where zero lies within the difference's own interval. 0 says below the smallest ratio,
+    inf above the largest: the curve does not reach there. nan bounds where a difference has none.
+    """
+    if len(ratios) != len(differences) or not len(ratios):
+        raise ValueError(f"There are {len(ratios)} ratios, but {len(differences)} differences; give one to each.")
+    order = np.argsort(ratios)
+    log = np.log(np.asarray(ratios, dtype=np.float64)[order])
+    mean, low, high = (np.array([getattr(d, name) for d in differences])[order] for name in ("mean", "low", "high"))
+    bounds = [_reaches_zero(log, low, first=True), _reaches_zero(log, high, first=False)]
+    return Interval(_reaches_zero(log, mean, first=True), *bounds)
+
+
+def _reaches_zero(log: Float[np.ndarray, "r"], values: Float[np.ndarray, "r"], first: bool) -> float:
+    """Where a falling line over log ratios is no longer above zero (first) or last not below it; 0 or inf beyond."""
+    if np.isnan(values).any():
+        return np.nan
+    falling = optimize.isotonic_regression(values, increasing=False).x
+    above = falling > 0 if first else falling >= 0
+    if not above[0]:
+        return 0.0
+    if above[-1]:
+        return np.inf
+    i = int(np.argmin(above))  # the first that is not above
+    share = falling[i - 1] / (falling[i - 1] - falling[i])
+    return float(np.exp(log[i - 1] + share * (log[i] - log[i - 1])))
+
+
+def scores_at_cost(
+    runs: Sequence[tuple[Sequence[float], Sequence[float]]], cost: float | None = None
+) -> tuple[float, Float[np.ndarray, "k"]]:
+    """The scores of k methods at equal cost: steps, FLOPs or seconds.
+
+    `runs[j]` are the costs and the scores of method j's runs (or of one run as it went along, from its validation).
+    Scores at the same cost are averaged, and are linear over the logarithm of the cost in between. Without `cost` it is
+    the largest that every method has reached. nan: a method has no run as cheap or as dear as that; nothing is guessed
+    beyond its runs. Returns the cost and the scores.
+    """
+    if not all(len(costs) and len(costs) == len(scores) and min(costs) > 0 for costs, scores in runs):
+        raise ValueError("Every method needs at least one run, with one cost above 0 and one score each.")
+    cost = float(min(max(costs) for costs, _ in runs)) if cost is None else float(cost)
+    read = np.full(len(runs), np.nan)
+    for j, (costs, scores) in enumerate(runs):
+        levels, place = np.unique(np.asarray(costs, dtype=np.float64), return_inverse=True)
+        means = np.bincount(place, weights=scores) / np.bincount(place)
+        if levels[0] <= cost <= levels[-1]:
+            read[j] = np.interp(np.log(cost), np.log(levels), means)
+    return cost, read
