@@ -1,12 +1,14 @@
 """Finds every method: one file of this folder each, or one entry point `bench.methods` of another package each."""
 
+import ast
 import difflib
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import typing
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -34,6 +36,26 @@ def get(name: str) -> "type[Method]":
     from methods.base import REGISTRY
 
     return REGISTRY[name]
+
+
+def year(name: str) -> int | None:
+    """The year that a method's source states, read without importing it; None where the method is no longer here."""
+    module = f"methods.{name}" if name in _here() else getattr(_elsewhere().get(name), "module", None)
+    found = module and importlib.util.find_spec(module)
+    if not found:
+        return None
+    for node in ast.walk(ast.parse(Path(found.origin).read_text(encoding="utf-8"))):
+        for target, value in _assigned(node) if isinstance(node, ast.Assign) else ():
+            if isinstance(target, ast.Name) and target.id == "year":
+                return ast.literal_eval(value)
+    return None
+
+
+def _assigned(node: ast.Assign) -> list[tuple[ast.expr, ast.expr]]:
+    """What an assignment gives to what, name by name."""
+    target, value = node.targets[0], node.value
+    both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+    return list(zip(target.elts, value.elts, strict=True)) if both else [(target, value)]
 
 
 def build(name: str, arch: "Arch", **settings: Any) -> "Method":

@@ -44,16 +44,9 @@ class AugSeg(Method):
     }
 
     def __init__(
-        self,
-        arch: Arch,
-        *,
-        weight: float = 1.0,
-        threshold: float = 0.95,
-        operations: int = 3,
-        injects: bool = True,
-        decay: float = 0.996,
-        predicts: Literal["student", "teacher"] = "student",
-    ):
+        self, arch: Arch, *, weight: float = 1.0, threshold: float = 0.95, operations: int = 3, injects: bool = True,
+        decay: float = 0.996, predicts: Literal["student", "teacher"] = "student",
+    ):  # fmt: skip
         super().__init__()
         self.student = arch.net()
         self.teacher = Teacher(self.student, decay)

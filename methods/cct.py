@@ -38,6 +38,7 @@ from methods.parts.nets import Arch, Features
 
 BLIND = {"noise": perturb.noise, "dropout": perturb.dropout, "drop_active": perturb.drop_active}
 GUIDED = {"cut_out": perturb.cut_out, "hide_objects": perturb.hide_objects, "hide_context": perturb.hide_context}
+Perturbation = Literal["noise", "dropout", "drop_active", "vat", "cut_out", "hide_objects", "hide_context"]
 
 
 @register
@@ -52,16 +53,9 @@ class Cct(Method):
     }
 
     def __init__(
-        self,
-        arch: Arch,
-        *,
-        weight: float = 1.0,  # published: 30
-        ramp: float = 0.1,
-        perturbations: Sequence[
-            Literal["noise", "dropout", "drop_active", "vat", "cut_out", "hide_objects", "hide_context"]
-        ] = tuple(BLIND),
-        detach: bool = True,
-    ):
+        self, arch: Arch, *, weight: float = 1.0,  # published: 30
+        ramp: float = 0.1, perturbations: Sequence[Perturbation] = tuple(BLIND), detach: bool = True,
+    ):  # fmt: skip
         super().__init__()
         if not perturbations:
             raise ValueError("Without perturbations there is no auxiliary decoder; name one or more.")

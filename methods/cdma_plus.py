@@ -47,8 +47,7 @@ class CdmaPlus(Method):
 
     def __init__(
         self, arch: Arch, *, weight_cdkd: float = 0.1, weight_um: float = 0.1, weight_cam: float = 0.1,
-        classification: float = 0.1, temperature: float = 10.0, warmup: float = 0.375,
-        detach: bool = False,  # the activation maps are targets, and learn from labels only
+        classification: float = 0.1, temperature: float = 10.0, warmup: float = 0.375, detach: bool = False,
     ):  # fmt: skip
         super().__init__()
         self.encoder, self.decoders = arch.encoder(), attentive(arch, ("both", "spatial", "channel"))

@@ -29,12 +29,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Masks, Method, register
+from methods.parts.correlation import STRIDE, Alike, Correlation, propagated
 from methods.parts.losses import cross_entropy, dice_ce, mean
-from methods.parts.nets import Arch, Features
+from methods.parts.nets import Arch
 from methods.parts.pseudo import (
     Kept,
     kept_cross_entropy,
@@ -44,9 +44,6 @@ from methods.parts.pseudo import (
     without_dropout,
 )
 from methods.parts.views import boxes, strong
-
-STRIDE, WIDTH = 16, 256  # pixels a feature spans; channels of q and k
-Alike = Float[Tensor, "n places places"]
 
 
 @register
@@ -66,13 +63,12 @@ class CorrMatch(Method):
         self.net, self.level = arch.net(), -1 if arch.stride == STRIDE else -2
         with torch.no_grad(), without_dropout(self.net):
             channels = self.net.encoder(torch.zeros(1, 3, 64, 64))[self.level].shape[1]
-        self.project = nn.Sequential(nn.Conv2d(channels, WIDTH, 3, padding=1), nn.GroupNorm(4, WIDTH), nn.ReLU())
-        self.query, self.key = nn.Conv2d(WIDTH, WIDTH, 1), nn.Conv2d(WIDTH, WIDTH, 1)
+        self.correlate = Correlation(channels, grid)
         self.register_buffer("threshold", torch.tensor(threshold))
         self.register_buffer("seen", torch.tensor(threshold))  # in the latest batch
         weights = {"strong": weight_strong, "fp": weight_fp, "kl": weight_kl, "corr": weight_corr}
         self.weights = {"sup_corr": weight_sup_corr, **weights}
-        self.decay, self.regions, self.grid, self.cutmix, self.dropout = decay, regions, grid, cutmix, dropout
+        self.decay, self.regions, self.cutmix, self.dropout = decay, regions, cutmix, dropout
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         x, u, labelled = batch.x, batch.u, len(batch.x)
@@ -82,13 +78,13 @@ class CorrMatch(Method):
             image, *features = self.net.encoder(u)
             with torch.no_grad():
                 weak = self.net.decoder([image, *features])
-        alike, weak_corr = self.spread(features, weak)
+        alike, weak_corr = self.correlate(features[self.level], weak)
         where, strong_u, log_p = boxes(u, p=self.cutmix), strong(u), log_probabilities(weak)
         y, sure = self.labels(weak, alike)
         view, y_view, sure_view, log_p = paste_neighbour(where, strong_u, y, sure, log_p)
         view_features = self.net.encoder(torch.cat([x, view]))
         z = self.net.decoder(view_features)
-        _, corr = self.spread(view_features, z)
+        _, corr = self.correlate(view_features[self.level], z)
         perturbed = self.net.decoder([image, *(F.dropout2d(f, self.dropout) for f in features)])
         unlike = (log_p.exp() * (log_p - log_probabilities(z[labelled:]))).sum(1)
         of_corr = kept_cross_entropy(weak_corr, y, sure) + kept_cross_entropy(corr[labelled:], y_view, sure_view)
@@ -101,17 +97,6 @@ class CorrMatch(Method):
         }
         return {"sup": dice_ce(z[:labelled], batch.y), **{name: self.weights[name] * terms[name] for name in terms}}
 
-    def spread(self, features: Features, logits: Logits) -> tuple[Alike, Logits]:
-        """How alike places are (rows sum to 1), and each pixel's logits as the mean of those of the places like it."""
-        cell, f = self.cell(logits), self.project(features[self.level])
-        z = F.avg_pool2d(logits.detach(), cell, ceil_mode=True)
-        f = F.avg_pool2d(f, cell // STRIDE, ceil_mode=True)[..., : z.shape[2], : z.shape[3]]
-        q, k = self.query(f).flatten(2), self.key(f).flatten(2)
-        alike = (q.mT @ k / WIDTH**0.5).softmax(2)
-        corr = (alike @ z.flatten(2).mT).mT.unflatten(2, z.shape[2:])
-        enlarged = F.interpolate(corr, scale_factor=cell, mode="bilinear")
-        return alike, enlarged[..., : logits.shape[2], : logits.shape[3]]
-
     @torch.no_grad()
     def labels(self, weak: Logits, alike: Alike) -> tuple[Masks, Kept]:
         """Labels and which are sure, by confidence or by their region; notes how sure the classes are at best."""
@@ -122,36 +107,10 @@ class CorrMatch(Method):
         sure = surety >= self.threshold
         if not self.regions:
             return y, sure
-        cell, (height, width) = self.cell(weak), weak.shape[2:]
-        surely = F.avg_pool2d(of_class * sure.unsqueeze(1), cell, ceil_mode=True)  # shares of a place's pixels
-        row = torch.randint(alike.shape[1], (len(y), self.regions), device=y.device)
-        covers, winner = regions(alike.gather(1, row[..., None].expand(-1, -1, alike.shape[2])), surely, self.threshold)
-        covers, winner = (
-            v.unflatten(1, surely.shape[2:]).repeat_interleave(cell, 1).repeat_interleave(cell, 2)[:, :height, :width]
-            for v in (covers, winner)
-        )
-        return torch.where(covers, winner, y), sure | covers
-
-    def cell(self, logits: Logits) -> int:
-        """The side of a place, in pixels."""
-        return STRIDE * -(-max(logits.shape[2:]) // (STRIDE * self.grid))
+        return propagated(y, sure, of_class, alike, self.correlate.cell(weak), self.regions, self.threshold)
 
     def after_step(self) -> None:
         self.threshold.lerp_(self.seen, 1 - self.decay)
 
     def predict(self, x: Images) -> Logits:
         return self.net(x)
-
-
-def regions(
-    rows: Float[Tensor, "n r places"], surely: Logits, threshold: Float[Tensor, ""]
-) -> tuple[Bool[Tensor, "n places"], Masks]:
-    """Which places a trusted region covers, and the class that most of those regions have."""
-    low, high = rows.aminmax(dim=2, keepdim=True)
-    inside = (rows - low > (high - low) / 2).to(surely.dtype)
-    share = inside @ surely.flatten(2).mT / inside.sum(2, keepdim=True).clamp_min(1)  # (n, r, c)
-    known, most = share.sum(2), share.amax(2)
-    trusted = (known > threshold) & (most > threshold * known)
-    votes = (share == share.amax(2, keepdim=True)) & trusted.unsqueeze(2)
-    covered = votes.to(surely.dtype).mT @ inside  # (n, c, places)
-    return covered.amax(1) > 0, covered.argmax(1)

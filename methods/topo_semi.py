@@ -26,14 +26,13 @@ where the code keeps the last. With several classes f is any of them.
 
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce, mse, ramp
 from methods.parts.nets import Arch
-from methods.parts.persistence import Places, Values, components, matched
+from methods.parts.persistence import pulls
 from methods.parts.pseudo import log_probabilities
 from methods.parts.teacher import Teacher
 from methods.parts.views import strong
@@ -78,39 +77,3 @@ class TopoSemi(Method):
 
     def predict(self, x: Images) -> Logits:
         return self.teacher(x) if self.predicts == "teacher" else self.student(x)
-
-
-@torch.library.custom_op("methods::topological_pulls", mutates_args=())
-def pulls(f: Tensor, q: Tensor, threshold: float, tile: int) -> Tensor:
-    """How often each pixel of f is pulled, the sum of the values that it is pulled to, and the sum of their squares.
-
-    (n, h, w) and (n, h, w) -> (3, n, h, w). An operator of its own, because what it does on the host is no graph's.
-    """
-    student, teacher = torch.stack([f, q]).cpu().numpy()
-    maps = np.zeros((3, *student.shape), student.dtype)
-    for i, row, column in np.ndindex(len(f), -(-f.shape[1] // tile), -(-f.shape[2] // tile)):
-        here = np.s_[i, row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
-        where, values = targets(student[here], teacher[here], threshold)
-        where = np.unravel_index(where, student[here].shape)
-        for power in range(3):
-            np.add.at(maps[power][here], where, values**power)
-    return torch.from_numpy(maps).to(f.device)
-
-
-@pulls.register_fake
-def _(f: Tensor, q: Tensor, threshold: float, tile: int) -> Tensor:
-    return f.new_empty(3, *f.shape)
-
-
-def targets(f: np.ndarray, q: np.ndarray, threshold: float) -> tuple[Places, Values]:
-    """The pixels of one tile of f at which components are born or die, and what each is pulled to."""
-    (born, dead), (their_born, their_dead) = components(f), components(q)
-    birth, death = f.flat[born], np.where(dead < 0, 0, f.flat[dead])
-    their_birth, their_death = q.flat[their_born], np.where(their_dead < 0, 0, q.flat[their_dead])
-    signal, theirs = np.flatnonzero(birth - death > threshold), np.flatnonzero(their_birth - their_death > threshold)
-    pairs = matched(birth[signal], death[signal], their_birth[theirs], their_death[theirs])
-    mine, its = signal[pairs[:, 0]], theirs[pairs[:, 1]]
-    to_birth, to_death = death.copy(), birth.copy()
-    to_birth[mine], to_death[mine] = their_birth[its], their_death[its]
-    dies = dead >= 0
-    return np.concatenate([born, dead[dies]]), np.concatenate([to_birth, to_death[dies]])

@@ -43,17 +43,9 @@ class UaMt(Method):
     }
 
     def __init__(
-        self,
-        arch: Arch,
-        *,
-        weight: float = 0.1,
-        samples: int = 8,
-        noise: float = 0.1,
-        decay: float = 0.99,
-        ramp: float = 1.0,
-        masked: bool = True,
-        predicts: Literal["student", "teacher"] = "student",
-    ):
+        self, arch: Arch, *, weight: float = 0.1, samples: int = 8, noise: float = 0.1, decay: float = 0.99,
+        ramp: float = 1.0, masked: bool = True, predicts: Literal["student", "teacher"] = "student",
+    ):  # fmt: skip
         super().__init__()
         if samples < 1:
             raise ValueError(f"{samples} samples say nothing of how sure the teacher is; give 1 or more.")

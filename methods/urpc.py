@@ -9,7 +9,6 @@ L = L_sup + λ(t) · (1/K) Σ_k [mean((p̄ − p_k)² e^(−D_k)) / mean(e^(−D
 with means over unlabelled images, classes and pixels, and no stop-gradient; L_sup is the mean over scales. Unlabelled
 images' coarser maps are perturbed before they are read: by dropout of channels, dropping of the most active places, and
 noise, from coarse to fine. The finest scale predicts.
-
 Settings: `weight` 0.1 with `ramp` over the whole training, and `perturbed`, as released.
 
 Differences from the paper and from released code:
@@ -24,7 +23,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import interpolate
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts import perturb
@@ -78,13 +77,12 @@ class Urpc(Method):
         if self.perturbed:
             maps = [perturbed_from([x, m], labelled, change)[1] for m, change in zip(maps, PERTURBATIONS, strict=False)]
         padded = [size + -size % self.stride for size in x.shape[2:]]
-        coarse = [F.interpolate(head(m), padded, mode="bilinear") for head, m in zip(self.heads, maps, strict=True)]
+        coarse = [interpolate(head(m), padded, mode="bilinear") for head, m in zip(self.heads, maps, strict=True)]
         return [finest, *(z[..., : x.shape[2], : x.shape[3]] for z in coarse)]
 
     def stages(self) -> list[nn.Module]:
         """The layers whose outputs the heads read, from coarse to fine."""
-        decoder = self.net.decoder
-        if hasattr(decoder, "fusions"):
+        if hasattr(decoder := self.net.decoder, "fusions"):
             return [*decoder.fusions[:0:-1]]
         return [*decoder.blocks[1:4]] if hasattr(decoder, "blocks") else [self.net.encoder.dropout, decoder.fuse[4]]
 

@@ -8,10 +8,10 @@ from scipy.ndimage import distance_transform_edt
 
 from methods.base import Batch
 from methods.cct import Cct
-from methods.dtc import distance_to, signed_distances
 from methods.ict import mixed
 from methods.parts import perturb
 from methods.parts.consistency import dropping, jitter, perturbed_from, probabilities
+from methods.parts.distance import distance_to, signed_distances
 from methods.parts.nets import Arch
 from methods.r_drop import RDrop, symmetric_kl
 from methods.ua_mt import UaMt

@@ -4,7 +4,7 @@ import torch
 
 import methods
 from methods.base import Batch
-from methods.corrmatch import regions
+from methods.parts.correlation import regions
 from methods.parts.nets import Arch
 
 ROWS = torch.tensor([[[0.4, 0.4, 0.1, 0.1], [0.1, 0.1, 0.4, 0.4]]])  # the left half is a region, and the right
@@ -37,7 +37,7 @@ def test_where_regions_disagree_most_decide():
 def test_the_correlation_has_a_bounded_number_of_places_however_large_the_image():
     method = methods.build("corrmatch", Arch("tu-test_efficientnet", weights="none"), grid=2)
     x = torch.rand(1, 3, 90, 70)
-    alike, corr = method.spread(method.net.encoder(x), method.net(x))
+    alike, corr = method.correlate(method.net.encoder(x)[method.level], method.net(x))
     assert alike.shape == (1, 4, 4)
     assert corr.shape == (1, 2, 90, 70)
     torch.testing.assert_close(alike.sum(2), torch.ones(1, 4))

@@ -2,7 +2,7 @@
 
 import torch
 
-from methods.topo_semi import pulls
+from methods.parts.persistence import pulls
 
 GLANDS = torch.tensor([[0.95, 0.1, 0.9, 0.3, 0.4]])  # two glands and a little noise
 TEACHER = torch.tensor([[1.0, 0.0, 0.85, 0.05, 0.05]])  # the same two, clearer

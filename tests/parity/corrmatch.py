@@ -48,11 +48,11 @@ def correlated(method: Method, feature: Tensor, z: Tensor) -> tuple[Tensor, Tens
     """A for each image, and the enlarged logits after it."""
     n, classes, height, width = z.shape
     places = [(r, c) for r in range(height // PLACE) for c in range(width // PLACE)]
-    feature = torch.relu(method.project[1](method.project[0](feature)))
+    feature = torch.relu(method.correlate.project[1](method.correlate.project[0](feature)))
     matrices, spread = [], []
     for i in range(n):
-        q = [method.query(feature[i, :, r, c].view(1, -1, 1, 1)).flatten() for r, c in places]
-        k = [method.key(feature[i, :, r, c].view(1, -1, 1, 1)).flatten() for r, c in places]
+        q = [method.correlate.query(feature[i, :, r, c].view(1, -1, 1, 1)).flatten() for r, c in places]
+        k = [method.correlate.key(feature[i, :, r, c].view(1, -1, 1, 1)).flatten() for r, c in places]
         a = torch.stack([torch.stack([torch.exp((mine * its).sum() / 16) for its in k]) for mine in q])
         a = a / a.sum(1, keepdim=True)
         of_place = [z[i, :, r * PLACE : (r + 1) * PLACE, c * PLACE : (c + 1) * PLACE].mean((1, 2)) for r, c in places]

@@ -1,0 +1,29 @@
+"""Distances of pixels to the borders of classes, exact and on the device."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from methods.base import Masks
+
+
+def signed_distances(y: Masks, classes: int) -> Float[Tensor, "n c-1 h w"]:
+    """For each class but 0, the distance to its border relative to the greatest: positive outside, negative inside."""
+    inside = y.unsqueeze(1) == torch.arange(1, classes, device=y.device).view(1, -1, 1, 1)
+    far = distance_to(torch.stack([inside, ~inside]))
+    outer, inner = far / far.amax((-2, -1), keepdim=True).clamp_min(1)
+    return outer - inner
+
+
+def distance_to(mask: Bool[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+    """Euclidean distance in pixels to the nearest True; where there is none, a number beyond all distances."""
+    height, width = mask.shape[-2:]
+    row, column = (torch.arange(size, device=mask.device, dtype=torch.float32) for size in (height, width))
+    none, row = float(height + width), row[:, None]
+    above = torch.where(mask, row, -none).cummax(-2).values
+    below = torch.where(mask, row, 2 * none).flip(-2).cummin(-2).values.flip(-2)
+    vertical = torch.minimum(row - above, below - row).clamp_max(none).square()
+    nearest = torch.full_like(vertical, none**2)
+    for place in range(width):
+        nearest = torch.minimum(nearest, vertical[..., place : place + 1] + (column - place).square())
+    return nearest.sqrt()
