@@ -22,8 +22,8 @@ from benchmark.datasets.base import Dataset, Item, Record
 SEED = 2023
 SIDE, MARGIN = 256, 28  # glands leave the frame: they are drawn beyond it and cut
 CANVAS = SIDE + 2 * MARGIN
-PATIENTS, IMAGES = 40, 4
-ENDS = {"train": 24, "val": 28, "test": PATIENTS}  # the patient at which each part ends
+PATIENTS, IMAGES = 36, 4
+ENDS = {"train": 8, "val": 12, "test": PATIENTS}  # the patient at which each part ends
 GLANDLESS = 17  # one image in so many
 H, E, BLOOD = range(3)
 STAINS = (0.650, 0.704, 0.286), (0.080, 0.960, 0.230), (0.100, 0.880, 0.460)
