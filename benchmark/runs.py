@@ -169,12 +169,12 @@ def save(row: dict[str, Any], results: Path) -> Path:
 def find(results: Path, key: str) -> dict[str, Any] | None:
     """The row named `key`, or None."""
     path = row_path(results, key)
-    return _read(path) if path.exists() else None
+    return read(path) if path.exists() else None
 
 
 def load(results: Path, **where: Any) -> list[dict[str, Any]]:
-    """All rows whose run has these fields, in the order of their keys."""
-    rows = [_read(path) for path in sorted((results / "runs").glob("*.json"))]
+    """All rows whose run has these fields, in the order of their keys; of thousands, see `benchmark.report.frame`."""
+    rows = [read(path) for path in paths(results)]
     return [row for row in rows if all(row["run"][name] == value for name, value in where.items())]
 
 
@@ -183,10 +183,16 @@ def lines(columns: dict[str, list]) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def paths(results: Path) -> list[Path]:
+    """The files of all rows, in the order of their keys."""
+    return sorted((results / "runs").glob("*.json"))
+
+
+def read(path: Path, parse: Callable[[bytes], dict[str, Any]] = json.loads) -> dict[str, Any]:
+    """A row; what cannot be parsed (a ValueError) or has another format is refused with the remedy."""
     try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        row = parse(path.read_bytes())
+    except ValueError as error:
         raise ValueError(f"The row {path} is not whole ({error}); delete it and start its run again.") from error
     if row.get("format") != FORMAT:
         raise ValueError(f"The row {path} has format {row.get('format')}, this version reads {FORMAT}; run it again.")

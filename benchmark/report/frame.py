@@ -1,0 +1,283 @@
+"""Rows as tables of numbers: which runs are compared, a line for each run, a line for each score."""
+
+import gc
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+import methods
+from benchmark import runs
+from benchmark.progress import Tell, silent
+
+Row = dict[str, Any]
+
+# What a fair table holds fixed, first what tells two comparisons apart most readably.
+FIXED = (
+    "dataset", "task", "split", "encoder", "decoder", "norm", "width", "dropout", "tile", "weights_hash", "content",
+)  # fmt: skip
+BARE = ("dataset", "task", "split", "encoder", "decoder")  # values that need no name before them
+BUDGET = ("steps", "labelled", "unlabelled", "crop", "optimiser")  # equal for all, or a dagger says so
+TRAINING = (*BUDGET, "lr", "weight_decay", "schedule", "precision")  # named in a label where they differ
+METRICS = ("dice", "jaccard", "hd95", "assd", "boundary_f1")  # one number for each image and foreground class
+BEST = ("best_dice", "best_jaccard")  # the same, of the step that was best on validation
+PER_IMAGE = ("background_dice", "ece", "object_f1", "object_dice", "object_hausdorff")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def load(results: Path, tell: Tell = silent) -> list[Row]:
+    """All rows as `benchmark.runs.load` has them, but small: columns of numbers are arrays, and None in them is nan.
+
+    Scores of foreground classes are float64 arrays (images, classes), `present` and `predicted` bool arrays of that
+    shape, scores of images and the columns of `history` and `validation` float64 arrays. Names, patients and strata
+    stay lists of text; rows with the same list share it. Ten thousand rows of 668 images take about 0.6 GB.
+    """
+    reader = _Reader()
+    rows = []
+    collecting = gc.isenabled()
+    gc.disable()  # nothing here is cyclic, and looking for cycles takes longer than reading
+    try:
+        for done, path in enumerate(runs.paths(results), 1):
+            rows.append(runs.read(path, reader.row))
+            tell(done, "")
+    finally:
+        if collecting:
+            gc.enable()
+    return rows
+
+
+class _Reader:
+    """Reads rows one by one, and lets them share what they have in common."""
+
+    def __init__(self) -> None:
+        self.parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        self.numbers = msgspec.json.Decoder(list[float | None])
+        self.flags = msgspec.json.Decoder(list[bool])
+        self.shared: dict[bytes, Any] = {}
+
+    def row(self, text: bytes) -> Row:
+        try:
+            row = {name: self._part(name, raw) for name, raw in self.parts.decode(text).items()}
+        except msgspec.MsgspecError as error:
+            raise ValueError(str(error)) from error
+        best = row.get("best")
+        if best and best["step"] == row["run"]["steps"]:  # the last step, so the same numbers
+            row["best"] = {"step": best["step"], **{name: row["scores"][name] for name in best if name != "step"}}
+        return row
+
+    def _part(self, name: str, raw: msgspec.Raw) -> Any:
+        if name in ("scores", "best", "history", "validation"):
+            return {column: self._column(column, values) for column, values in self.parts.decode(raw).items()}
+        if name in ("certificate", "machine", "classes"):
+            return self._share(raw)
+        return msgspec.json.decode(raw)
+
+    def _column(self, name: str, raw: msgspec.Raw) -> Any:
+        if name in ("name", "patient", "stratum"):
+            return self._share(raw)
+        text = bytes(raw)
+        if not text.startswith(b"["):  # the step that was best
+            return msgspec.json.decode(text)
+        flat = b"[" + text.translate(None, b"[]") + b"]"
+        flags = name in ("present", "predicted")
+        values = np.array(self.flags.decode(flat)) if flags else np.array(self.numbers.decode(flat), np.float64)
+        classes = text[: text.find(b"]")].count(b",") + 1 if text.startswith(b"[[") else None
+        return values.reshape(-1, classes) if classes else values
+
+    def _share(self, raw: msgspec.Raw) -> Any:
+        text = bytes(raw)
+        if text not in self.shared:
+            self.shared[text] = msgspec.json.decode(text)
+        return self.shared[text]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What is compared
+
+
+def comparisons(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows grouped by what a fair table holds fixed, by name: the dataset, the task, and what tells two apart."""
+    groups: dict[tuple, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[fixed(row)].append(row)
+    names = _names(list(groups))
+    return {names[group]: groups[group] for group in sorted(groups, key=names.__getitem__)}
+
+
+def fixed(row: Row) -> tuple:
+    """What a comparison holds fixed, of this row."""
+    return tuple(row["run"][name] for name in FIXED)
+
+
+def fingerprint(row: Row) -> str:
+    """A short hash of what a comparison holds fixed: the same wherever its rows lie, and whatever else lies there."""
+    return hashlib.sha256(json.dumps(fixed(row)).encode()).hexdigest()[:10]
+
+
+def _names(groups: list[tuple]) -> dict[tuple, str]:
+    """Readable, different names: dataset and task, and then only fields in which groups of the same name differ."""
+    words = {group: [value for value in group[:2] if value] for group in groups}
+    for place, field in enumerate(FIXED[2:], 2):
+        alike: dict[str, list[tuple]] = defaultdict(list)
+        for group in groups:
+            alike[" ".join(words[group])].append(group)
+        for same in alike.values():
+            if len({group[place] for group in same}) > 1:
+                for group in same:
+                    words[group].append(_said(field, group[place]))
+    return {group: " ".join(words[group]) for group in groups}
+
+
+def _said(field: str, value: Any) -> str:
+    if field in ("content", "weights_hash"):
+        return f"{field.removesuffix('_hash')} {value[:6] or 'none'}"
+    return str(value) if field in BARE else f"{field} {value}"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A line for each run
+
+
+def runs_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """One line per run of a comparison, in the order in which tables print methods: supervised, then by year.
+
+    Columns: `key`, `method`, `variant`, `settings` (text), `label` (as tables print it: the title, and in brackets
+    variant, settings and what of the training differs from most runs), `year`, `ratio`, `draw`, `seed`, `steps`,
+    `status`, `images` (forwarded, with and without gradient), `flops`, `seconds`, `peak_memory` (bytes; nan if
+    unknown), `parameters`, `uneven` (the budget differs from that of most runs of the comparison).
+    """
+    usual = _usual(rows)
+    titles = _titles(rows)
+    years = {name: methods.year(name) for name in {row["run"]["method"] for row in rows}}
+    lines = []
+    for row in rows:
+        run, budget, measured = row["run"], row["budget"], row["measured"]
+        other = [name for name in TRAINING if run[name] != usual[name]]
+        settings = ", ".join(f"{name}={_text(value)}" for name, value in run["settings"])
+        told = [run["variant"], settings, *(f"{name} {_text(run[name])}" for name in other)]
+        brackets = ", ".join(filter(None, told))
+        lines.append(
+            {
+                "key": row["key"],
+                "method": run["method"],
+                "variant": run["variant"],
+                "settings": settings,
+                "label": titles[run["method"]] + (f" ({brackets})" if brackets else ""),
+                "year": years[run["method"]] or np.nan,
+                "ratio": float(run["ratio"]),
+                "draw": run["draw"],
+                "seed": run["seed"],
+                "steps": run["steps"],
+                "status": row["status"],
+                "images": sum(budget["images"].values()),
+                "flops": float(budget["flops"]),
+                "seconds": float(measured["seconds"]),
+                "peak_memory": float(measured["peak_memory"] or np.nan),
+                "parameters": budget["parameters"],
+                "uneven": any(name in BUDGET for name in other),
+            }
+        )
+    frame = pd.DataFrame(lines)
+    if frame.empty:
+        return frame
+    first = frame.assign(
+        unlike=frame.method != "supervised",
+        changed=(frame.label != frame.method.map(titles)),
+    )
+    order = first.sort_values(["unlike", "year", "method", "changed", "label", "ratio", "draw", "seed", "key"]).index
+    return frame.loc[order].reset_index(drop=True)
+
+
+def _usual(rows: Sequence[Row]) -> dict[str, Any]:
+    """How most of the runs were trained; of equally many, the longest training."""
+    counts = Counter(tuple(row["run"][name] for name in TRAINING) for row in rows)
+    most = max(counts, key=lambda training: (counts[training], training[0], str(training)), default=())
+    return dict(zip(TRAINING, most, strict=False))
+
+
+def _titles(rows: Sequence[Row]) -> dict[str, str]:
+    """How methods are printed; two methods of the same title have their names added."""
+    titles = {row["run"]["method"]: row["title"] for row in rows}
+    often = Counter(titles.values())
+    return {name: title if often[title] == 1 else f"{title} [{name}]" for name, title in titles.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return str(value).lower() if isinstance(value, bool) else value
+    return f"{value:g}" if isinstance(value, int | float) else json.dumps(value)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A line for each score
+
+
+def scores(row: Row, metric: str) -> Float[np.ndarray, "images classes"]:
+    """The scores of a finished row; nan where an image has none. Scores of whole images have one column."""
+    part, name = ("best", metric.removeprefix("best_")) if metric in BEST else ("scores", metric)
+    values = np.asarray(row[part][name], dtype=np.float64)
+    return values.reshape(len(values), -1)
+
+
+def scores_frame(rows: Sequence[Row], metric: str = "dice") -> pd.DataFrame:
+    """One line per run × test image × foreground class, of the runs that are done and have the metric.
+
+    Columns: `key`, `label`, `method`, `image`, `patient`, `stratum` ("" where there is none), `class_` ("" for scores
+    of whole images), all categorical; `ratio`, `draw`, `seed`; `value`, nan where the image has no score. The metric is
+    one of METRICS, PER_IMAGE or BEST.
+    """
+    runs.choose(metric, (*METRICS, *PER_IMAGE, *BEST), "metric")
+    frame = runs_frame(rows)
+    by_key = {row["key"]: row for row in rows}
+    name = metric.removeprefix("best_")
+    frame = frame[[name in by_key[key].get("scores", ()) for key in frame.key]]
+    texts = {column: _Codes() for column in ("image", "patient", "stratum", "class_")}
+    values, sizes = [], []
+    for row in map(by_key.__getitem__, frame.key):
+        table = scores(row, metric)
+        images, classes = table.shape
+        texts["image"].add(row["scores"]["name"], classes)
+        texts["patient"].add(row["scores"]["patient"], classes)
+        texts["stratum"].add(row["scores"].get("stratum") or [""] * images, classes)
+        texts["class_"].add([""] if metric in PER_IMAGE else row["classes"][1:], images, tile=True)
+        values.append(table.ravel())
+        sizes.append(table.size)
+    columns: dict[str, Any] = {}
+    for column in ("key", "label", "method"):
+        codes, words = pd.factorize(frame[column])
+        columns[column] = pd.Categorical.from_codes(np.repeat(codes.astype(np.int32), sizes), words)
+    for column, kind in {"ratio": np.float64, "draw": np.int32, "seed": np.int32}.items():
+        columns[column] = np.repeat(frame[column].to_numpy(kind), sizes)
+    columns |= {column: codes.categorical() for column, codes in texts.items()}
+    return pd.DataFrame(columns | {"value": np.concatenate(values) if values else np.zeros(0)})
+
+
+class _Codes:
+    """Numbers for texts, list by list; a list that comes again is not looked at again."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.lists: dict[tuple, np.ndarray] = {}
+        self.blocks: list[np.ndarray] = []
+
+    def add(self, words: Sequence[str], times: int, tile: bool = False) -> None:
+        """Every word `times` times; `tile` repeats the list, not each word."""
+        once = tuple(words)
+        if (once, times) not in self.lists:
+            codes = np.array([self.numbers.setdefault(word, len(self.numbers)) for word in once], dtype=np.int32)
+            self.lists[once, times] = np.tile(codes, times) if tile else np.repeat(codes, times)
+        self.blocks.append(self.lists[once, times])
+
+    def categorical(self) -> pd.Categorical:
+        codes = np.concatenate(self.blocks or [np.zeros(0, np.int32)])
+        return pd.Categorical.from_codes(codes, list(self.numbers))
