@@ -11,11 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import optimize, sparse
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 Values = Float[np.ndarray, "n"] | Float[np.ndarray, "n k"]
 Labels = Sequence[Hashable] | np.ndarray
+WORKING_CORRELATION = (
+    0.05  # of images of a patient; at 0, skewed scores of few and unequal patients are covered too rarely
+)
 
 
 class Interval(NamedTuple):
@@ -40,28 +43,58 @@ class Difference(NamedTuple):
 
 
 def hierarchical_interval(
-    values: Values, patients: Labels, draws: Labels, seeds: Labels, level: float = 0.95
+    values: Values,
+    patients: Labels,
+    draws: Labels,
+    seeds: Labels,
+    level: float = 0.95,
+    most: float | None = 1.0,
 ) -> Interval:
     """The mean over the images of a run, then over runs, and an interval for new patients, new draws and new seeds.
 
     See `spread` for the variances. The half-width is the root of t²(f_p) V_p + t²(f_r) (V_r − V_pr), after Howe (J. Am.
     Stat. Assoc. 69, 1974): each part reaches as far as it would alone, and the parts add as squares. Satterthwaite's
     degrees of freedom would cover too little with two or three draws, where a spread that is small by chance counts.
-    One run of one image per patient gives the classical t interval.
+
+    Scores that crowd at an end of their scale have a longer tail on the other side, and so has the interval: it is
+    symmetric on the scale of log(m / (most − m)) where scores lie from 0 to `most`, of log m where `most` is inf (a
+    distance), and of m itself where `most` is None (any number). Then, one run of one image per patient gives the
+    classical t interval.
 
     What the design cannot tell is not covered: with one run the interval is for new patients, the run as it is; with
     one draw and several seeds, for new patients and seeds on these labelled images; with one patient and several runs,
     for new runs on this patient. One patient and one run: the bounds are nan. No value: the mean, too.
     """
+    if most is not None and (np.nanmin(values, initial=0) < 0 or np.nanmax(values, initial=0) > most):
+        raise ValueError(
+            f"Scores lie from {np.nanmin(values):g} to {np.nanmax(values):g}, but most is {most:g}; give the largest "
+            "value of the metric (inf for a distance, None for numbers of either sign)."
+        )
     parts = spread(values, patients, draws, seeds)
     reach = _reach(ndtri((1 + level) / 2), parts)
-    return Interval(*_plain(values, parts.mean, parts.mean - reach, parts.mean + reach))
+    return Interval(*_plain(values, parts.mean, *_bounds(parts.mean, reach, most)))
+
+
+def _bounds(
+    mean: Float[np.ndarray, "k"], reach: Float[np.ndarray, "k"], most: float | None
+) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
+    """The ends of an interval that is symmetric on the scale that belongs to scores from 0 to `most`."""
+    if most is None:
+        return mean - reach, mean + reach
+    inside = (mean > 0) & (mean < most)  # at an end all scores are equal
+    m = np.where(inside, mean, most / 2 if np.isfinite(most) else 1.0)
+    if np.isinf(most):
+        low, high = m * np.exp(-reach / m), m * np.exp(reach / m)
+    else:
+        centre, width = logit(m / most), reach * most / (m * (most - m))
+        low, high = most * expit(centre - width), most * expit(centre + width)
+    return np.where(inside, low, mean - reach), np.where(inside, high, mean + reach)
 
 
 def paired_difference(
     a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels, level: float = 0.95
 ) -> Difference:
-    """The mean of a − b over the images that have a score in both, with the interval of `hierarchical_interval`.
+    """The mean of a − b over the images that have a score in both, with a symmetric `hierarchical_interval`.
 
     Entry i of a and b is the same image under the same draw and seed. p is the level at which the interval's end would
     touch zero. Where all differences are zero it is 1. Not estimable: bounds and p are nan.
@@ -107,12 +140,14 @@ def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels) -> Sp
 
     Each image weighs 1/(R n_r) in the mean m of R runs with n_r scored images. The sums of weight × (score − m_r) over
     a patient u_p, over both a patient and a draw u_pd, and a draw's sum of (m_r − m)/R, w_d, give
-      V_p = Σ u_p² / (1 − W_p),  V_r = Σ w_d² / (1 − Q_d),  V_pr = Σ (u_pd − Q_d u_p)² / ((1 − W_p)(1 − Q_d))
-    with W_p and Q_d the shares of weight. Each is what its name varies alone plus what patient and run vary together;
-    the variance of m is V_p + V_r − V_pr, as in a crossed analysis of variance and in cluster-robust errors by two
-    crossed clusters (Cameron, Gelbach and Miller, J. Bus. Econ. Stat. 29, 2011). Seeds lie within draws, so the spread
-    of draws holds that of seeds; with one draw the seeds take its place. The degrees of freedom are Bell and
-    McCaffrey's, which few or unequal patients lower (see `mean_interval`).
+      V_p = Σ c_p u_p²,  V_r = Σ c_d w_d²,  V_pr = Σ c_p c_d (u_pd − Q_d u_p)²
+    with Q_d the share of runs in draw d and c the factors that remove the bias (G/(G−1) for G equal ones). Each is what
+    its name varies alone plus what patient and run vary together; the variance of m is V_p + V_r − V_pr, as in a
+    crossed analysis of variance and in cluster-robust errors by two crossed clusters (Cameron, Gelbach and Miller,
+    J. Bus. Econ. Stat. 29, 2011). Seeds lie within draws, so the spread of draws holds that of seeds; with one draw
+    the seeds take its place. Factors and degrees of freedom are those of a working model (Bell and McCaffrey, Survey
+    Methodology 28, 2002) in which images of a patient correlate a little; few or unequal patients lower the degrees of
+    freedom.
     """
     values = np.asarray(values, dtype=np.float64)
     columns = values[:, None] if values.ndim < 2 else values
@@ -133,52 +168,63 @@ def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels) -> Sp
 
     of_patient = _adder(patient)
     shares = of_patient @ weights
-    of_patients = _cluster(of_patient @ residuals, shares)
-    several = np.zeros(len(runs), dtype=bool)
-    of_runs = both = np.zeros(len(runs))
-    freedom = np.full(len(runs), np.inf)
-    for units in (draw, run):  # seeds only where there is one draw
-        first = np.unique(run, return_index=True)[1]
-        of_unit = _adder(units[first])
+    images = shares * counts.sum(0) / np.maximum(runs, 1)  # of a patient in a run
+    by_patient, patients_freedom, patient_factors = _cluster(of_patient @ residuals, shares, images)
+    patients_vary = (shares > 0).sum(0) > 1
+    runs_vary = np.zeros(len(runs), dtype=bool)
+    by_run, by_both, runs_freedom = np.zeros(len(runs)), np.zeros(len(runs)), np.full(len(runs), np.inf)
+    first = np.unique(run, return_index=True)[1]
+    for unit in (draw, run):  # seeds where there is one draw
+        of_unit = _adder(unit[first])
         unit_shares = of_unit @ run_weights
-        enough = ~several & ((unit_shares > 0).sum(0) > 1)
-        if not enough.any():
-            continue
-        variance, unit_freedom = _cluster(of_unit @ run_sums, unit_shares)
-        of_runs, freedom = np.where(enough, variance, of_runs), np.where(enough, unit_freedom, freedom)
-        both = np.where(enough, _interaction(residuals, shares, unit_shares, patient, units), both)
-        several |= enough
-    one = (shares > 0).sum(0) < 2
+        these = ~runs_vary & ((unit_shares > 0).sum(0) > 1)
+        if these.any():
+            variance, freedom, factors = _cluster(of_unit @ run_sums, unit_shares, np.ones_like(unit_shares))
+            both = _interaction(residuals, patient, unit, patient_factors, factors, unit_shares)
+            by_run, runs_freedom = np.where(these, variance, by_run), np.where(these, freedom, runs_freedom)
+            by_both = np.where(these & patients_vary, both, by_both)
+            runs_vary |= these
     return Spread(
         mean=mean,
-        patients=np.where(one, 0, of_patients[0]),
-        runs=of_runs,
-        both=np.where(one, 0, both),
-        patients_freedom=np.where(one, np.inf, of_patients[1]),
-        runs_freedom=freedom,
-        estimable=several | ((shares > 0).sum(0) > 1),
+        patients=np.where(patients_vary, by_patient, 0),
+        runs=by_run,
+        both=by_both,
+        patients_freedom=np.where(patients_vary, patients_freedom, np.inf),
+        runs_freedom=runs_freedom,
+        estimable=patients_vary | runs_vary,
     )
 
 
 def _cluster(
-    sums: Float[np.ndarray, "g k"], shares: Float[np.ndarray, "g k"]
-) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """Variance and degrees of freedom of a mean from its clusters' weighted residual sums and shares of the weight."""
+    sums: Float[np.ndarray, "g k"], shares: Float[np.ndarray, "g k"], sizes: Float[np.ndarray, "g k"]
+) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"], Float[np.ndarray, "g k"]]:
+    """Variance and degrees of freedom of a mean, and the factors c_g of the variance Σ c_g sums_g².
+
+    From the clusters' weighted residual sums, shares of the weight and numbers of members. Were the variances of the
+    clusters' means v_g, as in the working model, then Σ c_g sums_g² would be unbiased for Σ shares_g² v_g and would
+    vary as a χ² of that many degrees of freedom (its mean and variance are those of the quadratic form).
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = np.where(shares > 0, sums**2 / (1 - shares), 0).sum(0)
-        inflated = np.where(shares > 0, shares**2 / (1 - shares), 0)
-        freedom = 1 / ((shares**2).sum(0) + inflated.sum(0) ** 2 - (inflated**2).sum(0))
-    return variance, freedom
+        v = np.where(shares > 0, WORKING_CORRELATION + (1 - WORKING_CORRELATION) / sizes, 0)
+        b = shares * v
+        total = (shares * b).sum(0)
+        own = v - 2 * b + total  # the variance of a cluster's mean less the whole mean
+        factors = np.where(shares > 0, v / own, 0)
+        h = factors * shares**2
+        # Σ_gh h_g h_h cov(mean_g − mean, mean_h − mean)², where the covariance is total − b_g − b_h for g ≠ h
+        pairs = h.sum(0) ** 2 * total**2 + 2 * (h * b).sum(0) ** 2
+        pairs += 2 * h.sum(0) * ((h * b**2).sum(0) - 2 * total * (h * b).sum(0))
+        pairs += (h**2 * (own**2 - (total - 2 * b) ** 2)).sum(0)
+        freedom = (h * own).sum(0) ** 2 / pairs
+        return (factors * sums**2).sum(0), freedom, factors
 
 
-def _interaction(residuals, shares, unit_shares, patient, units) -> Float[np.ndarray, "k"]:
+def _interaction(residuals, patient, units, patient_factors, unit_factors, unit_shares) -> Float[np.ndarray, "k"]:
     """What patients and draws (or seeds) vary together in the mean."""
-    size = (len(shares), len(unit_shares))
+    size = (len(patient_factors), len(unit_factors))
     cells = (_adder(patient * size[1] + units, size[0] * size[1]) @ residuals).reshape(*size, -1)
     centred = cells - unit_shares * cells.sum(1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = (1 - shares)[:, None] * (1 - unit_shares)
-        return np.where(scale > 0, centred**2 / scale, 0).sum((0, 1))
+    return np.einsum("pdk,pk,dk->k", centred**2, patient_factors, unit_factors)
 
 
 def _reach(deviate: float | Float[np.ndarray, "k"], parts: Spread) -> Float[np.ndarray, "k"]:
@@ -225,17 +271,12 @@ def _plain(like: Values, *results: Float[np.ndarray, "k"]) -> list[float] | list
     return [float(np.ravel(r)[0]) for r in results] if np.ndim(like) < 2 else list(results)
 
 
-def mean_interval(values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95) -> Interval:
-    """The mean over images of one run, and a t interval for it in which only groups (patients) are independent.
-
-    The mean weighs every image equally; nan is left out. The variance is cluster-robust and bias-reduced: with N
-    images, n of them in group g and residuals e, Σ_g (Σ_{i∈g} e_i)² / (1 − n/N) / N²; the degrees of freedom are those
-    that fit its spread when images are independent (Bell and McCaffrey, Survey Methodology 28, 2002), so that a patient
-    with most of the images does not make it narrow. Groups of equal size give the usual t interval of the group means.
-    Fewer than two groups: the bounds are nan. No value at all: the mean, too.
-    """
+def mean_interval(
+    values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95, most: float | None = 1.0
+) -> Interval:
+    """`hierarchical_interval` of one run: for new groups (patients), the run as it is."""
     one = np.zeros(len(values), dtype=np.int64)
-    return hierarchical_interval(np.asarray(values, dtype=np.float64), groups, one, one, level)
+    return hierarchical_interval(np.asarray(values, dtype=np.float64), groups, one, one, level, most)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def table(scores: list[dict], classes=("background", "gland")) -> dict[str, tupl
 
 def test_a_mean_its_interval_over_patients_and_the_number_of_images_with_a_value():
     mean, low, high = mean_interval([0.8, 0.6, 0.7, 0.0], "aabb")
-    assert table(SCORES)["Dice"] == pytest.approx((mean, max(low, 0), min(high, 1), 4))
+    assert table(SCORES)["Dice"] == pytest.approx((mean, low, high, 4))
     assert table(SCORES)["HD95 (pixels)"][0] == pytest.approx(10 * (1 - mean))
     assert table(SCORES)["Calibration error"] == pytest.approx((0.1, 0.1, 0.1, 5))
 
@@ -51,8 +51,8 @@ def test_false_alarms_are_a_share_of_the_object_free_images():
 
 def test_bounds_stay_in_the_range_of_the_metric():
     numbers = table([scored("a", 1.0), scored("b", 0.2)])
-    assert numbers["Dice"][1:3] == (0, 1)
-    assert numbers["HD95 (pixels)"][1] == 0
+    assert 0 < numbers["Dice"][1] < numbers["Dice"][2] < 1
+    assert numbers["HD95 (pixels)"][1] > 0
     assert numbers["HD95 (pixels)"][2] > 10
 
 

@@ -26,7 +26,7 @@ PER_IMAGE = {
 def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tuple[str, float, float, float, int]]:
     """Rows (metric, mean over images, low, high, images with a value) from the scores of `benchmark.evaluate.evaluate`.
 
-    The bounds are a 95 % interval over patients, cut at the ends of the metric's range; nan if there is one patient.
+    The bounds are a 95 % interval over patients, within the metric's range; nan if there is one patient.
     Where a class was missed or falsely alarmed, its distances come a second time without those images. The last row is
     what CDMA's released code would print instead of our Dice, and the difference, without an interval.
     """
@@ -34,8 +34,7 @@ def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tu
 
     def line(name: str, values: Sequence[float | None], most: float) -> tuple[str, float, float, float, int]:
         values = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-        mean, low, high = mean_interval(values, patients)
-        return name, mean, float(np.clip(low, 0, most)), float(np.clip(high, 0, most)), int((~np.isnan(values)).sum())
+        return name, *mean_interval(values, patients, most=most), int((~np.isnan(values)).sum())
 
     table = []
     for c, class_name in enumerate(classes[1:]):
