@@ -32,7 +32,7 @@ def toy_options(data: Path, results: Path) -> list[str]:
 def finished(data, tmp_path_factory):
     """A results folder with one finished run, and what the command said."""
     results = tmp_path_factory.mktemp("results")
-    code, said = bench("run", "--method", "supervised", *toy_options(data, results))
+    code, said = bench("run", "--method", "supervised", "--threads", 1, *toy_options(data, results))
     assert code == 0, said
     return results, said
 

@@ -105,4 +105,4 @@ def use_threads(count: int | None) -> None:
     if count:
         import torch
 
-        torch.set_numthreads(count)
+        torch.set_num_threads(count)
