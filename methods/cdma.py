@@ -34,6 +34,8 @@ from methods.parts.branches import Kind, attentive, cross_distill
 from methods.parts.losses import dice_ce, entropy, log_mean_softmax, ramp
 from methods.parts.nets import Arch
 
+OFF = {"weight_cdkd": 0.0, "weight_um": 0.0}
+
 
 @register
 class Cdma(Method):
@@ -45,6 +47,9 @@ class Cdma(Method):
         **{"no_attention": {"attentions": ("none",) * 3}, "hard_targets": {"temperature": 0.0}},
         **{"no_warmup": {"warmup": 0.0}, "ramp": {"warmup": 1.0, "schedule": "ramp"}},
         **{"perturbation": {"perturbation": 0.3}, "unlabelled_only": {"on": "unlabelled"}},
+        **{f"weights_{w:g}": {"weight_cdkd": w, "weight_um": w} for w in (0.01, 1.0)},
+        **{"neither": OFF, "neither_no_attention": {**OFF, "attentions": ("none",) * 3}},
+        "all_off": {**OFF, "attentions": ("none",)},  # supervised
     }
 
     def __init__(

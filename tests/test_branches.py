@@ -50,6 +50,7 @@ def test_branches_that_agree_lose_nothing_and_no_image_neither():
     z = torch.randn(2, 3, 4, 4)
     assert cross_distill([z, z.clone()], 10.0).item() == pytest.approx(0, abs=1e-6)
     assert cross_distill([z[:0], z[:0]], 10.0) == 0
+    assert cross_distill([z], 10.0) == 0
 
 
 def test_every_decoder_has_its_own_kind_of_attention_and_its_own_weights():

@@ -24,11 +24,12 @@ def cross_distill(branches: Sequence[Logits], temperature: float) -> Tensor:
     """(1/K) Σ_i Σ_{j≠i} of what branch i loses against branch j: the mean over students of the sum over teachers.
 
     The loss of a pair is T² · KL(softmax(sg z_j / T) ‖ softmax(z_i / T)), summed over classes, mean over pixels; with
-    temperature 0 it is the cross entropy with the teacher's argmax.
+    temperature 0 it is the cross entropy with the teacher's argmax. One branch alone loses nothing.
     """
 
     def taught(student: Logits, teacher: Logits) -> Tensor:
         hard = temperature == 0
         return cross_entropy(student, teacher.argmax(1)) if hard else distill(student, teacher, temperature)
 
-    return sum(taught(student, teacher) for student, teacher in permutations(branches, 2)) / len(branches)
+    pairs = permutations(branches, 2)
+    return sum((taught(*pair) for pair in pairs), start=branches[0].new_zeros(())) / len(branches)
