@@ -52,9 +52,11 @@ def hierarchical_interval(
 ) -> Interval:
     """The mean over the images of a run, then over runs, and an interval for new patients, new draws and new seeds.
 
-    See `spread` for the variances. The half-width is the root of t²(f_p) V_p + t²(f_r) (V_r − V_pr), after Howe (J. Am.
-    Stat. Assoc. 69, 1974): each part reaches as far as it would alone, and the parts add as squares. Satterthwaite's
-    degrees of freedom would cover too little with two or three draws, where a spread that is small by chance counts.
+    The variance is that of patients plus that of runs (see `spread`); what patient and run vary together is in both,
+    and is taken out of the one with more degrees of freedom. Two approximations lead from there to a half-width: a t of
+    Satterthwaite's degrees of freedom, which reaches a little short when there are two to five draws, and Howe's (J.
+    Am. Stat. Assoc. 69, 1974), in which each part reaches as far as it would alone and they add as squares, a little
+    far. The root of their mean square is taken. With one part it is the t interval.
 
     Scores that crowd at an end of their scale have a longer tail on the other side, and so has the interval: it is
     symmetric on the scale of log(m / (most − m)) where scores lie from 0 to `most`, of log m where `most` is inf (a
@@ -229,13 +231,17 @@ def _interaction(residuals, patient, units, patient_factors, unit_factors, unit_
 
 def _reach(deviate: float | Float[np.ndarray, "k"], parts: Spread) -> Float[np.ndarray, "k"]:
     """Half the width of the interval that a normal distribution would give `deviate` standard deviations; else nan."""
+    few_patients = parts.patients_freedom < parts.runs_freedom
+    patients = np.where(few_patients, parts.patients, np.maximum(parts.patients - parts.both, 0))
+    runs = np.where(few_patients, np.maximum(parts.runs - parts.both, 0), parts.runs)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = (patients + runs) ** 2 / (patients**2 / parts.patients_freedom + runs**2 / parts.runs_freedom)
     tail = ndtr(-deviate)
-    alone = np.maximum(parts.runs - parts.both, 0)
-    square = np.zeros_like(parts.mean)
-    for variance, freedom in ((parts.patients, parts.patients_freedom), (alone, parts.runs_freedom)):
-        quantile = stdtrit(np.where(variance > 0, freedom, np.inf), tail)
-        square = square + quantile**2 * variance
-    return np.where(parts.estimable, np.sqrt(square), np.nan)
+    howe = np.zeros_like(parts.mean)
+    for variance, own_freedom in ((patients, parts.patients_freedom), (runs, parts.runs_freedom)):
+        howe = howe + stdtrit(np.where(variance > 0, own_freedom, np.inf), tail) ** 2 * variance
+    satterthwaite = stdtrit(np.where(patients + runs > 0, freedom, np.inf), tail) ** 2 * (patients + runs)
+    return np.where(parts.estimable, np.sqrt((howe + satterthwaite) / 2), np.nan)
 
 
 def _deviates(parts: Spread) -> Float[np.ndarray, "k"]:
