@@ -1,0 +1,202 @@
+"""Curves of many methods, each in its own panel before all others; and how training went."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from benchmark.report.comparison import Comparison
+from benchmark.report.drawing import (
+    ACCENT,
+    BLACK,
+    BOUND,
+    PALE,
+    SERIES,
+    SIZE,
+    SMALL,
+    TEXT,
+    apart,
+    finished,
+    in_style,
+    page,
+    percent,
+    settle,
+    wrapped,
+)
+from benchmark.report.frame import Row
+
+
+class Curve(NamedTuple):
+    """A line and the band around it; nan where there is none."""
+
+    x: Float[np.ndarray, "n"]
+    mean: Float[np.ndarray, "n"]
+    low: Float[np.ndarray, "n"]
+    high: Float[np.ndarray, "n"]
+
+
+def multiples(
+    curves: dict[str, Curve], reference: str | None, axis: tuple[str, str], dress: Callable[[Axes], None],
+    bound: float | None = None, band: str = "95 % interval",
+) -> Figure:  # fmt: skip
+    """A panel for each curve but the reference: the curve with its band, the reference, and all others in grey."""
+    own = [label for label in curves if label != reference] or list(curves)
+    columns = min(len(own), 6 if len(own) > 8 else 4)
+    lines = -(-len(own) // columns)
+    figure = page(TEXT, 1.12 * lines + 0.55)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for label, axes in zip(own, grid.flat, strict=False):
+        dress(axes)
+        axes.grid(axis="y")
+        for other in own:
+            if other != label:
+                axes.plot(curves[other].x, curves[other].mean, color=PALE, linewidth=0.5, zorder=1)
+        if bound is not None:
+            axes.axhline(bound, color=BOUND, linestyle=":", linewidth=1.1, zorder=2)
+        if reference in curves:
+            axes.plot(
+                curves[reference].x, curves[reference].mean, color=BLACK, linestyle=(0, (3, 1)), linewidth=0.9, zorder=3
+            )
+        mine = curves[label]
+        if np.isfinite(mine.mean).sum() > 1:
+            axes.fill_between(mine.x, mine.low, mine.high, color=ACCENT, alpha=0.2, linewidth=0, zorder=2)
+        else:
+            axes.vlines(mine.x, mine.low, mine.high, color=ACCENT, alpha=0.4, linewidth=1.5, zorder=2)
+        axes.plot(mine.x, mine.mean, color=ACCENT, marker="o", markersize=2.5, zorder=4, label=label)
+        axes.set_title(wrapped(label, 20), size=SMALL)
+    for axes in grid.flat[len(own) :]:
+        axes.set_axis_off()
+    figure.supxlabel(axis[0], size=SIZE)
+    figure.supylabel(axis[1], size=SIZE)
+    handles = [(Patch(color=ACCENT, alpha=0.2, linewidth=0), Line2D([], [], color=ACCENT, marker="o", markersize=2.5))]
+    names = [f"the method named, {band}"]
+    if reference in curves:
+        handles.append(Line2D([], [], color=BLACK, linestyle=(0, (3, 1)), linewidth=0.9))
+        names.append(reference)
+    if bound is not None:
+        handles.append(Line2D([], [], color=BOUND, linestyle=":", linewidth=1.1))
+        names.append("Supervised, all labels")
+    handles.append(Line2D([], [], color=PALE, linewidth=0.8))
+    names.append("other methods")
+    figure.get_layout_engine().set(rect=(0, 0, 0.985, 1))  # the last number of an axis reaches beyond it
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), columnspacing=1.4, handlelength=1.8)
+    _label_lowest(figure, grid, len(own))
+    return figure
+
+
+def _label_lowest(figure: Figure, grid: np.ndarray, panels: int) -> None:
+    """Numbers under the panels that have none below them in the last, unfilled line; the layout stays."""
+    settle(figure)
+    figure.set_layout_engine("none")
+    for axes in grid[:-1].flat[max(0, panels - grid.shape[1]) :]:
+        axes.tick_params(axis="x", labelbottom=True)
+
+
+@in_style
+def validation(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+    """Dice on the validation images over the steps: mean over runs, and the range of the runs."""
+    c = Comparison(rows)
+    ratio = c.main_ratio() if ratio is None else ratio
+    curves = {}
+    for label, of_label in _of_labels(rows, c, ratio).items():
+        lines = _by_step([row["validation"] for row in of_label])
+        if len(lines):
+            curves[label] = Curve(lines.index.to_numpy(), *(100 * lines.dice[["mean", "min", "max"]].to_numpy().T))
+    if not any(len(curve.x) > 1 for curve in curves.values()):
+        return None
+
+    def dress(axes: Axes) -> None:
+        axes.xaxis.set_major_locator(MaxNLocator(2, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+
+    figure = multiples(
+        curves, c.reference, ("Step", f"Validation Dice (%) at {percent(ratio)} % labels"), dress, band="range of runs"
+    )
+    return finished(
+        figure, f"Dice on the validation images during training at {percent(ratio)} % labels: mean over runs and range."
+    )
+
+
+@in_style
+def losses(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+    """The terms of each method's loss over the steps, means over runs; what is not above 0 is left out.
+
+    Uneven budgets are left out. None where no history has two lines.
+    """
+    c = Comparison(rows)
+    ratio = c.main_ratio() if ratio is None else ratio
+    histories = {
+        label: _by_step([row["history"] for row in of_label]) for label, of_label in _of_labels(rows, c, ratio).items()
+    }
+    even = c.labels(uneven=False)
+    histories = {label: lines for label, lines in histories.items() if len(lines) > 1 and label in even}
+    if not histories:
+        return None
+    columns = min(len(histories), 4)
+    lines_ = -(-len(histories) // columns)
+    figure = page(TEXT if columns > 1 else TEXT / 2, max(1.05 * lines_ + 0.35, 1.8))
+    grid = figure.subplots(lines_, columns, sharex=True, sharey=True, squeeze=False)
+    ends: list[tuple[Axes, dict[str, tuple[float, str]]]] = []
+    for (label, history), axes in zip(histories.items(), grid.flat, strict=False):
+        terms = [name for name in history.columns.get_level_values(0).unique() if name != "sup"]
+        looks = {"sup": (BLACK, "", "-"), **dict(zip(terms, SERIES, strict=False))}
+        here = {}
+        for term, (colour, _, dashes) in looks.items():
+            values = history[term]["mean"].to_numpy()
+            values = np.where(values > 0, values, np.nan)
+            if np.isnan(values).all():
+                continue
+            axes.plot(history.index, values, color=colour, linestyle=dashes, linewidth=0.9, label=term)
+            here[term] = (values[~np.isnan(values)][-1], colour)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(axis="y")
+        axes.set_title(wrapped(label, 32), size=SMALL)
+        axes.spines.bottom.set_bounds(0, history.index.max())
+        ends.append((axes, here))
+    for axes in grid.flat[len(histories) :]:
+        axes.set_axis_off()
+    last = max(history.index.max() for history in histories.values())
+    grid[0, 0].set_xlim(0, 1.6 * last)
+    grid[0, 0].set_xticks([0, last // 2, last])
+    figure.supxlabel("Step", size=SIZE)
+    figure.supylabel(f"Loss terms at {percent(ratio)} % labels", size=SIZE)
+    _label_lowest(figure, grid, len(histories))
+    for axes, here in ends:
+        _name_terms(axes, here, 1.03 * last)
+    return finished(
+        figure,
+        f"Terms of the loss at {percent(ratio)} % labels, weighted as they are minimised, means over runs and over the "
+        "steps between two points. Terms that are not above 0 are not drawn.",
+    )
+
+
+def _name_terms(axes: Axes, ends: dict[str, tuple[float, str]], x: float) -> None:
+    low, high = np.log10(axes.get_ylim())
+    height = SMALL / 72 / axes.get_position().height / axes.figure.get_figheight() * (high - low)
+    places = apart([np.log10(end) for end, _ in ends.values()], height, low + height / 2, high - height / 2)
+    for (term, (_, colour)), place in zip(ends.items(), places, strict=True):
+        axes.text(x, 10**place, term, size=SMALL, color=colour, va="center")
+
+
+def _of_labels(rows: Sequence[Row], c: Comparison, ratio: float | None) -> dict[str, list[Row]]:
+    by_key = {row["key"]: row for row in rows}
+    if ratio is None:
+        return {}
+    return {label: [by_key[key] for key in c.runs.key[c.at(label, ratio)]] for label in c.labels(ratio)}
+
+
+def _by_step(columns: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Mean, least and most over runs at each step."""
+    tables = [pd.DataFrame({name: np.asarray(v, dtype=np.float64) for name, v in of.items()}) for of in columns if of]
+    if not tables:
+        return pd.DataFrame()
+    return pd.concat(tables).groupby("step").agg(["mean", "min", "max"])

@@ -1,0 +1,422 @@
+"""The figures of a comparison: each a pure function of its rows, or None where the rows do not suffice."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from benchmark import stats
+from benchmark.report.comparison import Comparison
+from benchmark.report.curves import Curve, losses, multiples, validation
+from benchmark.report.drawing import (
+    ACCENT,
+    BLACK,
+    BOUND,
+    COLUMN,
+    GREY,
+    SERIES,
+    SIZE,
+    SMALL,
+    TEXT,
+    apart,
+    finished,
+    in_style,
+    name_points,
+    page,
+    percent,
+    save,
+    settle,
+)
+from benchmark.report.effects import ablation, sensitivity
+from benchmark.report.frame import Row
+
+__all__ = ["FIGURES", "save"]
+
+FEW = 3  # methods besides supervised that one panel can show with their bands
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Scores
+
+
+@in_style
+def score_against_ratio(rows: Sequence[Row]) -> Figure | None:
+    """Mean Dice over the labelled share with its interval; a panel for each method where there are many.
+
+    Supervised training with all labels is a line across. None for fewer than two ratios below 1.
+    """
+    c = Comparison(rows)
+    labels = c.labels()
+    semi = [label for label in labels if label != c.reference]
+    shared = c.ratios(semi or labels)
+    ratios = shared if semi else [ratio for ratio in shared if ratio < 1]
+    if len(ratios) < 2:
+        return None
+    curves = {label: _curve(c, label, ratios) for label in labels if any(len(c.at(label, ratio)) for ratio in ratios)}
+    full = c.interval(c.reference, 1.0).mean if c.reference else np.nan
+    bound = None if np.isnan(full) or not any(ratio < 1 for ratio in ratios) else 100 * full
+
+    def dress(axes: Axes) -> None:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator([100 * ratio for ratio in ratios]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+
+    several = " Several classes: their mean in each image." if len(rows[0]["classes"]) > 2 else ""
+    caption = (
+        "Dice over the labelled share of the training images: mean over images and runs, and its 95 % interval for new "
+        "patients, draws and seeds." + (" The dotted line is supervised training with all labels." if bound else "")
+    ) + several
+    axis = ("Labelled share (%)", "Dice (%)")
+    if len(semi) > FEW:
+        return finished(multiples(curves, c.reference, axis, dress, bound), caption)
+    figure = page(COLUMN, 2.4)
+    axes = figure.subplots()
+    dress(axes)
+    axes.grid(axis="y")
+    axes.set(xlabel=axis[0], ylabel=axis[1])
+    shown = list(curves)
+    looks = dict(zip([label for label in shown if label != c.reference], SERIES, strict=False))
+    looks[c.reference] = (BLACK, "x", "-")
+    for label in shown:
+        colour, marker, line = looks[label]
+        curve = curves[label]
+        axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
+        axes.plot(curve.x, curve.mean, color=colour, marker=marker, linestyle=line, label=label)
+    ends = {label: (curves[label].mean[~np.isnan(curves[label].mean)][-1], looks[label][0]) for label in shown}
+    if bound is not None:
+        axes.axhline(bound, color=BOUND, linestyle=":", linewidth=1.2, label="Supervised, all labels")
+        ends["Supervised, all labels"] = (bound, BOUND)
+    _name_ends(axes, ends)
+    return finished(figure, caption)
+
+
+def _curve(c: Comparison, label: str, ratios: Sequence[float]) -> Curve:
+    bounds = 100 * np.array([c.interval(label, ratio) for ratio in ratios])
+    return Curve(100 * np.array(ratios), *bounds.T)
+
+
+def _name_ends(axes: Axes, ends: dict[str, tuple[float, str]]) -> None:
+    """Names lines right of where they end, moved apart."""
+    settle(axes.figure)
+    low, high = axes.get_ylim()
+    height = (SMALL + 2.5) / 72 / axes.get_position().height / axes.figure.get_figheight() * (high - low)
+    for (label, (end, colour)), place in zip(
+        ends.items(), apart([end for end, _ in ends.values()], height, low, high), strict=True
+    ):
+        axes.annotate(
+            label, (1, end), (12, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points", va="center",
+            size=SMALL, color=colour, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": colour, "shrinkA": 0, "shrinkB": 1},
+        ).set_position((12, (place - end) / height * (SMALL + 2.5)))  # fmt: skip
+
+
+COSTS = {"flops": "Training FLOPs", "seconds": "Training time"}
+
+
+@in_style
+def score_against_cost(rows: Sequence[Row], cost: str = "flops", ratio: float | None = None) -> Figure | None:
+    """Mean Dice of each method over what its training costs, relative to supervised; a line joins the Pareto front.
+
+    None for fewer than two methods, and for seconds where runs come from different machines.
+    """
+    c = Comparison(rows)
+    ratio = c.main_ratio() if ratio is None else ratio
+    labels = c.labels(ratio)
+    if len(labels) < 2 or (cost == "seconds" and len(_machines(rows, c)) > 1):
+        return None
+    unit = c.reference if c.reference in labels else labels[0]
+    paid = {label: float(np.median(c.runs[cost].to_numpy()[c.at(label, ratio)])) for label in labels}
+    x = np.array([paid[label] / paid[unit] for label in labels])
+    mean, low, high = (100 * np.array([c.interval(label, ratio) for label in labels])).T
+    front = pareto(x, mean)
+    figure = page(TEXT, 3.6) if len(labels) > 8 else page(COLUMN, 2.8)
+    axes = figure.subplots()
+    axes.grid(axis="y")
+    axes.vlines(x[front], low[front], high[front], color=ACCENT, alpha=0.3, linewidth=1.2, zorder=1)
+    (line,) = axes.step(x[front], mean[front], where="post", color=ACCENT, linewidth=0.9, zorder=2)
+    uneven = np.array([label not in c.labels(uneven=False) for label in labels])
+    on = np.isin(np.arange(len(x)), front)
+    for picked, colour, marker in ((~on, GREY, "o"), (on, ACCENT, "D")):
+        axes.scatter(
+            x[picked], mean[picked], 14, np.where(uneven, "white", colour)[picked], marker, edgecolors=colour,
+            linewidths=0.9, zorder=3,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlim(x.min() / 1.25, x.max() * 1.25)
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if x.min() / 1.25 <= tick <= x.max() * 1.25]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.set_xlabel(f"{COSTS[cost]}, relative to {unit}")
+    axes.set_ylabel(f"Dice (%) at {percent(ratio)} % labels")
+    steps = line.get_path().interpolated(1).vertices
+    corners = np.stack([np.repeat(steps[:, 0], 2)[1:], np.repeat(steps[:, 1], 2)[:-1]], 1)
+    bars = [np.array([[x[i], low[i]], [x[i], high[i]]]) for i in front if np.isfinite(low[i])]
+    names = name_points(axes, np.stack([x, mean], 1), labels, [corners, *bars], size=SMALL)
+    for name, best in zip(names, on, strict=True):
+        name.set_color(ACCENT if best else BLACK)
+    return finished(
+        figure,
+        f"Dice at {percent(ratio)} % labels over the cost of training. Blue diamonds are on the Pareto front: nothing "
+        "cheaper scores higher; bars are their 95 % intervals."
+        + (" Hollow: another budget (†)." if uneven.any() else ""),
+    )
+
+
+TICKS = [a * 10.0**b for b in range(-3, 4) for a in (1, 1.5, 2, 3, 4, 6, 8)]
+
+
+def pareto(cost: np.ndarray, score: np.ndarray) -> list[int]:
+    """The points than which none is as cheap and better, or cheaper and as good, from cheap to dear."""
+    front: list[int] = []
+    for i in sorted(range(len(cost)), key=lambda i: (cost[i], -score[i])):
+        if not np.isnan(score[i]) and (not front or score[i] > score[front[-1]]):
+            front.append(i)
+    return front
+
+
+def _machines(rows: Sequence[Row], c: Comparison) -> set[tuple]:
+    used = set(c.runs.key)
+    return {(row["machine"]["device"], row["machine"].get("threads")) for row in rows if row["key"] in used}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Ranks
+
+
+@in_style
+def critical_difference(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+    """Average ranks over patients; bars join methods whose ranks differ by less than the critical difference.
+
+    A patient's score is the mean over its images and over the draws and seeds that all methods share. Uneven budgets
+    are left out. None for fewer than three methods or two patients.
+    """
+    c = Comparison(rows)
+    ratio = c.main_ratio(c.labels(uneven=False)) if ratio is None else ratio
+    labels = c.labels(ratio, uneven=False)
+    if len(labels) < 3:
+        return None
+    blocks = _patient_scores(c, labels, ratio)
+    ranked = stats.average_ranks(blocks)
+    if ranked.blocks < 2:
+        return None
+    k, cd = len(labels), stats.critical_difference(len(labels), ranked.blocks)
+    order = np.argsort(ranked.ranks, kind="stable")
+    ranks, names = ranked.ranks[order], [labels[i] for i in order]
+    bars = cliques(ranks, cd)
+    levels = _levels(ranks, bars)
+    left = -(-k // 2)
+    step, top = 1.15, 1.6 + 0.55 * (max(levels, default=-1) + 1)  # lines of text
+    depth = top + step * left
+    figure = page(TEXT, 0.155 * (depth + 3.2) + 0.1)
+    axes = figure.subplots()
+    reach = 0.42 * (k - 1)  # room for names on both sides
+    axes.set_xlim(1 - reach, k + reach)
+    axes.set_ylim(depth - step + 0.7, -3.4)
+    axes.set_axis_off()
+    axes.hlines(0, 1, k, color=BLACK, linewidth=0.8)
+    ticks = np.arange(1, k + 1) if k <= 12 else np.unique([1, *range(5, k, 5), k])
+    axes.vlines(np.arange(1, k + 1), -0.18, 0, color=BLACK, linewidth=0.6)
+    axes.vlines(ticks, -0.35, 0, color=BLACK, linewidth=0.8)
+    for tick in ticks:
+        axes.text(tick, -0.5, f"{tick}", ha="center", va="bottom")
+    axes.text(1 - 0.03 * k, -0.5, "better", ha="right", va="bottom", style="italic", color=GREY)
+    axes.text(k + 0.03 * k, -0.5, "worse", ha="left", va="bottom", style="italic", color=GREY)
+    shown = min(cd, k - 1)
+    axes.plot([1, 1 + shown], [-2.2, -2.2], color=BLACK, linewidth=1.2, marker="|", markersize=5)
+    axes.text(1 + shown / 2, -2.4, f"critical difference {cd:.2f}", ha="center", va="bottom")
+    for (first, last), level in zip(bars, levels, strict=True):
+        y = 0.75 + 0.55 * level
+        axes.plot([ranks[first] - 0.06, ranks[last] + 0.06], [y, y], color=BLACK, linewidth=2.2, solid_capstyle="butt")
+    for i, (rank, name) in enumerate(zip(ranks, names, strict=True)):
+        on_left = i < left
+        y = top + step * (i if on_left else k - 1 - i)
+        edge = 1 - 0.02 * k if on_left else k + 0.02 * k
+        axes.plot([rank, rank, edge], [0, y, y], color=GREY, linewidth=0.5, zorder=1)
+        axes.plot(rank, 0, "o", color=BLACK, markersize=2.5, clip_on=False)
+        said = f"{name}  {rank:.1f}" if on_left else f"{rank:.1f}  {name}"
+        axes.text(edge, y, f" {said} ", ha="right" if on_left else "left", va="center")
+    power = (
+        f"ranks that differ by less than {cd:.2f} are joined (Nemenyi, 5 %)"
+        if cd < k - 1
+        else f"too few to tell any two of {k} methods apart (critical difference {cd:.1f} of at most {k - 1} ranks)"
+    )
+    return finished(
+        figure,
+        f"Average ranks by Dice at {percent(ratio)} % labels over {ranked.blocks} patients: {power}. "
+        f"Friedman's test of no difference at all: p {_p(ranked.p)}.",
+    )
+
+
+def _patient_scores(c: Comparison, labels: Sequence[str], ratio: float) -> np.ndarray:
+    """Patients × labels, over the runs whose draw and seed all labels share."""
+    runs = {label: {(c.runs.draw[i], c.runs.seed[i]): i for i in map(int, c.at(label, ratio))} for label in labels}
+    shared = set.intersection(*map(set, runs.values()))
+    if not shared:
+        return np.zeros((0, len(labels)))
+    columns = np.stack([c.scores[:, [runs[label][pair] for pair in sorted(shared)]].mean(1) for label in labels], 1)
+    table = np.full((len(set(c.patients)), len(labels)), np.nan)
+    for p, patient in enumerate(dict.fromkeys(c.patients)):
+        mine = columns[c.patients == patient]
+        mine = mine[~np.isnan(mine).any(1)]
+        if len(mine):
+            table[p] = mine.mean(0)
+    return table
+
+
+def cliques(ranks: np.ndarray, cd: float) -> list[tuple[int, int]]:
+    """First and last of every longest stretch of sorted ranks that differ by less than the critical difference."""
+    found: list[tuple[int, int]] = []
+    for first in range(len(ranks)):
+        last = int(np.flatnonzero(ranks - ranks[first] < cd)[-1])
+        if last > first and (not found or last > found[-1][1]):
+            found.append((first, last))
+    return found
+
+
+def _levels(ranks: np.ndarray, bars: Sequence[tuple[int, int]]) -> list[int]:
+    """The highest line on which each bar does not touch another."""
+    ends: list[float] = []
+    levels = []
+    for first, last in bars:
+        free = [level for level, end in enumerate(ends) if end + 0.25 < ranks[first]]
+        level = free[0] if free else len(ends)
+        ends[level : level + 1] = [ranks[last]]
+        levels.append(level)
+    return levels
+
+
+def _p(p: float) -> str:
+    return "unknown" if np.isnan(p) else f"= {p:.2g}" if p >= 0.001 else "< 0.001"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Differences to supervised
+
+
+@in_style
+def image_differences(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+    """How much better than supervised each method is on every image, and the mean with its interval.
+
+    A point is an image, averaged over the draws and seeds that both have. None without a method beside supervised.
+    """
+    c = Comparison(rows)
+    ratio = c.main_ratio(c.labels(uneven=False)) if ratio is None else ratio
+    pairs = _against_reference(c, ratio)
+    if not pairs:
+        return None
+    differences = {label: 100 * np.array(pair.difference()) for label, pair in pairs.items()}
+    clouds = {}
+    for label, pair in pairs.items():
+        by_image = 100 * (pair.a - pair.b).reshape(-1, len(c.images))
+        there = ~np.isnan(by_image)
+        clouds[label] = np.where(there, by_image, 0).sum(0)[there.any(0)] / there.sum(0)[there.any(0)]
+    order = sorted(pairs, key=lambda label: differences[label][0])
+    every = np.concatenate(list(clouds.values()))
+    ends = [0.0, *np.quantile(every, [0.01, 0.99]), *np.concatenate([d[:3] for d in differences.values()])]
+    margin = 0.03 * (np.nanmax(ends) - np.nanmin(ends))
+    low, high = np.nanmin(ends) - margin, np.nanmax(ends) + margin
+    beyond = int(((every < low) | (every > high)).sum())
+    figure = page(COLUMN if len(order) <= 6 else TEXT * 0.75, 0.2 * len(order) + 0.75)
+    axes = figure.subplots()
+    axes.axvline(0, color=BLACK, linewidth=0.8)
+    scatter = np.random.default_rng(0)
+    for y, label in enumerate(order):
+        cloud = clouds[label][(clouds[label] >= low) & (clouds[label] <= high)]
+        height = 0.32 * np.clip(scatter.normal(0, 0.4, len(cloud)), -1, 1)
+        axes.scatter(
+            cloud, y + height, 2.5, ACCENT, alpha=0.25 if len(cloud) > 60 else 0.5, linewidths=0, rasterized=True
+        )
+        mean, *ends = differences[label][:3]
+        axes.hlines(y, *ends, color="white", linewidth=3.4)
+        axes.plot(mean, y, "o", color="white", markersize=5.4)
+        axes.hlines(y, *ends, color=BLACK, linewidth=1.6)
+        axes.plot(mean, y, "o", color=BLACK, markersize=3.6, label=label)
+    axes.set_yticks(range(len(order)), order)
+    axes.tick_params(axis="y", length=0)
+    axes.spines.left.set_visible(False)
+    axes.set_ylim(-0.6, len(order) - 0.4)
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.grid(axis="x")
+    axes.set_xlabel(f"Difference to {c.reference} at {percent(ratio)} % labels (Dice points)")
+    return finished(
+        figure,
+        f"Difference in Dice to {c.reference} on the same test images at {percent(ratio)} % labels, by its mean. "
+        "A blue point is an image; black, the mean and its 95 % interval."
+        + (f" {beyond} of {len(every)} points lie beyond the frame." if beyond else ""),
+    )
+
+
+@in_style
+def forest(rows: Sequence[Row]) -> Figure | None:
+    """The mean difference of each method to supervised with its interval, a column for each ratio.
+
+    Filled where it is significant after Holm's correction over the methods of the ratio. Uneven budgets are left out.
+    """
+    c = Comparison(rows)
+    columns = {ratio: pairs for ratio in c.ratios() if (pairs := _against_reference(c, ratio))}
+    if not columns:
+        return None
+    found = {ratio: {label: p.difference() for label, p in pairs.items()} for ratio, pairs in columns.items()}
+    labels = [label for label in c.labels(uneven=False) if any(label in of for of in found.values())]
+    means = {label: np.mean([of[label].mean for of in found.values() if label in of]) for label in labels}
+    labels.sort(key=means.__getitem__)
+    figure = page(TEXT if len(columns) > 1 else COLUMN, 0.155 * len(labels) + (0.85 if len(columns) > 1 else 0.65))
+    panels = figure.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (ratio, of) in zip(panels, found.items(), strict=True):
+        adjusted = dict(zip(of, stats.holm([d.p for d in of.values()]), strict=True))
+        axes.axvline(0, color=BLACK, linewidth=0.8)
+        for y, label in enumerate(labels):
+            if label not in of:
+                axes.text(0, y, "–", ha="center", va="center")
+                continue
+            mean, low, high = (100 * value for value in of[label][:3])
+            significant = adjusted[label] < 0.05
+            colour = GREY if not significant else ACCENT if mean > 0 else BOUND
+            axes.hlines(y, low, high, color=colour, linewidth=1.2)
+            axes.plot(
+                mean, y, "o" if mean >= 0 or not significant else "s", color=colour, markersize=4,
+                markerfacecolor=colour if significant else "white", markeredgewidth=0.9, label=label,
+            )  # fmt: skip
+        axes.set_title(f"{percent(ratio)} % labels")
+        axes.grid(axis="x")
+        axes.spines.left.set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    panels[0].set_yticks(range(len(labels)), labels)
+    panels[0].set_ylim(-0.6, len(labels) - 0.4)
+    figure.supxlabel(f"Difference to {c.reference} (Dice points)", size=SIZE)
+    return finished(
+        figure,
+        f"Mean difference in Dice to {c.reference} on the same images, draws and seeds, with its 95 % interval. "
+        "Filled: significant at 5 % after Holm's correction over the methods of a ratio; hollow: not.",
+    )
+
+
+def _against_reference(c: Comparison, ratio: float | None) -> dict:
+    """Label -> its scores paired with those of supervised, under the common budget."""
+    if c.reference is None or ratio is None:
+        return {}
+    others = [label for label in c.labels(ratio, uneven=False) if label != c.reference]
+    pairs = {label: c.paired(label, c.reference, ratio) for label in others}
+    return {label: pair for label, pair in pairs.items() if pair and not np.isnan(pair.difference().mean)}
+
+
+FIGURES: dict[str, Callable[[Sequence[Row]], Figure | None]] = {
+    "score-ratio": score_against_ratio,
+    "score-flops": score_against_cost,
+    "score-seconds": functools.partial(score_against_cost, cost="seconds"),
+    "ranks": critical_difference,
+    "differences": forest,
+    "differences-images": image_differences,
+    "ablation": ablation,
+    "sensitivity": sensitivity,
+    "losses": losses,
+    "validation": validation,
+}
