@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.report import frame
 from benchmark.report.overlays import Panel
 
 SCALE = 10_000  # scores are embedded as whole numbers of 1/SCALE, which is how rows round them
@@ -69,7 +70,7 @@ def image_scores(row: dict[str, Any], names: Sequence[str]) -> np.ndarray:
     """Dice of each named image: the mean over the foreground classes that have a value; nan where none has."""
     place = {name: i for i, name in enumerate(names)}
     dice = np.full((len(names), max(1, len(row["classes"]) - 1)), np.nan)
-    dice[[place[name] for name in row["scores"]["name"]]] = np.array(row["scores"]["dice"], dtype=np.float64)
+    dice[[place[name] for name in row["scores"]["name"]]] = frame.scores(row, "dice")
     return _mean(dice.T)
 
 
@@ -79,15 +80,19 @@ def _images(rows: Sequence[dict]) -> tuple[list[str], dict[str, list]]:
     for row in rows:
         columns = row["scores"]
         if row is rows[0] or columns["name"] != rows[0]["scores"]["name"]:
-            strata = columns.get("stratum", [""] * len(columns["name"]))
+            strata = columns.get("stratum") or [""] * len(columns["name"])
             for name, *about in zip(columns["name"], columns["patient"], strata, strict=True):
                 found.setdefault(name, tuple(about))
-    patients = list(dict.fromkeys(patient for patient, _ in found.values()))
-    strata = list(dict.fromkeys(stratum for _, stratum in found.values()))
-    about = {"patients": patients, "patient": [patients.index(patient) for patient, _ in found.values()]}
-    if any(strata):
-        about |= {"strata": strata, "stratum": [strata.index(stratum) for _, stratum in found.values()]}
-    return list(found), about
+    patients, patient = _places([patient for patient, _ in found.values()])
+    strata, stratum = _places([stratum for _, stratum in found.values()])
+    about = {"patients": patients, "patient": patient}
+    return list(found), about | ({"strata": strata, "stratum": stratum} if any(strata) else {})
+
+
+def _places(words: Sequence[str]) -> tuple[list[str], list[int]]:
+    """What is different among words, and the place therein of each."""
+    numbers = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    return list(numbers), [numbers[word] for word in words]
 
 
 def _run(row: dict[str, Any], cell: str, detail: Detail) -> dict[str, Any]:
@@ -103,13 +108,20 @@ def _run(row: dict[str, Any], cell: str, detail: Detail) -> dict[str, Any]:
     }
     if detail.curves:
         run["training"] = _thinned(row["history"])
-        run["validation"] = row["validation"]
+        run["validation"] = (
+            {
+                "step": np.asarray(row["validation"]["step"], dtype=np.int64).tolist(),
+                "dice": [_significant(dice, 4) for dice in np.asarray(row["validation"]["dice"], dtype=np.float64)],
+            }
+            if row["validation"]
+            else {}
+        )
     return run
 
 
 def _thinned(columns: dict[str, list]) -> dict[str, list]:
     """A training curve in at most CURVE_LINES lines: each the mean of the lines since the one before."""
-    steps = columns.get("step", [])
+    steps = np.asarray(columns.get("step", ()), dtype=np.int64).tolist()
     if not steps:
         return {}
     ends = np.unique(np.linspace(0, len(steps), min(CURVE_LINES, len(steps)) + 1).round().astype(int))
@@ -140,5 +152,5 @@ def _rounded(value: float) -> float:
     return round(float(value), 6)
 
 
-def _significant(value: np.ndarray) -> float | None:
-    return float(f"{value:.3g}") if np.isfinite(value) else None
+def _significant(value: np.ndarray, digits: int = 3) -> float | None:
+    return float(f"{value:.{digits}g}") if np.isfinite(value) else None

@@ -17,6 +17,7 @@ const mean = (values) => {
   return there.length ? there.reduce((sum, value) => sum + value, 0) / there.length : null;
 };
 const shown = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+const SHORT = 12; // lines of a long table that are shown at first, as page.css says
 const many = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -191,21 +192,22 @@ function open(data, slug, method, ratio, key, link) {
 }
 
 function runTable(runs) {
-  const heads = ["Run", "Draw", "Seed", "Dice", "Steps", "Seconds", "Best on validation at"];
+  const heads = ["Draw", "Seed", "Dice", "Steps", "Seconds", "Best at step", "Row"];
   const rows = runs.map((run) => [
-    [html("a", { href: `runs/${encodeURIComponent(run.key)}.json` }, run.key), run.key],
     [String(run.draw), run.draw],
     [String(run.seed), run.seed],
     [run.status === "done" ? shown(run.dice) : run.status, run.dice],
     [String(run.steps), run.steps],
     [run.seconds.toFixed(0), run.seconds],
-    [run.best === null || run.best === undefined ? "–" : `step ${run.best}`, run.best],
+    [String(run.best ?? "–"), run.best],
+    [html("a", { href: `runs/${encodeURIComponent(run.key)}.json` }, run.key), run.key],
   ]);
-  return table(heads, rows, 1);
+  return table(heads, rows, ["Row"]);
 }
 
-function table(heads, rows, textColumns) {
-  const kind = (column) => (column < textColumns ? {} : { class: "number" });
+// A table whose columns named in `text` are not numbers; a cell is [what is shown, what it is sorted by]
+function table(heads, rows, text) {
+  const kind = (column) => (text.includes(heads[column]) ? {} : { class: "number" });
   const node = html("table", { class: "sortable" },
     html("thead", {}, html("tr", {}, ...heads.map((head, column) =>
       html("th", { scope: "col", ...kind(column) }, html("button", { type: "button" }, head))))),
@@ -233,15 +235,15 @@ function scoreParts(data, slug, cell, key, runs, chosen, lines, every) {
     [shown(line.score), line.score],
     ...(several ? [[shown(line.low), line.low], [shown(line.high), line.high]] : []),
   ]);
-  const scores = table(heads, rows, data.strata ? 3 : 2);
-  sort(scores.firstChild, scores.querySelector("thead tr").cells[data.strata ? 3 : 2], "ascending");
+  const scores = table(heads, rows, ["Image", "Patient", "Stratum"]);
+  sort(scores.firstChild, scores.querySelector("thead tr").cells[heads.indexOf("Dice")], "ascending");
   const parts = [
     html("h3", {}, "Dice of every test image"),
     html("p", {}, html("label", { for: "of" }, "Shown: "), select),
     dots(lines),
     scores,
   ];
-  if (lines.length > 30) {
+  if (lines.length > SHORT) {
     scores.classList.add("short");
     const more = html("button", { type: "button", class: "all" }, `Show all ${lines.length} images`);
     more.addEventListener("click", () => {
