@@ -1,0 +1,160 @@
+"""The finished runs of a comparison: intervals and paired differences of many methods at once."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from benchmark import stats
+from benchmark.report.frame import Row, runs_frame, scores
+from benchmark.stats import Difference, Interval
+
+NOTHING = Interval(np.nan, np.nan, np.nan)
+UNTESTED = Difference(np.nan, np.nan, np.nan, np.nan)
+UNBOUNDED = ("hd95", "assd", "object_hausdorff")  # pixels; every other score lies from 0 to 1
+
+Place = tuple[int, int]  # draw, seed
+Images = Bool[np.ndarray, "images"]
+
+
+class Board:
+    """Scores by label, ratio, draw and seed, on the same test images for all runs.
+
+    `runs` has the lines of `runs_frame`. A metric is one of `benchmark.report.frame`, `c` a foreground class from 0 or
+    None for the mean over the classes that have a score in the image.
+    """
+
+    def __init__(self, rows: Sequence[Row]):
+        self.rows = {row["key"]: row for row in rows}
+        self.runs = runs_frame(rows)
+        self.done = self.runs[self.runs.status == "done"] if len(self.runs) else self.runs
+        self.labels: list[str] = list(dict.fromkeys(self.runs.label)) if len(self.runs) else []
+        self._places: dict[tuple[str, float], dict[Place, str]] = defaultdict(dict)
+        for line in self.done.itertuples():
+            self._places[line.label, line.ratio].setdefault((line.draw, line.seed), line.key)
+        if len(self.done):
+            self._check_images()
+
+    def _check_images(self) -> None:
+        first = self.rows[self.done.key.iloc[0]]
+        for key in self.done.key:
+            if self.rows[key]["scores"]["name"] != first["scores"]["name"]:
+                raise ValueError(
+                    f"The runs {key} and {first['key']} were scored on different test images, so they cannot be "
+                    "compared; their dataset has changed in between, so run one of them again."
+                )
+
+    @property
+    def classes(self) -> list[str]:
+        """Foreground classes."""
+        return next(iter(self.rows.values()))["classes"][1:]
+
+    @property
+    def images(self) -> dict[str, list]:
+        """Names, patients and strata of the test images."""
+        return self.rows[self.done.key.iloc[0]]["scores"] if len(self.done) else {"name": [], "patient": []}
+
+    @cached_property
+    def patients(self) -> np.ndarray:
+        """The number of each test image's patient; `patient_names` has their names."""
+        return pd.factorize(np.array(self.images["patient"], dtype=object))[0]
+
+    @cached_property
+    def patient_names(self) -> list[str]:
+        return list(dict.fromkeys(self.images["patient"]))
+
+    @cached_property
+    def strata(self) -> np.ndarray:
+        """The stratum of each test image, "" where there is none."""
+        return np.array(self.images.get("stratum") or [""] * len(self.images["name"]), dtype=object)
+
+    def ratios(self, labels: Sequence[str]) -> list[float]:
+        """The ratios at which these labels have runs, finished or not."""
+        return sorted(set(self.runs.ratio[self.runs.label.isin(labels)])) if len(self.runs) else []
+
+    def at(self, label: str, ratio: float) -> pd.DataFrame:
+        """The runs of a label at a ratio, diverged ones too."""
+        return self.runs[(self.runs.label == label) & (self.runs.ratio == ratio)]
+
+    def keys(self, label: str, ratio: float) -> tuple[str, ...]:
+        """The finished runs of a label at a ratio."""
+        return tuple(self._places[label, ratio].values())
+
+    def has(self, metric: str) -> bool:
+        """Whether finished rows have this metric."""
+        return any(metric in row.get("scores", ()) for row in self.rows.values())
+
+    def values(
+        self, label: str, ratio: float, metric: str, c: int | None = None, places: Sequence[Place] | None = None
+    ) -> Float[np.ndarray, "runs images"]:
+        """Scores of each run of a label at a ratio, or of the runs with these draws and seeds."""
+        there = self._places[label, ratio]
+        keys = [there[place] for place in (there if places is None else places)]
+        found = [_of_class(scores(self.rows[key], metric), c) for key in keys]
+        return np.stack(found) if found else np.zeros((0, len(self.patients)))
+
+    def intervals(
+        self, labels: Sequence[str], ratio: float, metric: str, c: int | None = None, images: Images | None = None
+    ) -> dict[str, Interval]:
+        """The mean score of each label at a ratio, on all images or those marked, with its interval."""
+        found = {label: NOTHING for label in labels}
+        for places, alike in self._alike(labels, ratio).items():
+            if places:
+                table = self._table(alike, ratio, metric, c, places, images)
+                most = np.inf if metric in UNBOUNDED else 1.0
+                interval = stats.hierarchical_interval(table, *self._of(places, images), most=most)
+                found |= {label: Interval(*numbers) for label, *numbers in zip(alike, *interval, strict=True)}
+        return found
+
+    def differences(
+        self, labels: Sequence[str], other: str, ratio: float, metric: str, c: int | None = None,
+        other_ratio: float | None = None,
+    ) -> dict[str, Difference]:  # fmt: skip
+        """Each label's score less that of another, on the same images after the same draws and seeds.
+
+        The other is taken at the same ratio or at `other_ratio`.
+        """
+        other_ratio = ratio if other_ratio is None else other_ratio
+        found = {label: UNTESTED for label in labels}
+        theirs = self._places[other, other_ratio]
+        for places, alike in self._alike(labels, ratio).items():
+            both = [place for place in places if place in theirs]
+            if both:
+                a = self._table(alike, ratio, metric, c, both)
+                b = self._table([other], other_ratio, metric, c, both)
+                difference = stats.paired_difference(a, np.broadcast_to(b, a.shape), *self._of(both))
+                found |= {label: Difference(*numbers) for label, *numbers in zip(alike, *difference, strict=True)}
+        return found
+
+    def common(self, label: str, other: str, ratio: float) -> int:
+        """How many draws and seeds two labels share at a ratio."""
+        return len(self._places[label, ratio].keys() & self._places[other, ratio].keys())
+
+    def _alike(self, labels: Sequence[str], ratio: float) -> dict[tuple[Place, ...], list[str]]:
+        """Labels by the draws and seeds of their runs, so that those with the same are worked on together."""
+        groups: dict[tuple[Place, ...], list[str]] = defaultdict(list)
+        for label in labels:
+            groups[tuple(sorted(self._places[label, ratio]))].append(label)
+        return groups
+
+    def _table(self, labels, ratio, metric, c, places, images=None) -> Float[np.ndarray, "n labels"]:
+        """A line for each image of each run, a column for each label."""
+        columns = [self.values(label, ratio, metric, c, places) for label in labels]
+        chosen = slice(None) if images is None else images
+        return np.stack([values[:, chosen].ravel() for values in columns], axis=1)
+
+    def _of(self, places: Sequence[Place], images=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Patient, draw and seed of each line."""
+        patients = self.patients if images is None else self.patients[images]
+        draws, seeds = np.array(places, dtype=np.int64).T
+        return np.tile(patients, len(places)), np.repeat(draws, len(patients)), np.repeat(seeds, len(patients))
+
+
+def _of_class(values: Float[np.ndarray, "images classes"], c: int | None) -> Float[np.ndarray, "images"]:
+    if c is not None or values.shape[1] == 1:
+        return values[:, c or 0]
+    there = ~np.isnan(values)
+    return np.where(there, values, 0).sum(1) / np.where(there.any(1), there.sum(1), np.nan)

@@ -1,0 +1,229 @@
+"""What tables are made of: which methods they have, in which order, and how numbers become cells."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmark import stats
+from benchmark.report.board import Board, Images
+from benchmark.report.frame import BEST, METRICS, PER_IMAGE
+from benchmark.report.table import DASH, Cell, Column
+from benchmark.runs import choose
+from benchmark.stats import Difference, Interval
+
+METHOD = Column("Method", "text")
+SUPERVISED = "supervised"
+
+
+class Score(NamedTuple):
+    """How a metric is printed: 0.8094 as 80.9 where `scale` is 100 and `digits` 1."""
+
+    name: str
+    scale: float
+    digits: int
+    higher: bool  # is better
+
+    @property
+    def head(self) -> str:
+        return f"{self.name} {'↑' if self.higher else '↓'}"
+
+    @property
+    def unit(self) -> str:
+        return f"{self.name} in points of 100." if self.scale == 100 else f"{self.name} in pixels."
+
+
+SCORES = {
+    "dice": Score("Dice", 100, 1, True),
+    "jaccard": Score("Jaccard", 100, 1, True),
+    "hd95": Score("HD95", 1, 1, False),
+    "assd": Score("ASSD", 1, 2, False),
+    "boundary_f1": Score("Boundary F1", 100, 1, True),
+    "object_f1": Score("Object F1", 100, 1, True),
+    "object_dice": Score("Object Dice", 100, 1, True),
+    "object_hausdorff": Score("Object Hausdorff", 1, 1, False),
+    "background_dice": Score("Background Dice", 100, 1, True),
+    "ece": Score("Calibration error", 100, 1, False),
+    "best_dice": Score("Dice, best on validation", 100, 1, True),
+    "best_jaccard": Score("Jaccard, best on validation", 100, 1, True),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """`metric` of tables that have one; with `uneven`, runs of another budget are ranked with the others."""
+
+    metric: str = "dice"
+    uneven: bool = False
+
+    def __post_init__(self) -> None:
+        choose(self.metric, [*METRICS, *BEST, *PER_IMAGE], "metric")
+
+    @property
+    def score(self) -> Score:
+        return SCORES[self.metric]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Which methods, and in which order
+
+
+def published(board: Board) -> list[str]:
+    """Methods without variants and settings; of a method that has no such runs, what there is."""
+    if not len(board.runs):
+        return []
+    plain = (board.runs.variant == "") & (board.runs.settings == "")
+    shown = board.runs[plain | ~board.runs.method.isin(board.runs.method[plain])]
+    return list(dict.fromkeys(shown.label))
+
+
+def at(board: Board, labels: Iterable[str], ratio: float) -> list[str]:
+    """Those that have runs at a ratio, if only diverged ones."""
+    there = set(board.runs.label[board.runs.ratio == ratio])
+    return [label for label in labels if label in there]
+
+
+def done(board: Board, labels: Iterable[str], ratio: float) -> list[str]:
+    """Those that have finished runs at a ratio."""
+    return [label for label in labels if board.keys(label, ratio)]
+
+
+def supervised(board: Board, labels: Sequence[str]) -> str | None:
+    """Supervised training with the budget of most runs, if it is there."""
+    runs = board.runs[board.runs.label.isin(labels) & (board.runs.method == SUPERVISED) & ~board.runs.uneven]
+    return runs.label.iloc[0] if len(runs) else None
+
+
+def even(board: Board, labels: Sequence[str], ratio: float, options: Options) -> list[str]:
+    """Those that may be ranked: of equal budget, unless asked."""
+    return [label for label in labels if options.uneven or not board.at(label, ratio).uneven.any()]
+
+
+def main_ratio(board: Board, labels: Sequence[str]) -> float | None:
+    """Where most methods have finished runs; of equals, the smallest."""
+    counts = {ratio: len(done(board, labels, ratio)) for ratio in board.ratios(labels)}
+    return max((ratio for ratio in counts if counts[ratio]), key=lambda r: (counts[r], -r), default=None)
+
+
+def best(labels: Iterable[str], intervals: dict[str, Interval], score: Score) -> str | None:
+    """The label with the best mean."""
+    means = {label: intervals[label].mean for label in labels if not np.isnan(intervals[label].mean)}
+    return (max if score.higher else min)(means, key=means.__getitem__, default=None)
+
+
+def better_first(found: Interval, score: Score) -> float:
+    """What sorts the better first."""
+    return -found.mean if score.higher else found.mean
+
+
+def tied(
+    board: Board, labels: Sequence[str], ratio: float, metric: str, c: int | None, intervals: dict[str, Interval]
+) -> set[str]:
+    """The labels that are not significantly worse than the best; none where nothing can be tested."""
+    score = SCORES[metric]
+    known = [label for label in labels if not np.isnan(intervals[label].mean)]
+    if len(known) < 2:
+        return set()
+    first = best(known, intervals, score)
+    found = board.differences(known, first, ratio, metric, c)
+    together = stats.tie_group([upwards(found[label], score) for label in known])
+    tested = {label for label in known if label == first or not np.isnan(found[label].p)}
+    return {label for label, is_in in zip(known, together, strict=True) if is_in} & tested if len(tested) > 1 else set()
+
+
+def holm(found: dict[str, Difference], labels: Sequence[str]) -> dict[str, float]:
+    """p adjusted over those of the labels that were tested."""
+    tested = [label for label in found if label in labels]
+    return dict(zip(tested, stats.holm([found[label].p for label in tested]), strict=True))
+
+
+def upwards(difference: Difference, score: Score) -> Difference:
+    """The difference with the sign that is positive where better."""
+    if score.higher:
+        return difference
+    return Difference(-difference.mean, -difference.high, -difference.low, difference.p)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Cells
+
+
+def name(board: Board, label: str, ratio: float | None) -> Cell:
+    """What names a line; supervised with all labels is named so."""
+    runs = board.runs[board.runs.label == label] if ratio is None else board.at(label, ratio)
+    upper = ratio == 1 and (runs.method == SUPERVISED).all()
+    return Cell(f"{label}, all labels" if upper else label, dagger=bool(runs.uneven.any()), runs=tuple(runs.key))
+
+
+def scored(
+    board: Board, labels: Sequence[str], ratio: float, metric: str, c: int | None, options: Options,
+    images: Images | None = None,
+) -> dict[str, Cell]:  # fmt: skip
+    """Each label's score with its interval; on all images, bold where not significantly worse than the best."""
+    intervals = board.intervals(labels, ratio, metric, c, images)
+    ranked = even(board, labels, ratio, options) if images is None else []
+    bold = tied(board, ranked, ratio, metric, c, intervals)
+    return {
+        label: interval(found, SCORES[metric], board.keys(label, ratio), label in bold)
+        for label, found in intervals.items()
+    }
+
+
+def interval(found: Interval, score: Score, runs: tuple[str, ...], bold: bool = False) -> Cell:
+    mean, low, high = (score.scale * number for number in found)
+    if np.isnan(mean):
+        return Cell(runs=runs)
+    return Cell(f"{say(mean, score.digits)} {_bounds(low, high, score.digits)}", mean, low, high, bold, runs=runs)
+
+
+def difference(found: Difference | None, score: Score, runs: tuple[str, ...]) -> Cell:
+    if found is None or np.isnan(found.mean):
+        return Cell()
+    mean, low, high = (score.scale * number for number in found[:3])
+    text = f"{say(mean, score.digits, signed=True)} {_bounds(low, high, score.digits)}"
+    return Cell(text, mean, low, high, runs=runs)
+
+
+def probability(p: float) -> Cell:
+    if np.isnan(p):
+        return Cell()
+    return Cell("<0.001" if p < 0.001 else f"{p:.3f}", float(p))
+
+
+def plain(value: float, digits: int, runs: tuple[str, ...]) -> Cell:
+    return Cell(runs=runs) if np.isnan(value) else Cell(say(value, digits), float(value), runs=runs)
+
+
+def costs(board: Board, label: str, ratio: float | None) -> list[Cell]:
+    """FLOPs as a multiple of supervised's, seconds, million parameters, GB, and runs as draws × seeds."""
+    runs = board.done[(board.done.label == label) & ((board.done.ratio == ratio) | (ratio is None))]
+    if not len(runs):
+        return [Cell()] * 5
+    keys, one = tuple(runs.key), supervised(board, board.labels)
+    base = board.runs.flops[board.runs.label == one].mean() if one else np.nan
+    draws, seeds = runs.draw.nunique(), runs.seed.nunique()
+    count = f"{draws} × {seeds}" if draws * seeds == len(runs) else str(len(runs))
+    return [
+        plain(runs.flops.mean() / base, 2, keys),
+        plain(runs.seconds.mean(), 0, keys),
+        plain(runs.parameters.mean() / 1e6, 1, keys),
+        plain(runs.peak_memory.mean() / 1e9, 1, keys),
+        Cell(count, len(runs), runs=keys),
+    ]
+
+
+def say(number: float, digits: int, signed: bool = False) -> str:
+    """A number with a true minus sign and no negative zero."""
+    if np.isnan(number):
+        return DASH
+    text = f"{round(number, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
+    return text.replace("-", "−")
+
+
+def percent(ratio: float) -> str:
+    return f"{100 * ratio:g} %"
+
+
+def _bounds(low: float, high: float, digits: int) -> str:
+    return f"[{DASH}]" if np.isnan(low) else f"[{say(low, digits)}, {say(high, digits)}]"

@@ -1,0 +1,147 @@
+"""Tables of what may be claimed: paired differences, labels saved, scores at equal cost."""
+
+import numpy as np
+
+from benchmark import stats
+from benchmark.report import cells, notes
+from benchmark.report.board import Board
+from benchmark.report.cells import METHOD, Options, Score, percent
+from benchmark.report.table import DASH, Cell, Column, Line, Table
+from benchmark.stats import Difference, Interval
+
+
+def paired(board: Board, options: Options) -> Table | None:
+    """Differences to supervised and to the best on the same images, with what a claim from them risks."""
+    labels, score = cells.published(board), options.score
+    lines = []
+    for ratio in board.ratios(labels):
+        here = cells.done(board, labels, ratio)
+        if len(here) < 2:
+            continue
+        ranked = cells.even(board, here, ratio, options)
+        intervals = board.intervals(here, ratio, options.metric)
+        others = (cells.supervised(board, here), cells.best(ranked, intervals, score))
+        found = [_against(board, here, other, ratio, options) for other in others]
+        adjusted = [cells.holm(differences, ranked) for differences in found]
+        for label in here:
+            row = [cells.name(board, label, ratio)]
+            for other, differences, p, claims_it in zip(others, found, adjusted, ("label", "other"), strict=True):
+                runs = board.keys(label, ratio) + (board.keys(other, ratio) if other else ())
+                difference = differences.get(label)
+                row += [
+                    cells.difference(difference, score, runs),
+                    cells.probability(p.get(label, np.nan)),
+                    cells.probability(_false(difference, score, claims_it == "label")),
+                ]
+            pairs = max(
+                (board.common(label, other, ratio) for other in others if other not in (None, label)), default=0
+            )
+            lines.append(Line((*row, Cell(str(pairs), pairs)), percent(ratio)))
+    against = [
+        Column(head, kind, group)
+        for group in ("against supervised", "against the best")
+        for head, kind in (("Δ", "interval"), ("p (Holm)", "number"), ("P(false claim)", "number"))
+    ]
+    said = [
+        f"Differences (Δ) of {score.name} on the same images after the same draws and seeds [95 % interval for new "
+        f"patients, draws and seeds]. {score.unit} p adjusted by Holm over the methods of a block. P(false claim): how "
+        "probable it is that the claim is false that the method is better than supervised, and that the best is better "
+        "than the method. Pairs: runs of the same draw and seed."
+    ]
+    title = f"Paired differences of {score.name}"
+    return notes.table("paired", title, [METHOD, *against, Column("Pairs")], lines, board, labels, options, said)
+
+
+def _against(
+    board: Board, labels: list[str], other: str | None, ratio: float, options: Options
+) -> dict[str, Difference]:
+    others = [label for label in labels if label != other]
+    return board.differences(others, other, ratio, options.metric) if other else {}
+
+
+def _false(difference: Difference | None, score: Score, upwards: bool) -> float:
+    """How probable it is that a claim of the difference's direction is false; see `benchmark.stats.false_claim`."""
+    if difference is None:
+        return np.nan
+    mean = cells.upwards(difference, score).mean
+    return difference.p / 2 if (mean > 0) == upwards else 1 - difference.p / 2
+
+
+def labels_saved(board: Board, options: Options) -> Table | None:
+    """The labelled share at which supervised training reaches a method's score."""
+    labels, score = cells.published(board), options.score
+    baseline = cells.supervised(board, labels)
+    reached = [ratio for ratio in board.ratios([baseline]) if board.keys(baseline, ratio)] if baseline else []
+    others = [label for label in labels if label != baseline]
+    shares = [ratio for ratio in board.ratios(others) if ratio < 1]
+    if len(reached) < 2 or not shares:
+        return None
+    saved: dict[str, list[Cell]] = {label: [] for label in others}
+    for ratio in shares:
+        curve = [board.differences(others, baseline, ratio, options.metric, None, other) for other in reached]
+        for label in others:
+            differences = [cells.upwards(found[label], score) for found in curve]
+            known = not any(np.isnan(difference.mean) for difference in differences)
+            interval = stats.labels_saved(reached, differences) if known else None
+            saved[label].append(_share(interval, reached, board.keys(label, ratio)))
+    lines = [Line((cells.name(board, label, None), *saved[label])) for label in others]
+    columns = [METHOD, *(Column(percent(ratio), "interval", "Labels that supervised needs (%)") for ratio in shares)]
+    said = [
+        f"Per cent of the labels with which supervised training reaches the method's {score.name} with the share in "
+        "the head [95 % interval], on a line over the logarithm of the share between "
+        f"{', '.join(map(percent, reached))}; < and >: beyond them."
+    ]
+    return notes.table("labels_saved", "Labels saved", columns, lines, board, labels, options, said)
+
+
+def _share(interval: Interval | None, ratios: list[float], runs: tuple[str, ...]) -> Cell:
+    if interval is None:
+        return Cell(runs=runs)
+
+    def say(share: float) -> str:
+        if np.isnan(share):
+            return DASH
+        if share == 0:
+            return f"<{100 * min(ratios):g}"
+        return f">{100 * max(ratios):g}" if np.isinf(share) else f"{100 * share:.0f}"
+
+    text = f"{say(interval.mean)} [{say(interval.low)}, {say(interval.high)}]"
+    return Cell(text, *(100 * number for number in interval), runs=runs)
+
+
+def equal_cost(board: Board, options: Options) -> Table | None:
+    """Validation Dice where every method has spent the same: steps, FLOPs, seconds."""
+    labels = cells.published(board)
+    keys = [key for label in labels for ratio in board.ratios(labels) for key in board.keys(label, ratio)]
+    rows = [board.rows[key] for key in keys if len(board.rows[key]["validation"].get("step", ()))]
+    if len({row["run"]["method"] for row in rows}) < 2:
+        return None
+    totals = {
+        "steps": [row["budget"]["steps"] for row in rows],
+        "TFLOPs": [row["budget"]["flops"] / 1e12 for row in rows],
+        "s": [max(row["measured"]["seconds"], 0.1) for row in rows],
+    }
+    columns, read = [METHOD], []
+    for unit, total in totals.items():
+        curves = [
+            (np.asarray(row["validation"]["step"]) / row["budget"]["steps"] * spent, row["validation"]["dice"])
+            for row, spent in zip(rows, total, strict=True)
+        ]
+        cost, found = stats.scores_at_cost(curves)
+        read.append(dict(zip((row["key"] for row in rows), found, strict=True)))
+        said = f"{cost:.3g}" if cost < 1000 else f"{cost:.0f}"
+        columns.append(Column(f"{said} {unit}", group="Validation Dice ↑ after"))
+    lines = []
+    for ratio in board.ratios(labels):
+        for label in cells.done(board, labels, ratio):
+            runs = board.keys(label, ratio)
+            means = [np.mean([of.get(key, np.nan) for key in runs]) for of in read]
+            row = (cells.plain(100 * mean, 1, runs) for mean in means)
+            lines.append(Line((cells.name(board, label, ratio), *row), percent(ratio)))
+    told = [
+        "Dice of the validation images in points of 100, as training went along, read where the cheapest run ended: at "
+        "equal steps, equal FLOPs and equal seconds; on a line over the logarithm of the cost. A dash: not validated "
+        "by then. Test images are scored at the last step only.",
+        *notes.cost(board, labels),
+    ]
+    return notes.table("equal_cost", "Validation Dice at equal cost", columns, lines, board, labels, options, told)

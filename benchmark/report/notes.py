@@ -1,0 +1,190 @@
+"""What stands under a table: what its signs mean, the certificate of the split, and how it was drawn."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.report.board import Board
+from benchmark.report.cells import Options
+from benchmark.report.frame import Row, fingerprint
+from benchmark.report.table import Column, Line, Table
+
+HASH = 6  # signs of a list's hash that are printed
+LISTS = 5  # labelled lists of a ratio whose hashes are printed
+SHARED = {
+    "patients": "patients", "slides": "slides", "duplicates": "duplicate images", "near": "near-duplicate images",
+}  # fmt: skip
+
+
+def table(
+    name: str, title: str, columns: Sequence[Column], lines: Sequence[Line], board: Board, labels: Sequence[str],
+    options: Options, said: Sequence[str],
+) -> Table | None:  # fmt: skip
+    """The table of these labels with what every table must say; None without lines."""
+    if not lines:
+        return None
+    rows = [board.rows[key] for key in board.runs.key[board.runs.label.isin(labels)]]
+    whole = tuple(note for note in (*said, *trust(board, labels, options.uneven)) if note)
+    blocks = "Labelled" if any(line.block for line in lines) else ""
+    subject = " ".join(filter(None, (rows[0]["run"]["dataset"], rows[0]["run"]["task"])))
+    told = drawn(name, rows, options)
+    return Table(name, f"{title}: {subject}", tuple(columns), tuple(lines), whole, told, blocks)
+
+
+def drawn(name: str, rows: Sequence[Row], options: Options) -> dict[str, Any]:
+    """Which rows a table was drawn from, wherever they lie, and with which options."""
+    runs = [row["run"] for row in rows]
+    keys = sorted(row["key"] for row in rows)
+    return {
+        "table": name,
+        "comparison": fingerprint(rows[0]),
+        "metric": options.metric,
+        "uneven": options.uneven,
+        "methods": sorted({run["method"] for run in runs}),
+        "ratios": sorted({run["ratio"] for run in runs}),
+        "draws": sorted({run["draw"] for run in runs}),
+        "seeds": sorted({run["seed"] for run in runs}),
+        "runs": len(keys),
+        "keys": hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12],
+    }
+
+
+def selected(rows: Iterable[Row], told: dict[str, Any]) -> list[Row]:
+    """The rows that a table says it was drawn from, and what has since been added between them."""
+    many = {"method": "methods", "ratio": "ratios", "draw": "draws", "seed": "seeds"}
+    return [
+        row
+        for row in rows
+        if all(row["run"][one] in told[all_] for one, all_ in many.items()) and fingerprint(row) == told["comparison"]
+    ]
+
+
+def legend(uneven: bool, ranked: bool = True) -> str:
+    """What brackets and bold mean."""
+    said = "Mean over test images, then over runs [95 % interval for new patients, draws and seeds]."
+    if ranked:
+        said += (
+            " Bold: not significantly worse than the best of its block"
+            + (", unequal budgets ranked together" if uneven else "")
+            + " (paired differences, range test stepped down as Holm's, level 5 %)."
+        )
+    return said
+
+
+def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
+    """What every table says: runs that are missing or alone, unequal budgets, training, split, audit, leak."""
+    frame = board.runs[board.runs.label.isin(labels)]
+    rows = [board.rows[key] for key in frame.key]
+    done = frame[frame.status == "done"]
+    said = []
+    if len(done) and (done.groupby(["label", "ratio"]).size() == 1).any():
+        said.append("Cells of a single run: the interval is for new patients, not for new draws and seeds.")
+    for line in frame[frame.status != "done"].itertuples():
+        said.append(
+            f"Diverged, and in no mean: {line.label} at {100 * line.ratio:g} %, draw {line.draw}, seed {line.seed}."
+        )
+    if frame.uneven.any():
+        said.append(
+            "† Trained with another budget than most" + ("." if uneven else ", and for that reason not ranked.")
+        )
+    run = rows[0]["run"]
+    usual = frame[~frame.uneven] if (~frame.uneven).any() else frame
+    most = board.rows[usual.key.iloc[0]]["run"]
+    weights = f"{run['weights']} weights" if run["weights"] in ("imagenet", "none") else "weights from a file"
+    said.append(
+        f"All methods: {run['encoder']} with {run['decoder']} decoder of width {run['width']} ({weights}), "
+        f"{most['steps']} steps of {most['labelled']} labelled and {most['unlabelled']} unlabelled crops of "
+        f"{most['crop']} pixels, {most['optimiser']}; the score is that of the last step."
+    )
+    return said + certificate(rows)
+
+
+def certificate(rows: Sequence[Row]) -> list[str]:
+    """The parts of the split with their sizes and the hashes of their lists, what the audit found, and the leak."""
+    said = []
+    fixed: dict[str, dict[tuple, None]] = {"test": {}, "val": {}}
+    labelled: dict[float, dict[int, tuple]] = defaultdict(dict)
+    for row in rows:
+        held = row["certificate"]
+        for part, found in fixed.items():
+            found[held["images"][part], held["patients"][part], held["lists"][part][:HASH]] = None
+        sizes = (held["images"]["labelled"], held["patients"]["labelled"], held["images"]["unlabelled"])
+        labelled[row["run"]["ratio"]][row["run"]["draw"]] = (*sizes, held["lists"]["labelled"][:HASH])
+    parts = []
+    for words, found in zip(("test", "validation"), fixed.values(), strict=True):
+        lists = (f"{images} images of {_many(patients, 'patient')} (list {list_})" for images, patients, list_ in found)
+        parts.append(f"{words} {' or '.join(lists)}")
+    said.append(f"Split '{rows[0]['run']['split']}': {', '.join(parts)}.")
+    for ratio, draws in sorted(labelled.items()):
+        images, patients, unlabelled, lists = zip(*(draws[draw] for draw in sorted(draws)), strict=True)
+        more = f" and {len(lists) - LISTS} more" if len(lists) > LISTS else ""
+        named = f"{'lists' if len(lists) > 1 else 'list'} {', '.join(lists[:LISTS])}{more}"
+        said.append(
+            f"At {100 * ratio:g} %: {_range(images)} labelled images of {_range(patients)} "
+            f"patient{'s' if max(patients) > 1 else ''}, {_range(unlabelled)} unlabelled ({named})."
+        )
+    pairs: dict[tuple[str, str], None] = {}
+    for row in rows:
+        for pair, counts in row["certificate"]["audit"].items():
+            pairs[pair.replace("-", " and ").replace("val", "validation"), _findings(counts)] = None
+    found = [f"{pair} share {findings}" for pair, findings in pairs if findings]
+    said.append(f"Audit: {'; '.join(found)}." if found else _clean(pairs))
+    said += [f"This split leaks: {leak}." for leak in dict.fromkeys(row["certificate"]["leak"] for row in rows) if leak]
+    return said
+
+
+def _clean(pairs: dict[tuple[str, str], None]) -> str:
+    return "Audit: no patient, slide, duplicate or near-duplicate is shared between parts." if pairs else "Not audited."
+
+
+def _findings(counts: dict[str, int]) -> str:
+    return ", ".join(f"{counts[what]} {words}" for what, words in SHARED.items() if counts.get(what))
+
+
+def empty(board: Board, labels: Sequence[str]) -> list[str]:
+    """The policy for images without an object, and how many cases it concerns."""
+    rows = [board.rows[key] for key in board.done.key[board.done.label.isin(labels)]] if len(board.done) else []
+    if not rows:
+        return []
+    present = np.stack([np.asarray(row["scores"]["present"], dtype=bool) for row in rows])
+    predicted = np.stack([np.asarray(row["scores"]["predicted"], dtype=bool) for row in rows])
+    said = []
+    for c, name in enumerate(board.classes):
+        scored = (present | predicted)[..., c].sum(1)
+        missed = (present & ~predicted)[..., c].sum()
+        alarms = (~present & predicted)[..., c].sum()
+        of = f"{name}: " if len(board.classes) > 1 else ""
+        said.append(
+            f"{of}{_range(scored)} of {present.shape[1]} images are scored in a run; without an object, and none "
+            f"predicted, there is no score. A missed object ({missed} in all runs) or a false alarm ({alarms}) has "
+            "Dice 0 and the image's diagonal as its distance."
+        )
+    return said
+
+
+def cost(board: Board, labels: Sequence[str]) -> list[str]:
+    """What costs are measured against and on."""
+    rows = [board.rows[key] for key in board.done.key[board.done.label.isin(labels)]] if len(board.done) else []
+    if not rows:
+        return []
+    used = [row["machine"] for row in rows]
+    machines = sorted({f"{m['device']} ({_many(m.get('threads', 1), 'thread')})" for m in used})
+    return [f"FLOPs as a multiple of supervised's; seconds of training and peak memory on {' and '.join(machines)}."]
+
+
+def runs(board: Board, labels: Sequence[str]) -> str:
+    """How many runs are behind a cell."""
+    counts = board.done[board.done.label.isin(labels)].groupby(["label", "ratio"]).size() if len(board.done) else ()
+    return f"Runs behind a cell: {_range(counts)}." if len(counts) else ""
+
+
+def _range(counts: Iterable[int]) -> str:
+    counts = [int(count) for count in counts]
+    return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("s" if count != 1 else "")

@@ -1,0 +1,157 @@
+"""The tables of a comparison, by name: methods × ratios × metrics, and ablations."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from benchmark.report import breakdown, cells, claims, notes
+from benchmark.report.board import Board
+from benchmark.report.cells import METHOD, SCORES, Options, percent
+from benchmark.report.frame import BEST, Row
+from benchmark.report.table import Cell, Column, Line, Table
+
+MAIN = ("dice", "jaccard", "hd95", "assd")
+FURTHER = ("boundary_f1", *BEST)
+WHOLE = ("object_f1", "object_dice", "object_hausdorff", "ece")
+
+
+def tables(rows: Sequence[Row], options: Options = Options()) -> dict[str, Table]:  # noqa: B008
+    """Every table that the rows of one comparison suffice for, by name."""
+    board = Board(rows)
+    drawn = {name: function(board, options) for name, function in _functions(board).items()}
+    return {name: table for name, table in drawn.items() if table}
+
+
+def draw(name: str, rows: Sequence[Row], options: Options = Options()) -> Table | None:  # noqa: B008
+    """One table; None where the rows do not suffice."""
+    board = Board(rows)
+    function = _functions(board).get(name)
+    return function(board, options) if function else None
+
+
+def _functions(board: Board) -> dict[str, Callable[[Board, Options], Table | None]]:
+    if not len(board.runs):
+        return {}
+    ablated = dict.fromkeys(board.runs.method[(board.runs.variant != "") | (board.runs.settings != "")])
+    return {
+        "comparison": comparison, "ratios": ratios, "further": further,
+        "paired": claims.paired, "labels_saved": claims.labels_saved, "equal_cost": claims.equal_cost,
+        "strata": breakdown.strata, "patients": breakdown.patients, "per_patient": breakdown.per_patient,
+        **{f"ablation_{method}": partial(ablation, method=method) for method in ablated},
+    }  # fmt: skip
+
+
+def comparison(board: Board, options: Options) -> Table | None:
+    """Methods by ratio: overlap and distance of every class with intervals, tie group, cost, and runs behind them."""
+    labels = cells.published(board)
+    metrics = [(metric, c) for c in range(len(board.classes)) for metric in MAIN]
+    costs = [Column("FLOPs ×"), Column("Seconds"), Column("M param."), Column("GB"), Column("Runs", "text")]
+    said = [
+        notes.legend(options.uneven),
+        "Dice and Jaccard in points of 100, HD95 and ASSD in pixels.",
+        *notes.empty(board, labels),
+        *notes.cost(board, labels),
+    ]
+    columns = [METHOD, *_heads(board, metrics), *costs]
+    lines = _lines(board, labels, metrics, options, with_costs=True)
+    return notes.table("comparison", "Methods by labelled share", columns, lines, board, labels, options, said)
+
+
+def further(board: Board, options: Options) -> Table | None:
+    """Scores beside the main ones: boundaries, objects, calibration, and the step that was best on validation."""
+    labels = cells.published(board)
+    metrics = [(metric, c) for c in range(len(board.classes)) for metric in FURTHER]
+    metrics += [(metric, None) for metric in WHOLE if board.has(metric)]
+    said = [
+        notes.legend(options.uneven),
+        "Distances in pixels, all else in points of 100. Best on validation: the same runs at the step that was best "
+        "on validation, beside the score at the last step, never instead of it.",
+        *notes.empty(board, labels),
+    ]
+    columns, lines = [METHOD, *_heads(board, metrics)], _lines(board, labels, metrics, options)
+    return notes.table("further", "Further scores", columns, lines, board, labels, options, said)
+
+
+def ratios(board: Board, options: Options) -> Table | None:
+    """Methods × ratios, one metric."""
+    labels, score = cells.published(board), options.score
+    shares = board.ratios(labels)
+    scored = [
+        cells.scored(board, cells.at(board, labels, ratio), ratio, options.metric, None, options) for ratio in shares
+    ]
+    lines = []
+    for label in labels:
+        row = (of.get(label, Cell()) for of in scored)
+        lines.append(Line((cells.name(board, label, None), *row, cells.costs(board, label, None)[0])))
+    columns = [METHOD, *(Column(percent(ratio), "ranked", score.head) for ratio in shares), Column("FLOPs ×")]
+    said = [
+        notes.legend(options.uneven),
+        score.unit,
+        "Supervised with 100 % of the labels is the upper bound." if 1.0 in shares else "",
+        *notes.empty(board, labels),
+        notes.runs(board, labels),
+    ]
+    return notes.table("ratios", f"{score.name} by labelled share", columns, lines, board, labels, options, said)
+
+
+def ablation(board: Board, options: Options, method: str) -> Table | None:
+    """Variants and settings of a method beside the whole method and supervised."""
+    runs, score = board.runs[board.runs.method == method], options.score
+    full = list(dict.fromkeys(runs.label[(runs.variant == "") & (runs.settings == "")]))
+    changed = [label for label in dict.fromkeys(runs.label) if label not in full]
+    baseline = cells.supervised(board, cells.published(board))
+    labels = list(dict.fromkeys(filter(None, [baseline, *full, *changed])))
+    lines = []
+    for ratio in board.ratios([*full, *changed]):
+        here = cells.at(board, labels, ratio)
+        intervals = board.intervals(here, ratio, options.metric)
+        tested = []
+        for other in (full[0] if full else None, baseline):
+            others = [label for label in here if label != other]
+            found = board.differences(others, other, ratio, options.metric) if other else {}
+            tested.append((other, found, cells.holm(found, cells.even(board, here, ratio, options))))
+        for label in here:
+            keys = board.keys(label, ratio)
+            row = [cells.name(board, label, ratio), cells.interval(intervals[label], score, keys)]
+            for other, found, adjusted in tested:
+                behind = (*keys, *(board.keys(other, ratio) if other else ()))
+                row.append(cells.difference(found.get(label), score, behind))
+                row.append(cells.probability(adjusted.get(label, float("nan"))))
+            flops, *_, count = cells.costs(board, label, ratio)
+            lines.append(Line((*row, flops, count), percent(ratio)))
+    against = [
+        Column(head, kind, f"against {group}")
+        for group in ("the whole method", "supervised")
+        for head, kind in (("Δ", "interval"), ("p (Holm)", "number"))
+    ]
+    columns = [METHOD, Column(score.head, "interval"), *against, Column("FLOPs ×"), Column("Runs", "text")]
+    said = [
+        notes.legend(options.uneven, ranked=False),
+        f"{score.unit} Differences (Δ) on the same images after the same draws and seeds; p adjusted by Holm over the "
+        "lines of a block.",
+    ]
+    title = f"Ablation of {board.rows[runs.key.iloc[0]]['title']}"
+    return notes.table(f"ablation_{method}", title, columns, lines, board, labels, options, said)
+
+
+def _heads(board: Board, metrics: Sequence[tuple[str, int | None]]) -> list[Column]:
+    several = len(board.classes) > 1
+    return [
+        Column(SCORES[metric].head, "ranked", board.classes[c] if several and c is not None else "")
+        for metric, c in metrics
+    ]
+
+
+def _lines(
+    board: Board, labels: Sequence[str], metrics: Sequence[tuple[str, int | None]], options: Options,
+    with_costs: bool = False,
+) -> list[Line]:  # fmt: skip
+    """A block for each ratio, a line for each method, a cell for each metric and class."""
+    lines = []
+    for ratio in board.ratios(labels):
+        here = cells.at(board, labels, ratio)
+        scored = [cells.scored(board, here, ratio, metric, c, options) for metric, c in metrics]
+        for label in here:
+            costs = cells.costs(board, label, ratio) if with_costs else []
+            row = (cells.name(board, label, ratio), *(of[label] for of in scored), *costs)
+            lines.append(Line(row, percent(ratio)))
+    return lines
