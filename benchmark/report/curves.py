@@ -48,8 +48,8 @@ def multiples(
 ) -> Figure:  # fmt: skip
     """A panel for each curve but the reference: the curve with its band, the reference, and all others in grey."""
     own = [label for label in curves if label != reference] or list(curves)
-    columns = min(len(own), 6 if len(own) > 8 else 4)
-    lines = -(-len(own) // columns)
+    lines = -(-len(own) // 6)
+    columns = -(-len(own) // lines)
     figure = page(TEXT, 1.12 * lines + 0.55)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for label, axes in zip(own, grid.flat, strict=False):
@@ -113,11 +113,12 @@ def validation(rows: Sequence[Row], ratio: float | None = None) -> Figure | None
         return None
 
     def dress(axes: Axes) -> None:
+        axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(2, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
     figure = multiples(
-        curves, c.reference, ("Step", f"Validation Dice (%) at {percent(ratio)} % labels"), dress, band="range of runs"
+        curves, c.reference, (f"Step, at {percent(ratio)} % labels", "Validation Dice (%)"), dress, band="range of runs"
     )
     return finished(
         figure, f"Dice on the validation images during training at {percent(ratio)} % labels: mean over runs and range."
@@ -139,8 +140,8 @@ def losses(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
     histories = {label: lines for label, lines in histories.items() if len(lines) > 1 and label in even}
     if not histories:
         return None
-    columns = min(len(histories), 4)
-    lines_ = -(-len(histories) // columns)
+    lines_ = -(-len(histories) // 4)
+    columns = -(-len(histories) // lines_)
     figure = page(TEXT if columns > 1 else TEXT / 2, max(1.05 * lines_ + 0.35, 1.8))
     grid = figure.subplots(lines_, columns, sharex=True, sharey=True, squeeze=False)
     ends: list[tuple[Axes, dict[str, tuple[float, str]]]] = []

@@ -27,11 +27,11 @@ BLACK, GREY, PALE = "#000000", "#767676", "#C8C8C8"
 ACCENT, BOUND = "#0072B2", "#D55E00"
 SERIES = (
     (ACCENT, "o", "-"),
-    (BOUND, "s", (0, (5, 1.5))),
-    ("#009E73", "^", (0, (1, 1))),
+    ("#009E73", "^", (0, (5, 1.5))),
     ("#CC79A7", "D", (0, (5, 1.5, 1, 1.5))),
     ("#E69F00", "v", (0, (2.5, 1))),
     ("#56B4E9", "P", (0, (7, 1.5, 1, 1.5, 1, 1.5))),
+    (BOUND, "s", (0, (1, 1))),
 )
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that files are the same everywhere

@@ -134,10 +134,12 @@ def score_against_cost(rows: Sequence[Row], cost: str = "flops", ratio: float | 
     x = np.array([paid[label] / paid[unit] for label in labels])
     mean, low, high = (100 * np.array([c.interval(label, ratio) for label in labels])).T
     front = pareto(x, mean)
-    figure = page(TEXT, 3.6) if len(labels) > 8 else page(COLUMN, 2.8)
+    figure = page(TEXT, 3.6) if len(labels) > 8 else page(COLUMN, 2.6)
     axes = figure.subplots()
     axes.grid(axis="y")
-    axes.vlines(x[front], low[front], high[front], color=ACCENT, alpha=0.3, linewidth=1.2, zorder=1)
+    barred = front if len(labels) > 8 else range(len(labels))
+    for i in barred:
+        axes.vlines(x[i], low[i], high[i], color=ACCENT if i in front else GREY, alpha=0.3, linewidth=1.2, zorder=1)
     (line,) = axes.step(x[front], mean[front], where="post", color=ACCENT, linewidth=0.9, zorder=2)
     uneven = np.array([label not in c.labels(uneven=False) for label in labels])
     on = np.isin(np.arange(len(x)), front)
@@ -148,7 +150,7 @@ def score_against_cost(rows: Sequence[Row], cost: str = "flops", ratio: float | 
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlim(x.min() / 1.25, x.max() * 1.25)
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if x.min() / 1.25 <= tick <= x.max() * 1.25]))
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if x.min() / 1.01 <= tick <= x.max() * 1.25]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
@@ -156,15 +158,14 @@ def score_against_cost(rows: Sequence[Row], cost: str = "flops", ratio: float | 
     axes.set_ylabel(f"Dice (%) at {percent(ratio)} % labels")
     steps = line.get_path().interpolated(1).vertices
     corners = np.stack([np.repeat(steps[:, 0], 2)[1:], np.repeat(steps[:, 1], 2)[:-1]], 1)
-    bars = [np.array([[x[i], low[i]], [x[i], high[i]]]) for i in front if np.isfinite(low[i])]
+    bars = [np.array([[x[i], low[i]], [x[i], high[i]]]) for i in barred if np.isfinite(low[i])]
     names = name_points(axes, np.stack([x, mean], 1), labels, [corners, *bars], size=SMALL)
     for name, best in zip(names, on, strict=True):
         name.set_color(ACCENT if best else BLACK)
     return finished(
         figure,
         f"Dice at {percent(ratio)} % labels over the cost of training. Blue diamonds are on the Pareto front: nothing "
-        "cheaper scores higher; bars are their 95 % intervals."
-        + (" Hollow: another budget (†)." if uneven.any() else ""),
+        "cheaper scores higher. Bars are 95 % intervals." + (" Hollow: another budget (†)." if uneven.any() else ""),
     )
 
 
@@ -344,7 +345,7 @@ def image_differences(rows: Sequence[Row], ratio: float | None = None) -> Figure
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.grid(axis="x")
-    axes.set_xlabel(f"Difference to {c.reference} at {percent(ratio)} % labels (Dice points)")
+    figure.supxlabel(f"Difference to {c.reference} at {percent(ratio)} % labels (Dice points)", size=SIZE)
     return finished(
         figure,
         f"Difference in Dice to {c.reference} on the same test images at {percent(ratio)} % labels, by its mean. "

@@ -51,9 +51,9 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
             if i is None:
                 continue
             record = store.records[i]
-            _show(axes, store.image(i), SHEET_PIXELS)
+            show(axes, store.image(i), SHEET_PIXELS)
             if record.annotated:
-                _outline(axes, store.label(i), COLOURS, SHEET_PIXELS)
+                outline(axes, store.label(i), COLOURS, SHEET_PIXELS)
             axes.set_title(
                 f"patient {record.patient}" + ("" if record.annotated else ", no mask"), size=7, parse_math=False
             )
@@ -81,11 +81,11 @@ def run_picture(
     for (plain, true, guessed), (name, dice, image, truth, prediction) in zip(grid, panels, strict=True):
         for axes in (plain, true, guessed):
             axes.set_axis_off()
-            _show(axes, image, PANEL_PIXELS)
-        _outline(true, truth, (TRUTH,) if binary else COLOURS, PANEL_PIXELS)
+            show(axes, image, PANEL_PIXELS)
+        outline(true, truth, (TRUTH,) if binary else COLOURS, PANEL_PIXELS)
         if binary:
-            _outline(guessed, truth, (TRUTH,), PANEL_PIXELS)
-        _outline(guessed, prediction, (PREDICTION,) if binary else COLOURS, PANEL_PIXELS)
+            outline(guessed, truth, (TRUTH,), PANEL_PIXELS)
+        outline(guessed, prediction, (PREDICTION,) if binary else COLOURS, PANEL_PIXELS)
         plain.set_title(name, size=9, loc="left", parse_math=False)
         true.set_title("truth", size=9)
         guessed.set_title(f"prediction, Dice {dice:.3f}", size=9)
@@ -98,12 +98,13 @@ def _many(count: int, thing: str) -> str:
     return f"{count} {thing}" + ("s" if count != 1 else "")
 
 
-def _show(axes: Axes, image: UInt8[np.ndarray, "h w 3"], pixels: int) -> None:
+def show(axes: Axes, image: UInt8[np.ndarray, "h w 3"], pixels: int) -> None:
+    """The image, of which the longer side is reduced to `pixels` or fewer."""
     small = Image.fromarray(np.asarray(image)).reduce(-(-max(image.shape) // pixels))
     axes.imshow(small, extent=(0, image.shape[1], image.shape[0], 0), interpolation="antialiased")
 
 
-def _outline(axes: Axes, labels: UInt8[np.ndarray, "h w"], colours: Sequence[str], pixels: int) -> None:
+def outline(axes: Axes, labels: UInt8[np.ndarray, "h w"], colours: Sequence[str], pixels: int) -> None:
     """Lines around every class, white beneath so that they stand out from dark and pale tissue."""
     every = -(-max(labels.shape) // pixels)
     labels = np.asarray(labels)[::every, ::every]
