@@ -5,15 +5,18 @@ second axis of k columns (k methods on the same images of the same runs); all re
 image without a score (no object, none predicted) and is left out. All test images are scored by all runs.
 """
 
+import functools
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import optimize, sparse
+from scipy import sparse
+from scipy.optimize import elementwise, isotonic_regression
 from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
+FARTHEST = 37.0  # deviates from zero; beyond, the normal distribution's tail leaves float64
 Values = Float[np.ndarray, "n"] | Float[np.ndarray, "n k"]
 Labels = Sequence[Hashable] | np.ndarray
 WORKING_CORRELATION = (
@@ -73,7 +76,7 @@ def hierarchical_interval(
             "value of the metric (inf for a distance, None for numbers of either sign)."
         )
     parts = spread(values, patients, draws, seeds)
-    reach = _reach(ndtri((1 + level) / 2), parts)
+    reach = half_width(parts, level)
     return Interval(*_plain(values, parts.mean, *_bounds(parts.mean, reach, most)))
 
 
@@ -103,7 +106,7 @@ def paired_difference(
     """
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     parts = spread(difference, patients, draws, seeds)
-    reach = _reach(ndtri((1 + level) / 2), parts)
+    reach = half_width(parts, level)
     p = 2 * ndtr(-_deviates(parts))
     return Difference(*_plain(difference, parts.mean, parts.mean - reach, parts.mean + reach, p))
 
@@ -229,30 +232,39 @@ def _interaction(residuals, patient, units, patient_factors, unit_factors, unit_
     return np.einsum("pdk,pk,dk->k", centred**2, patient_factors, unit_factors)
 
 
-def _reach(deviate: float | Float[np.ndarray, "k"], parts: Spread) -> Float[np.ndarray, "k"]:
-    """Half the width of the interval that a normal distribution would give `deviate` standard deviations; else nan."""
+def half_width(parts: Spread, level: float = 0.95) -> Float[np.ndarray, "k"]:
+    """Half the width of the interval of `hierarchical_interval` where it is symmetric; nan where not estimable."""
+    return _reach(parts, np.asarray((1 - level) / 2))
+
+
+def _reach(parts: Spread, tail: Float[np.ndarray, "..."]) -> Float[np.ndarray, "k"]:
+    """Half the width of the interval that leaves out `tail` on each side."""
     few_patients = parts.patients_freedom < parts.runs_freedom
     patients = np.where(few_patients, parts.patients, np.maximum(parts.patients - parts.both, 0))
     runs = np.where(few_patients, np.maximum(parts.runs - parts.both, 0), parts.runs)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         freedom = (patients + runs) ** 2 / (patients**2 / parts.patients_freedom + runs**2 / parts.runs_freedom)
-    tail = ndtr(-deviate)
-    howe = np.zeros_like(parts.mean)
-    for variance, own_freedom in ((patients, parts.patients_freedom), (runs, parts.runs_freedom)):
-        howe = howe + stdtrit(np.where(variance > 0, own_freedom, np.inf), tail) ** 2 * variance
-    satterthwaite = stdtrit(np.where(patients + runs > 0, freedom, np.inf), tail) ** 2 * (patients + runs)
+        howe = np.zeros_like(parts.mean)
+        for variance, own_freedom in ((patients, parts.patients_freedom), (runs, parts.runs_freedom)):
+            howe = howe + stdtrit(np.where(variance > 0, own_freedom, np.inf), tail) ** 2 * variance
+        satterthwaite = stdtrit(np.where(patients + runs > 0, freedom, np.inf), tail) ** 2 * (patients + runs)
     return np.where(parts.estimable, np.sqrt((howe + satterthwaite) / 2), np.nan)
 
 
 def _deviates(parts: Spread) -> Float[np.ndarray, "k"]:
-    """How many standard deviations of a normal distribution from zero the mean is: where `_reach` equals it; ≥ 0."""
-    low, high = np.zeros_like(parts.mean), np.full_like(parts.mean, 37.0)  # at 37 the normal's tail leaves float64
-    with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(50):
-            middle = (low + high) / 2
-            inside = _reach(middle, parts) < np.abs(parts.mean)
-            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    return np.where(parts.estimable, low, np.nan)
+    """How many standard deviations of a normal distribution from zero the mean is: where its interval ends; 0 to 37."""
+    beyond = _reach(parts, ndtr(-FARTHEST)) < np.abs(parts.mean)
+    deviates = np.where(parts.estimable, np.where(beyond, FARTHEST, 0), np.nan)
+    solve = parts.estimable & ~beyond & (parts.mean != 0)
+    if solve.any():
+        these = Spread(*(part[solve] for part in parts))
+        deviates[solve] = elementwise.find_root(
+            lambda z, *part: _reach(Spread(*part), ndtr(-z)) - np.abs(part[0]),
+            (np.zeros(solve.sum()), np.full(solve.sum(), FARTHEST)),
+            args=tuple(these),
+            tolerances={"xatol": 1e-9, "xrtol": 1e-9},
+        ).x
+    return deviates
 
 
 def _codes(labels: Labels, length: int) -> Int[np.ndarray, "n"]:
@@ -303,8 +315,9 @@ def tie_group(differences: Sequence[Difference], level: float = 0.05) -> Bool[np
     """Which of k methods are not significantly worse than the best, from `paired_difference(method, best)` of each.
 
     The best is one of them: its difference from itself is 0 with p 1 (or nan), and it is always in. Because the best is
-    chosen by the same data, the ordinary test against it is wrong too often; here the p of a difference is that of the
-    range of k equal methods (Tukey), stepped down as Holm does: the worst is compared as one of k, the next as one of
+    chosen by the same data, the ordinary test against it is wrong too often, with Holm's adjustment, too. Here a
+    difference counts as significant where its p, as a normal deviate, exceeds the upper quantile of the range of k
+    equal methods over √2 (Tukey), stepped down as Holm does: the worst is compared as one of k, the next as one of
     k − 1 and so on until one is not significant. A difference that cannot be tested does not put a method out.
     """
     k = len(differences)
@@ -313,10 +326,16 @@ def tie_group(differences: Sequence[Difference], level: float = 0.05) -> Bool[np
     deviates = np.where((mean < 0) & ~np.isnan(p), -ndtri(np.clip(p, 1e-300, 1) / 2), 0)
     tied = np.ones(k, dtype=bool)
     for place, i in enumerate(np.argsort(-deviates)):
-        if k - place < 2 or studentized_range.sf(np.sqrt(2) * deviates[i], k - place, np.inf) > level:
+        if k - place < 2 or deviates[i] <= _range_quantile(k - place, level) / np.sqrt(2):
             break
         tied[i] = False
     return tied
+
+
+@functools.cache
+def _range_quantile(methods: int, level: float) -> float:
+    """The upper quantile of the range of so many standard normal variables."""
+    return float(studentized_range.isf(level, methods, np.inf))
 
 
 class Ranks(NamedTuple):
@@ -348,8 +367,7 @@ def critical_difference(methods: int, blocks: int, level: float = 0.05) -> float
     """
     if methods < 2 or blocks < 1:
         raise ValueError(f"Ranks of {methods} methods on {blocks} blocks cannot differ; give at least 2 and 1.")
-    quantile = studentized_range.isf(level, methods, np.inf) / np.sqrt(2)
-    return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
+    return _range_quantile(methods, level) / np.sqrt(2) * np.sqrt(methods * (methods + 1) / (6 * blocks))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -378,7 +396,7 @@ def _reaches_zero(log: Float[np.ndarray, "r"], values: Float[np.ndarray, "r"], f
     """Where a falling line over log ratios is no longer above zero (first) or last not below it; 0 or inf beyond."""
     if np.isnan(values).any():
         return np.nan
-    falling = optimize.isotonic_regression(values, increasing=False).x
+    falling = isotonic_regression(values, increasing=False).x
     above = falling > 0 if first else falling >= 0
     if not above[0]:
         return 0.0

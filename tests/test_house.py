@@ -15,7 +15,9 @@ FLOORS = {
     "benchmark.speed": 4,
     "benchmark.report": 4,
     "benchmark.cards": 5,
+    "benchmark.planning": 5,
     "benchmark.sweep": 5,
+    "benchmark.ablation": 5,
     "benchmark.data": 3,
     "benchmark.audit": 3,
     "benchmark.suites": 3,
@@ -24,6 +26,7 @@ FLOORS = {
     "methods": 2,
     "methods.parts": 1,
     "benchmark.datasets": 1,
+    "benchmark.simulation": 1,
     "methods.base": 0,
     "benchmark.runs": 0,
     "benchmark.metrics": 0,
@@ -33,7 +36,7 @@ FLOORS = {
 }
 ONLY_IN = {"matplotlib": "benchmark.report", "seaborn": "benchmark.report", "click": "benchmark.cli"}
 
-ROOMS = ("methods.parts", "benchmark.datasets", "benchmark.report", "benchmark.cli")  # of several files
+ROOMS = ("methods.parts", "benchmark.datasets", "benchmark.report", "benchmark.sweep", "benchmark.cli")
 
 
 def sources() -> dict[str, Path]:

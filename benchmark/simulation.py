@@ -1,0 +1,254 @@
+"""Checks by simulation that intervals cover as often as they say, and that tests find nothing where nothing is."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import expit
+
+from benchmark.progress import silent
+from benchmark.stats import Difference, hierarchical_interval, holm, paired_difference, tie_group
+
+AT_ONCE = 2_000_000  # scores in memory
+GAIN = 0.2  # of the second method over the first, on the scale of the effects
+SIMULATIONS = 1500
+METHODS = 10  # in a table where no difference exists
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(61)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+
+@dataclass(frozen=True)
+class World:
+    """How scores come about: standard deviations of normal effects whose sum, through 1/(1 + e^−x), is a Dice.
+
+    What is named `own` differs between methods; the rest is shared by all that see the same patient, draw or seed.
+    """
+
+    centre: float
+    patient: float
+    image: float
+    draw: float = 0.15
+    seed: float = 0.1
+    own_patient: float = 0.1
+    own_image: float = 0.15
+    own_draw: float = 0.08
+    own_seed: float = 0.08
+    own_patient_of_run: float = 0.1
+    own_image_of_run: float = 0.2
+
+
+WORLDS = {
+    "easy": World(centre=2.6, patient=0.65, image=0.75),
+    "lopsided": World(centre=3.0, patient=1.2, image=1.2),
+    "hard": World(centre=-1.0, patient=1.5, image=1.0, own_patient=0.3, own_image=0.3),
+}
+PATIENTS = (10, 20, 50, 100, 200)
+
+
+class Design(NamedTuple):
+    """How many test patients, draws of the labelled subset, and seeds in each draw."""
+
+    patients: int
+    draws: int
+    seeds: int
+
+
+DESIGNS = ((1, 1), (1, 3), (2, 1), (3, 1), (3, 3), (5, 3))  # draws and seeds in each
+
+
+class Scores(NamedTuple):
+    """Scores of k methods in s simulations on n images of runs, and their labels; true means, and for a new run."""
+
+    values: Float[np.ndarray, "n k s"]
+    patients: Int[np.ndarray, "n"]
+    draws: Int[np.ndarray, "n"]
+    seeds: Int[np.ndarray, "n"]
+    true: Float[np.ndarray, "k s"]
+    true_for_new_runs: Float[np.ndarray, "k"]
+
+
+def images_of_patients(patients: int) -> Int[np.ndarray, "p"]:
+    """Numbers of images, unequal as in clinics: the quantiles of an exponential distribution, rounded up."""
+    shares = (np.arange(patients) + 0.5) / patients
+    return np.ceil(-3 * np.log(1 - shares)).astype(np.int64)
+
+
+def simulate(
+    world: World, design: Design, gains: Float[np.ndarray, "k"], simulations: int, random: np.random.Generator
+) -> Scores:
+    """Scores of methods that differ by `gains` on the scale of the effects.
+
+    The true mean of a method is over all patients, and over all draws and seeds that the design varies: with one draw,
+    for this draw; with one run, for this run.
+    """
+    sizes = images_of_patients(design.patients)
+    patient = np.repeat(np.arange(design.patients), sizes)
+    images, methods, runs = len(patient), len(gains), design.draws * design.seeds
+    draw = np.repeat(np.arange(design.draws), design.seeds)
+
+    def normal(deviation: float, *shape: int) -> Float[np.ndarray, "..."]:
+        return deviation * random.standard_normal((*shape, simulations))
+
+    # axes: run, image, method, simulation
+    of_draw = normal(world.draw, design.draws, 1, 1) + normal(world.own_draw, design.draws, 1, methods)
+    of_seed = normal(world.seed, runs, 1, 1) + normal(world.own_seed, runs, 1, methods)
+    of_patient = normal(world.patient, 1, design.patients, 1) + normal(world.own_patient, 1, design.patients, methods)
+    of_image = normal(world.image, 1, images, 1) + normal(world.own_image, 1, images, methods)
+    latent = normal(world.own_image_of_run, runs, images, methods)
+    latent += normal(world.own_patient_of_run, runs, design.patients, methods)[:, patient]
+    latent += of_image + of_patient[:, patient]
+    latent += of_draw[draw] + of_seed + np.reshape(gains, (-1, 1))
+
+    known = np.reshape(gains, (-1, 1)) + np.zeros((methods, simulations))
+    every = [getattr(world, name) for name in vars(world) if name != "centre"]
+    varied = np.sum(np.square(every))
+    new = _mean_of_logistic(world.centre + gains, varied)
+    if design.draws == 1:
+        known = known + of_draw[0, 0]
+        varied -= world.draw**2 + world.own_draw**2
+        if design.seeds == 1:
+            known = known + of_seed[0, 0]
+            varied -= world.seed**2 + world.own_seed**2
+    return Scores(
+        values=expit(world.centre + latent).reshape(runs * images, methods, simulations),
+        patients=np.tile(patient, runs),
+        draws=np.repeat(draw, images),
+        seeds=np.repeat(np.tile(np.arange(design.seeds), design.draws), images),
+        true=_mean_of_logistic(world.centre + known, varied),
+        true_for_new_runs=new,
+    )
+
+
+def _mean_of_logistic(centre: Float[np.ndarray, "..."], variance: float) -> Float[np.ndarray, "..."]:
+    """The mean of 1/(1 + e^−x) over normal x, by Gauss–Hermite quadrature."""
+    return expit(np.asarray(centre)[..., None] + np.sqrt(variance) * NODES) @ WEIGHTS
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Shares of simulated data sets
+
+
+class Coverage(NamedTuple):
+    """How often an interval of 95 % holds the true value, and that of new draws and seeds; shares of simulations."""
+
+    score: float
+    difference: float
+    score_for_new_runs: float
+    difference_for_new_runs: float
+
+
+def coverage(world: World, design: Design, simulations: int, random: np.random.Generator) -> Coverage:
+    """Of the mean score of a method, and of the difference to a better one."""
+    held = []
+    for part in _parts(design, 2, simulations):
+        scores = simulate(world, design, np.array([0.0, GAIN]), part, random)
+        labels = (scores.patients, scores.draws, scores.seeds)
+        score = hierarchical_interval(scores.values[:, 0], *labels)
+        difference = paired_difference(scores.values[:, 1], scores.values[:, 0], *labels)
+        new = np.broadcast_to(scores.true_for_new_runs[:, None], scores.true.shape)
+        held.append(
+            [
+                (found.low <= value) & (value <= found.high)
+                for true in (scores.true, new)
+                for found, value in ((score, true[0]), (difference, true[1] - true[0]))
+            ]
+        )
+    return Coverage(*map(float, np.concatenate(held, axis=1).mean(1)))
+
+
+class Level(NamedTuple):
+    """How often something is found at 5 % though the methods are equal; shares of simulations.
+
+    `test`: two methods differ. `holm`: any differs from the first, with Holm's adjustment. `winner`: any is worse than
+    the one with the best mean, one-sided with Holm's adjustment. `tie_group`: any is outside. `test_for_new_runs`: two
+    methods differ in the runs at hand, though not on average over draws and seeds (nan where the design varies both).
+    """
+
+    test: float
+    holm: float
+    winner: float
+    tie_group: float
+    test_for_new_runs: float
+
+
+def level(world: World, design: Design, simulations: int, random: np.random.Generator) -> Level:
+    """Of the tests among METHODS methods that are equal: where a design has one draw, in that draw, too."""
+    equal = world
+    if design.draws == 1:
+        equal = replace(world, own_draw=0.0, own_seed=0.0 if design.seeds == 1 else world.own_seed)
+    found, in_runs = [], []
+    for part in _parts(design, METHODS, simulations):
+        values, *labels = simulate(equal, design, np.zeros(METHODS), part, random)[:4]
+        to_first = _differences(values, values[:, :1], labels)
+        best = values.mean(0).argmax(0)
+        to_best = _differences(values, np.take_along_axis(values, best[None, None], axis=1), labels)
+        for i in range(part):
+            others = np.arange(METHODS) != best[i]
+            p = to_best.p[others, i] / 2  # none has a higher mean than the best
+            table = [Difference(*numbers) for numbers in zip(*(part[:, i] for part in to_best), strict=True)]
+            found.append(
+                [
+                    to_first.p[1, i] < 0.05,
+                    (holm(to_first.p[1:, i]) < 0.05).any(),
+                    (holm(p) < 0.05).any(),
+                    not tie_group(table).all(),
+                ]
+            )
+    for part in _parts(design, 2, simulations) if equal != world else ():
+        values, *labels = simulate(world, design, np.zeros(2), part, random)[:4]
+        in_runs.extend(paired_difference(values[:, 0], values[:, 1], *labels).p < 0.05)
+    return Level(*map(float, np.mean(found, axis=0)), float(np.mean(in_runs)) if in_runs else np.nan)
+
+
+def _differences(values: Float[np.ndarray, "n k s"], other: Float[np.ndarray, "n _ s"], labels: list) -> Difference:
+    """Of every method from another one, with entries (k, s)."""
+    size = values.shape[1:]
+    flat = paired_difference((values - other).reshape(len(values), -1), np.zeros((len(values), 1)), *labels)
+    return Difference(*(part.reshape(size) for part in flat))
+
+
+def _parts(design: Design, methods: int, simulations: int) -> Iterator[int]:
+    """Numbers of simulations that fit into memory at once."""
+    scores = images_of_patients(design.patients).sum() * design.draws * design.seeds * methods
+    most = max(1, AT_ONCE // int(scores))
+    for start in range(0, simulations, most):
+        yield min(most, simulations - start)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The study of `bench simulate`
+
+
+class Study(NamedTuple):
+    """All cells: coverage by (world, patients, draws, seeds), level by (patients, draws, seeds)."""
+
+    simulations: int
+    coverage: dict[tuple[str, int, int, int], Coverage]
+    level: dict[tuple[int, int, int], Level]
+
+
+LEVEL_PATIENTS = (10, 50, 200)
+LEVEL_DESIGNS = ((1, 1), (1, 3), (2, 1), (3, 1), (3, 3))
+
+
+def cells() -> int:
+    """How many cells the study has."""
+    return len(WORLDS) * len(PATIENTS) * len(DESIGNS) + len(LEVEL_PATIENTS) * len(LEVEL_DESIGNS)
+
+
+def study(simulations: int = SIMULATIONS, seed: int = 0, tell: Callable[[int, str], None] = silent) -> Study:
+    """Coverage in every world and level in the easy one; each cell has its own random numbers from `seed`."""
+    found = Study(simulations, {}, {})
+    numbers = iter(np.random.SeedSequence(seed).spawn(cells()))
+    for name, patients, (draws, seeds) in itertools.product(WORLDS, PATIENTS, DESIGNS):
+        design, random = Design(patients, draws, seeds), np.random.default_rng(next(numbers))
+        found.coverage[name, *design] = coverage(WORLDS[name], design, simulations, random)
+        tell(len(found.coverage), f"coverage, {name} scores, {patients} patients")
+    for patients, (draws, seeds) in itertools.product(LEVEL_PATIENTS, LEVEL_DESIGNS):
+        design, random = Design(patients, draws, seeds), np.random.default_rng(next(numbers))
+        found.level[*design] = level(WORLDS["easy"], design, simulations, random)
+        tell(len(found.coverage) + len(found.level), f"level, {patients} patients")
+    return found
