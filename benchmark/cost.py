@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from methods.base import Batch, Method
+from methods.base import Batch, Images, Method
 from methods.parts.nets import Encoder
 
 
@@ -17,17 +19,53 @@ def count(method: Method, batch: Batch, precision: str = "float32") -> dict[str,
     """Images forwarded with and without gradient, FLOPs (forward and backward) and parameters of one step.
 
     Counted on a copy, so the method is left as it was, and at the end of training's ramp (t = 1), so that a method
-    that starts cheaper is charged its full price. FLOPs are those of convolutions and matrix products.
+    that starts cheaper is charged its full price. FLOPs are those of convolutions, matrix products and attention;
+    `counted` is their share of all operations, see `Others`.
     """
     probe = copy.deepcopy(method).train()
-    with (
-        _images(probe) as images,
-        FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter,
-        autocast(batch.x.device, precision),
-    ):
+    with _images(probe) as images, _operations() as found, autocast(batch.x.device, precision):
         sum(probe.losses(batch, 1.0).values()).backward()
     parameters = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return {"images": images, "flops": counter.get_total_flops(), "parameters": parameters}
+    return {"images": images, **found, "parameters": parameters}
+
+
+@torch.no_grad()
+def count_prediction(method: Method, x: Images, precision: str = "float32") -> dict[str, Any]:
+    """FLOPs of predicting these images, and the counted share of all operations."""
+    probe = copy.deepcopy(method).eval()
+    with _operations() as found, autocast(x.device, precision):
+        probe.predict(x)
+    return found
+
+
+@contextlib.contextmanager
+def _operations() -> Iterator[dict[str, Any]]:
+    """Fills in `flops` and `counted` at its end."""
+    found: dict[str, Any] = {}
+    counter = FlopCounterMode(display=False, custom_mapping=_COUNTED)
+    with Others(counter) as others, counter:  # what the counter takes apart, the outer one sees in parts
+        yield found
+    found["flops"] = counter.get_total_flops()
+    found["counted"] = found["flops"] / max(1, found["flops"] + others.elements)
+
+
+class Others(TorchDispatchMode):
+    """Counts what has no formula: an operation for each element of the largest tensor of real numbers involved.
+
+    Copies are among them, and so the counted share errs on the low side; views and empty tensors are not.
+    """
+
+    def __init__(self, counter: FlopCounterMode):
+        super().__init__()
+        self.counter, self.elements = counter, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket
+        if name not in self.counter.flop_registry and not func.is_view and "empty" not in str(name):
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
+            self.elements += max((t.numel() for t in tensors if t.is_floating_point()), default=0)
+        return out
 
 
 def _convolution_backward(
@@ -43,7 +81,8 @@ _COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which networks compute at a precision: "float32" or "bf16"."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    kind = "cpu" if device.type == "meta" else device.type  # tensors without values are counted, too
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")
 
 
 @contextlib.contextmanager

@@ -33,6 +33,15 @@ def device(name: str = "auto") -> "torch.device":
     return chosen
 
 
+def devices(name: str = "auto") -> list[str]:
+    """The devices that a name offers: "auto" and "cuda" are all GPUs that are here."""
+    import torch
+
+    if device(name).type == "cuda" and name in ("auto", "cuda"):
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [name]
+
+
 def describe(chosen: "torch.device") -> dict[str, Any]:
     """What a row says of the machine that made it."""
     import torch
@@ -53,6 +62,20 @@ def peak_memory(chosen: "torch.device") -> int:
     if chosen.type == "cuda":
         return torch.cuda.max_memory_allocated(chosen)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def memory_left() -> int:
+    """The main memory that programs could still take, in bytes: of the machine, or of the container it is shared by."""
+    pages, page = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES", "SC_PAGE_SIZE"
+    left = [os.sysconf(pages) * os.sysconf(page)]
+    info = Path("/proc/meminfo")
+    if info.exists():  # what the system could give back counts, too
+        lines = dict(line.split(":") for line in info.read_text().splitlines())
+        left = [1024 * int(lines["MemAvailable"].split()[0])]
+    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit.exists() and limit.read_text().strip() != "max":
+        left.append(int(limit.read_text()) - int(used.read_text()))
+    return max(0, min(left))
 
 
 def mismatch() -> str:

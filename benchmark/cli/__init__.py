@@ -2,7 +2,7 @@
 
 import click
 
-from benchmark.cli import data, methods, run
+from benchmark.cli import data, methods, run, sweep
 from benchmark.cli.options import Sentences
 
 
@@ -14,6 +14,7 @@ def main() -> None:
     \b
     Start here:
       bench run --method cdma --ratio 0.1                train, score and picture one method
+      bench sweep quick                                  a first table, in minutes
       bench data list                                    which datasets there are, and which are here
       bench data add folder ~/slides --name mine         bring your own images
       bench run --method mean_teacher --dataset mine --ratio 0.5
@@ -25,5 +26,7 @@ def main() -> None:
     """
 
 
-for command in (run.run, run.predict, data.data, methods.list_methods, methods.new, methods.check, methods.doctor):
+for command in (run.run, run.predict, sweep.sweep, sweep.ablate, data.data):
+    main.add_command(command)
+for command in (methods.list_methods, methods.new, methods.check, methods.doctor):
     main.add_command(command)

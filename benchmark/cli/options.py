@@ -9,6 +9,7 @@ import click
 
 import methods
 from benchmark import runs, suites
+from benchmark.runs import Run
 
 RESULTS = click.Path(path_type=Path, file_okay=False)
 IMAGE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -67,6 +68,11 @@ data_option = click.option(
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:1.")
 
 
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable."
+)
+
+
 def open_store(name: str, data: Path):
     from benchmark.datasets import store as stores
 
@@ -106,3 +112,63 @@ def use_threads(count: int | None) -> None:
         import torch
 
         torch.set_num_threads(count)
+
+
+def run_options(*without: str):
+    """One option for each field of a run that a person decides, but for those named."""
+    helps = {
+        "variant": "A named ablation of the method.",
+        "dataset": "See `bench data list`.",
+        "task": "What to segment, where a dataset offers several.",
+        "split": "Which split of the dataset.",
+        "ratio": "Labelled share of the annotated training images.",
+        "draw": "Which labelled subset is drawn.",
+        "seed": "Seed of weights, order, crops and views.",
+        "encoder": "Any encoder of segmentation-models-pytorch.",
+        "decoder": "unet, deeplabv3plus, or dpt for vision transformers.",
+        "norm": "frozen: pretrained batch norm keeps its statistics, GroupNorm elsewhere; batch: live batch norm.",
+        "width": "Channels of the decoder's widest block.",
+        "dropout": "Share of the deepest features' channels that is dropped.",
+        "weights": "imagenet, none, or a file.",
+        "steps": "Optimiser steps.",
+        "labelled": "Labelled images a step.",
+        "unlabelled": "Unlabelled images a step.",
+        "crop": "Pixels a side of a training crop.",
+        "tile": "Pixels a side of a window at prediction.",
+        "optimiser": "adamw or sgd.",
+        "lr": "Learning rate.",
+        "weight_decay": "Weight decay.",
+        "schedule": "poly, cosine or constant.",
+        "precision": "float32 or bf16.",
+    }
+
+    def add(command):
+        for name, text in reversed(helps.items()):
+            if name not in without:
+                command = _run_option(name, text)(command)
+        return command
+
+    return add
+
+
+def _run_option(name: str, text: str):
+    default = getattr(Run, name)
+    kind = DATASET if name == "dataset" else type(default)
+    shown = f"{text}  [default: {default}]" if default != "" else text
+    return click.option(f"--{name.replace('_', '-')}", name, type=kind, default=None, help=shown)
+
+
+def settings_of(pairs: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """KEY=VALUE pairs as sorted keyword arguments: numbers, true and false, lists in brackets, else text."""
+    import json
+
+    settings = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"'--set {pair}' has no '='; give --set KEY=VALUE.")
+        try:
+            settings[key.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            settings[key.strip()] = text
+    return tuple(sorted(settings.items()))

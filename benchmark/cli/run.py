@@ -2,14 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import click
 
 import methods
 from benchmark import progress, runs, suites
 from benchmark.cli.options import (
-    DATASET,
     IMAGE,
     METHOD,
     RECIPE,
@@ -19,45 +17,13 @@ from benchmark.cli.options import (
     device_option,
     open_store,
     results_option,
+    run_options,
+    settings_of,
+    settings_option,
     use_threads,
     writable,
 )
 from benchmark.runs import Run
-
-
-def _run_options(command):
-    """One option for each field of a run that a person decides."""
-    helps = {
-        "variant": "A named ablation of the method.",
-        "dataset": "See `bench data list`.",
-        "task": "What to segment, where a dataset offers several.",
-        "split": "Which split of the dataset.",
-        "ratio": "Labelled share of the annotated training images.",
-        "draw": "Which labelled subset is drawn.",
-        "seed": "Seed of weights, order, crops and views.",
-        "encoder": "Any encoder of segmentation-models-pytorch.",
-        "decoder": "unet, deeplabv3plus, or dpt for vision transformers.",
-        "norm": "frozen: pretrained batch norm keeps its statistics, GroupNorm elsewhere; batch: live batch norm.",
-        "width": "Channels of the decoder's widest block.",
-        "dropout": "Share of the deepest features' channels that is dropped.",
-        "weights": "imagenet, none, or a file.",
-        "steps": "Optimiser steps.",
-        "labelled": "Labelled images a step.",
-        "unlabelled": "Unlabelled images a step.",
-        "crop": "Pixels a side of a training crop.",
-        "tile": "Pixels a side of a window at prediction.",
-        "optimiser": "adamw or sgd.",
-        "lr": "Learning rate.",
-        "weight_decay": "Weight decay.",
-        "schedule": "poly, cosine or constant.",
-        "precision": "float32 or bf16.",
-    }
-    for name, text in reversed(helps.items()):
-        default = getattr(Run, name)
-        kind = DATASET if name == "dataset" else type(default)
-        shown = f"{text}  [default: {default}]" if default != "" else text
-        command = click.option(f"--{name.replace('_', '-')}", name, type=kind, default=None, help=shown)(command)
-    return command
 
 
 @click.command(
@@ -69,9 +35,9 @@ Examples:
   bench run --method supervised --ratio 1 --dataset glas --recipe full --device cuda"""
 )
 @click.option("--method", type=METHOD, default="cdma", show_default=True, help="See `bench methods`.")
-@_run_options
+@run_options()
 @click.option("--recipe", type=RECIPE, default="quick", show_default=True, help=f"One of {', '.join(suites.RECIPES)}.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable.")
+@settings_option
 @click.option("--deterministic", is_flag=True, help="Deterministic kernels on a GPU, too.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @click.option("--checkpoint-s", type=float, default=20, show_default=True, help="Seconds between checkpoints.")
@@ -87,7 +53,7 @@ def run(recipe, settings, deterministic, threads, checkpoint_s, device, results,
     given = {name: value for name, value in fields.items() if value is not None}
     runs.choose(recipe, list(suites.RECIPES), "recipe")
     runs.choose(given["method"], methods.names(), "method")
-    wanted = Run(**{**suites.RECIPES[recipe], **given, "settings": _settings(settings)})
+    wanted = Run(**{**suites.RECIPES[recipe], **given, "settings": settings_of(settings)})
     writable(results)
     store = open_store(wanted.dataset, data)
     from benchmark import train
@@ -110,22 +76,6 @@ def run(recipe, settings, deterministic, threads, checkpoint_s, device, results,
     click.echo(f"Row      {runs.row_path(results, row['key'])}")
     click.echo(f"Weights  {train.weights_path(results, row['key'])}")
     click.echo(f"Picture  {picture}")
-
-
-def _settings(pairs: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
-    """KEY=VALUE pairs as sorted keyword arguments: numbers, true and false, lists in brackets, else text."""
-    import json
-
-    settings = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"'--set {pair}' has no '='; give --set KEY=VALUE.")
-        try:
-            settings[key.strip()] = json.loads(text)
-        except json.JSONDecodeError:
-            settings[key.strip()] = text
-    return tuple(sorted(settings.items()))
 
 
 def _panels(row: dict, store, results: Path, device: str) -> list[tuple]:

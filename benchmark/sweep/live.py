@@ -1,0 +1,192 @@
+"""What a person sees of a sweep: what runs, what is next, the table so far; plain lines when not on a terminal."""
+
+import contextlib
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from benchmark import runs
+from benchmark.runs import Run
+from benchmark.sweep.plan import Planned
+from benchmark.sweep.task import DONE, FAILED, keys_in, running
+
+READ_S = 0.1  # seconds that a look may spend reading rows for the table so far
+LINES = 12  # runs that are shown at once
+
+
+class Standings:
+    """Mean Dice of each method at each ratio, from the rows there are; reads each row once."""
+
+    def __init__(self, results: Path):
+        self.results = results
+        self.unread: deque[str] = deque()
+        self.scores: dict[tuple[str, float], list[float]] = {}
+
+    def add(self, keys: Sequence[str]) -> None:
+        self.unread.extend(keys)
+
+    def read(self, within_s: float | None = None) -> None:
+        """Reads rows that came since; with a limit, the rest another time."""
+        start = time.monotonic()
+        while self.unread and (within_s is None or time.monotonic() - start < within_s):
+            row = runs.find(self.results, self.unread.popleft())
+            if row and row["status"] == "done" and (dice := _mean_dice(row)) is not None:
+                self.scores.setdefault((name_of(Run.of(row)), row["run"]["ratio"]), []).append(dice)
+
+    def table(self) -> Table:
+        """Methods by ratio; a dash where no run is done."""
+        names = list(dict.fromkeys(name for name, _ in self.scores))
+        ratios = sorted({ratio for _, ratio in self.scores})
+        table = Table(title="Mean Dice so far (runs)", title_justify="left")
+        table.add_column("method")
+        for ratio in ratios:
+            table.add_column(f"{ratio:g}", justify="right")
+        for name in names:
+            cells = (self.scores.get((name, ratio), []) for ratio in ratios)
+            table.add_row(name, *(f"{sum(c) / len(c):.3f} ({len(c)})" if c else "–" for c in cells))
+        return table
+
+
+class Progress:
+    """How far a sweep is, and when it will be done."""
+
+    def __init__(self, planned: Sequence[Planned], results: Path, workers: int):
+        self.results, self.workers, self.began = results, workers, time.monotonic()
+        self.left = {one.key: one for one in planned if one.state != DONE}
+        self.total, self.before = len(planned), len(planned) - len(self.left)
+        self.done = self.failed = 0
+        self.standings = Standings(results)
+        self.standings.add([one.key for one in planned if one.state == DONE])
+
+    def ended(self, run: Run, ending: str) -> None:
+        del self.left[run.key]
+        if ending == FAILED:
+            self.failed += 1
+        else:
+            self.done += 1
+            self.standings.add([run.key])
+
+    def running(self) -> dict[str, dict[str, Any]]:
+        """What runs, wherever: its own word of how far it is."""
+        here = sorted(keys_in(self.results, "running") & self.left.keys())
+        return {key: said for key in here if (said := running(self.results, key))}
+
+    def seconds_left(self) -> float | None:
+        """By the pace of what has ended, weighted by estimates where there are some; None before anything has."""
+        ended = self.done + self.failed
+        weights = [one.seconds for one in self.left.values()]
+        if None not in weights:
+            return sum(weights) / max(1, min(self.workers, len(weights)))
+        return (time.monotonic() - self.began) / ended * len(weights) if ended else None
+
+    def sentence(self) -> str:
+        failed = f", {self.failed} failed" if self.failed else ""
+        left = self.seconds_left()
+        about = f", about {duration(left)}" if left else ""
+        return f"{self.before + self.done} of {self.total} done{failed}, {len(self.left)} left{about}"
+
+
+class Lines:
+    """One line for each run that starts, finishes or fails."""
+
+    def __init__(self, progress: Progress):
+        self.progress, self.seen = progress, set()
+
+    def look(self) -> None:
+        for key in self.progress.running():
+            if key not in self.seen:
+                self.seen.add(key)
+                _say(f"started   {key}")
+
+    def ended(self, run: Run, ending: str, sentence: str) -> None:
+        self.progress.ended(run, ending)
+        if ending == FAILED:
+            _say(f"failed    {run.key}: {sentence}")
+        else:
+            row = runs.find(self.progress.results, run.key)
+            dice = _mean_dice(row) if row["status"] == "done" else None
+            result = row["status"] if dice is None else f"Dice {dice:.3f}"
+            _say(f"finished  {run.key}: {result} in {duration(row['measured']['seconds'])} of training")
+        _say(f"          {self.progress.sentence()}")
+
+
+class Board:
+    """A table that redraws itself on a terminal."""
+
+    def __init__(self, progress: Progress, live: Live):
+        self.progress, self.live, self.console = progress, live, live.console
+
+    def look(self) -> None:
+        self.progress.standings.read(READ_S)
+        self.live.update(self._drawn(), refresh=True)
+
+    def ended(self, run: Run, ending: str, sentence: str) -> None:
+        self.progress.ended(run, ending)
+        if ending == FAILED:
+            self.console.print(Text(f"failed  {run.key}: {sentence}", style="red"))
+
+    def _drawn(self) -> Group:
+        now = self.progress.running()
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        for key, said in list(now.items())[:LINES]:
+            one = self.progress.left[key].run
+            bar = ProgressBar(said["total"], said["done"], width=20)
+            table.add_row("▸", _label(one), bar, f"{said['what']} {said['text']}", said["host"])
+        if len(now) > LINES:
+            table.add_row("", f"and {len(now) - LINES} more")
+        following = [one.run for key, one in self.progress.left.items() if key not in now][:3]
+        after = Text(
+            "Next: " + "; ".join(map(_label, following)) if following else "", style="dim", overflow="ellipsis"
+        )
+        after.no_wrap = True
+        parts = [Text(self.progress.sentence(), style="bold"), table, after]
+        return Group(*parts, *([self.progress.standings.table()] if self.progress.standings.scores else []))
+
+
+@contextlib.contextmanager
+def showing(progress: Progress) -> Iterator[Lines | Board]:
+    """A board on a terminal, lines elsewhere; in the end the table stays."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            yield Board(progress, live)
+    else:
+        yield Lines(progress)
+
+
+def name_of(run: Run) -> str:
+    """A method as tables of a sweep call it: with its variant and settings."""
+    changed = [*([run.variant] if run.variant else []), *(f"{name}={value}" for name, value in run.settings)]
+    return f"{run.method} ({', '.join(changed)})" if changed else run.method
+
+
+def duration(seconds: float) -> str:
+    """In the unit that a person would choose."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _label(run: Run) -> str:
+    return f"{name_of(run)} {run.ratio:g} draw {run.draw} seed {run.seed}"
+
+
+def _mean_dice(row: dict[str, Any]) -> float | None:
+    """Over images and foreground classes; an image without the class, predicted as such, does not count."""
+    values = [value for image in row["scores"]["dice"] for value in image if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,243 @@
+"""What of a suite is done, what is missing, and what the rest will take, judged by the rows at hand."""
+
+import dataclasses
+import functools
+import heapq
+import json
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark import cost, machine, runs, train
+from benchmark.data import draw
+from benchmark.datasets.store import Store
+from benchmark.progress import silent
+from benchmark.runs import Run
+from benchmark.suites import BASELINE
+from benchmark.sweep.task import DONE, FAILED, keys_in
+from methods.base import Batch
+
+MISSING = "missing"
+NETWORK = (
+    "encoder", "decoder", "norm", "width", "dropout", "weights_hash", "labelled", "unlabelled", "crop", "precision",
+)  # fmt: skip
+READ = 20  # rows of a method that an estimate looks at
+LEARNING = 16  # bytes for each parameter that learns: itself, its gradient and two moments
+CONTEXT = 600 * 2**20  # bytes of a GPU that a process takes before it has a tensor
+SPARE = 0.85  # share of the free memory that is planned with
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a suite: complete, so that its key is final."""
+
+    run: Run
+    key: str
+    state: str  # "done", "missing" or "failed"
+    seconds: float | None = None  # that it will take, training and scoring; None where no row tells
+    memory: float | None = None  # bytes at its peak
+
+
+def plan(wanted: Sequence[Run], store: Store, results: Path) -> list[Planned]:
+    """Every run with its key, and whether it is done. Weights are hashed and draws are tried once, not for each run."""
+    filled: dict[tuple, dict[str, Any]] = {}
+    tried: set[tuple] = set()
+    done, failed = keys_in(results, "runs"), keys_in(results, "failed")
+    found: dict[str, Planned] = {}
+    for run in wanted:
+        fixed = (run.method, run.variant, run.task, run.split, run.encoder, run.decoder, run.norm, run.width,
+                 run.dropout, run.weights)  # fmt: skip
+        if fixed not in filled:
+            whole = train.complete(run, store)
+            filled[fixed] = {name: getattr(whole, name) for name in ("task", "split", "content", "weights_hash")}
+        run = dataclasses.replace(run, **filled[fixed])
+        if (run.split, run.ratio) not in tried:
+            draw(store, run)  # a ratio that leaves nothing is told now
+            tried.add((run.split, run.ratio))
+        key = run.key
+        found[key] = Planned(run, key, DONE if key in done else FAILED if key in failed else MISSING)
+    return list(found.values())
+
+
+def estimated(
+    planned: Sequence[Planned], estimates: "Estimates", threads: int, tell: Callable[[int, str], None] = silent
+) -> list[Planned]:
+    """The plan with seconds and memory; in a draw and seed, `supervised` comes first, then what is cheap."""
+    known = []
+    for done, one in enumerate(planned, 1):
+        if one.state != DONE:
+            seconds, memory = estimates.of(one.run, threads)
+            one = dataclasses.replace(one, seconds=seconds, memory=memory)
+        known.append(one)
+        tell(done, one.key)
+    return sorted(known, key=_cheap_first)
+
+
+def _cheap_first(one: Planned) -> tuple[int, int, bool, float]:
+    seconds = float("inf") if one.seconds is None else one.seconds
+    return one.run.seed, one.run.draw, one.run.method != BASELINE, seconds
+
+
+def makespan(planned: Sequence[Planned], workers: int) -> float | None:
+    """Seconds until all that is not done is, in this order; None if that of any is unknown."""
+    left = [one.seconds for one in planned if one.state != DONE]
+    if None in left:
+        return None
+    free = [0.0] * max(1, workers)
+    for seconds in left:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
+
+
+def fitting(planned: Sequence[Planned], device: torch.device, devices: int, cores: int) -> int:
+    """How many workers: as many of the largest runs as the memory holds at once, and no more than cores or runs.
+
+    Where no row tells how large a run is: one for each GPU, or one for each core.
+    """
+    left = [one for one in planned if one.state != DONE]
+    sizes = sorted((one.memory for one in left if one.memory is not None), reverse=True)
+    if device.type == "cuda":
+        if len(sizes) < len(left):
+            return min(devices, len(left))
+        room, own = SPARE * torch.cuda.get_device_properties(device).total_memory, CONTEXT
+    else:
+        room, own, devices = SPARE * machine.memory_left(), 0, 1
+    held, fit = 0.0, 0
+    for size in sizes:
+        held += size + own
+        if held > room:
+            break
+        fit += 1
+    if len(sizes) < len(left) and fit == len(sizes):
+        fit = cores
+    return max(1, min(fit * devices, cores, len(left)))
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Estimates
+
+
+class Estimates:
+    """What a run will take: seconds of training and scoring, and bytes of memory at its peak.
+
+    From rows of the same network and batch: of the same settings, else of the same method; else from counted
+    operations beside the rows of `supervised`. Rows of this device count before others of its kind. Scoring is reckoned
+    as forward passes of `supervised` over all validation and test images.
+    """
+
+    def __init__(self, planned: Sequence[Planned], store: Store, results: Path, device: str, gpu: bool):
+        """`device` is the name that rows give it."""
+        self.store, self.results, self.device, self.gpu = store, results, device, gpu
+        names = sorted({one.run.method for one in planned} | {BASELINE}, key=len, reverse=True)
+        self.keys: dict[str, list[str]] = {name: [] for name in names}
+        for key in sorted(keys_in(results, "runs")):
+            if of := next((name for name in names if key.startswith((f"{name}_", f"{name}-"))), None):
+                self.keys[of].append(key)
+        self._read, self._pace, self._count, self._sizes = map(
+            functools.cache, (self._read, self._pace, self._count, self._sizes)
+        )
+
+    def of(self, run: Run, threads: int) -> tuple[float | None, float | None]:
+        """Seconds and bytes; None where nothing tells."""
+        network = tuple(getattr(run, name) for name in NETWORK)
+        found = self._pace(run.method, network, _labels(run), threads)
+        base = self._pace(BASELINE, network, ("", "()", run.dataset), threads)
+        if found is None and base is not None:
+            found = self._beside(base, run)
+        if found is None:
+            return None, None
+        pace, memory = found
+        forward = (base or found)[0] / (3 * run.labelled * run.crop**2)  # seconds a pixel: a step is three such passes
+        return pace * run.steps + forward * self._scored_pixels(run), memory
+
+    def _beside(self, base: tuple[float, float], run: Run) -> tuple[float, float] | None:
+        common = dataclasses.replace(run, ratio=1.0, draw=0, seed=0)
+        one = self._count(json.dumps(dataclasses.asdict(common)))
+        other = self._count(
+            json.dumps(dataclasses.asdict(common) | {"method": BASELINE, "variant": "", "settings": []})
+        )
+        if one is None or other is None:
+            return None
+        share = one["images"]["with_gradient"] / other["images"]["with_gradient"]
+        fixed, its = (LEARNING * counted["parameters"] for counted in (one, other))
+        return base[0] * one["flops"] / other["flops"], max(fixed, fixed + share * (base[1] - its))
+
+    def _pace(self, method: str, network: tuple, labels: tuple, threads: int) -> tuple[float, float] | None:
+        """Seconds a step and bytes, of the rows that are most like a run."""
+        rows = [row for row in self._read(method, labels[-1]) if row["network"] == network]
+        if not rows:
+            return None
+        unlike = [
+            (row["device"] != self.device, row["labels"][:-1] != labels[:-1], row["threads"] != threads,
+             row["labels"] != labels)
+            for row in rows
+        ]  # fmt: skip
+        alike = [row for row, its in zip(rows, unlike, strict=True) if its == min(unlike)]
+        seconds = [row["pace"] * (1 if self.gpu else row["threads"] / threads) for row in alike]
+        return statistics.median(seconds), max(row["memory"] for row in alike)
+
+    def _read(self, method: str, dataset: str) -> list[dict[str, Any]]:
+        """What a few rows of a method tell, those of the dataset first, on a device of the kind that will be used."""
+        keys = sorted(self.keys[method], key=lambda key: f"_{dataset}" not in key)
+        rows = (runs.find(self.results, key) for key in keys[:READ])
+        return [_told(row) for row in rows if row and row["status"] == "done" and self.gpu == _on_gpu(row)]
+
+    def _count(self, run: str) -> dict[str, Any] | None:
+        """What a step of a run costs, counted without computing it; None for a method that breaks its contract."""
+        run = Run.of({"run": json.loads(run)})
+        method = train.build(run, len(self.store.classes), pretrained=False).to("meta")
+        images = torch.empty(run.labelled + run.unlabelled, 3, run.crop, run.crop, device="meta")
+        masks = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device="meta")
+        try:
+            return cost.count(method, Batch(images[: run.labelled], masks, images[run.labelled :]))
+        except (RuntimeError, NotImplementedError):
+            return None
+
+    def _scored_pixels(self, run: Run) -> float:
+        """Validation images a few times, all test images at the last step and at the best."""
+        train_images, val_images, val_pixels, test_pixels = self._sizes(run.split)
+        val = min(val_images, round(run.ratio * train_images))
+        return train.VALIDATIONS * val * val_pixels + 2 * test_pixels
+
+    def _sizes(self, split: str) -> tuple[int, int, float, int]:
+        """Annotated images that train and that validate, pixels of a validation image and of all test images."""
+        parts = self.store.split(split)
+        areas = {
+            part: [
+                record.height * record.width
+                for record in map(self.store.records.__getitem__, places)
+                if record.annotated
+            ]
+            for part, places in parts.items()
+        }
+        return len(areas["train"]), len(areas["val"]), statistics.fmean(areas["val"]), sum(areas["test"])
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    run = Run.of(row)
+    return {
+        "network": tuple(getattr(run, name) for name in NETWORK),
+        "labels": _labels(run),
+        "pace": row["measured"]["seconds"] / run.steps,
+        "memory": row["measured"]["peak_memory"],
+        "device": row["machine"]["device"],
+        "threads": row["machine"]["threads"],
+    }
+
+
+def _labels(run: Run) -> tuple[str, str, str]:
+    return run.variant, str(run.settings), run.dataset
+
+
+def _on_gpu(row: dict[str, Any]) -> bool:
+    return any(maker in row["machine"]["device"] for maker in ("NVIDIA", "Radeon", "Instinct"))

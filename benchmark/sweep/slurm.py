@@ -1,0 +1,85 @@
+"""Runs on a cluster that Slurm schedules: one array job, one task of it for each run."""
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from benchmark.runs import Run
+from benchmark.sweep.task import Task, keys_in
+
+ARRAY = 1000  # tasks of an array job: what Slurm allows unless configured otherwise
+LOOK_S = 5.0  # seconds between two questions to the scheduler
+TIMEOUTS = 1000  # times that a run may reach its time limit and go on in a new job
+LAST_WORDS = 2000  # characters of what a lost job has printed
+
+
+class _Job(Task):
+    """A task that asks to be queued again when its time is up or its place is needed: the run has its checkpoint."""
+
+    def checkpoint(self, run: Run) -> submitit.helpers.DelayedSubmission:
+        return submitit.helpers.DelayedSubmission(self, run)
+
+
+class Slurm:
+    """Submits runs, follows them by files and by `squeue`; results and data lie where every node sees them."""
+
+    def __init__(self, task: Task, folder: Path, at_once: int, parameters: dict[str, Any]):
+        """`parameters` are submitit's; logs and jobs lie in `folder`."""
+        self.job = _Job(task.results, task.data, task.device, task.threads)
+        try:
+            self.executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=TIMEOUTS)
+        except RuntimeError as error:
+            raise ValueError("There is no Slurm here: srun is not found; give --on local or --on ray.") from error
+        fixed = {"job_name": "bench", "cpus_per_task": task.threads, "array_parallelism": at_once}
+        self.executor.update_parameters(**{**fixed, **parameters})
+        self.jobs: dict[str, tuple[submitit.Job, Run]] = {}
+        self.looked = 0.0
+
+    def start(self, wanted: Sequence[Run]) -> None:
+        for begin in range(0, len(wanted), ARRAY):
+            part = list(wanted[begin : begin + ARRAY])
+            try:
+                jobs = self.executor.map_array(self.job, part)
+            except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+                why = str(error).strip().splitlines()[-1]
+                raise ValueError(f"Slurm does not take the jobs: {why}") from error
+            self.jobs |= {job.job_id: (job, run) for job, run in zip(jobs, part, strict=True)}
+
+    def ended(self, within_s: float) -> list[tuple[Run, str]]:
+        """Runs with a row, and those whose jobs left the queue with a failure or without a word."""
+        time.sleep(within_s)
+        if time.monotonic() - self.looked < LOOK_S:
+            return []
+        queued = _queued()  # first, so that what is written meanwhile is seen
+        rows = keys_in(self.job.results, "runs")
+        failures = keys_in(self.job.results, "failed")
+        self.looked = time.monotonic()
+        found = []
+        for name, (job, run) in list(self.jobs.items()):
+            gone = queued is not None and name not in queued
+            if gone or run.key in rows:
+                found.append((run, "" if run.key in rows or run.key in failures else _lost(job)))
+                del self.jobs[name]
+        return found
+
+    def stop(self) -> None:
+        for first in {name.partition("_")[0] for name in self.jobs}:
+            subprocess.run(["scancel", first], check=False, capture_output=True)
+        self.jobs.clear()
+
+
+def _queued() -> set[str] | None:
+    """The names of this user's jobs that wait, run or are ending; None while the scheduler does not answer."""
+    ask = ["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i"]
+    said = subprocess.run(ask, capture_output=True, text=True)
+    return None if said.returncode else set(said.stdout.split())
+
+
+def _lost(job: submitit.Job) -> str:
+    words = (job.stderr() or "")[-LAST_WORDS:].strip()
+    return f"Its job {job.job_id} ended without a row." + (f"\n{words}" if words else "")

@@ -1,0 +1,163 @@
+"""One run carried out, wherever that is: it leaves a row, or a failure that says why."""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark import runs, train
+from benchmark.datasets import store as stores
+from benchmark.progress import Tell
+from benchmark.runs import Run
+
+ENDINGS = DONE, FAILED, ELSEWHERE = "done", "failed", "elsewhere"
+TELL_S = 1.0  # seconds between two words of how far a run has come
+
+
+class _Elsewhere(Exception):
+    """Another process holds the run."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a run needs besides itself. It travels to other processes and machines."""
+
+    results: Path
+    data: Path
+    device: str = "auto"
+    threads: int = 1
+
+    def __call__(self, run: Run) -> str:
+        """Carries out a complete run: "done" with a row, "failed" with a failure, or "elsewhere": somebody is at it."""
+        torch.set_num_threads(self.threads)
+        try:
+            with runs.claimed(self.results, run.key, _refuse):
+                failure_path(self.results, run.key).unlink(missing_ok=True)
+                store = stores.open_store(run.dataset, self.data)
+                _same(train.complete(run, store), run)
+            with _telling(self.results, run) as watch:
+                train.train(run, store, self.results, device=self.device, watch=watch)
+        except _Elsewhere:
+            return ELSEWHERE
+        except Exception as error:  # whatever a method does wrong, the other runs go on
+            record_failure(self.results, run, _sentence(error), traceback.format_exc(), self.device)
+            return FAILED
+        return DONE
+
+    def encoded(self) -> str:
+        return json.dumps({**dataclasses.asdict(self), "results": str(self.results), "data": str(self.data)})
+
+    @classmethod
+    def decoded(cls, text: str) -> "Task":
+        fields = json.loads(text)
+        return cls(**{**fields, "results": Path(fields["results"]), "data": Path(fields["data"])})
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Failures
+
+
+def record_failure(results: Path, run: Run, sentence: str, details: str, device: str) -> None:
+    """Writes why a run has left no row, for people and for the next sweep, which tries it again."""
+    failure = {
+        "key": run.key,
+        "run": dataclasses.asdict(run),
+        "error": sentence,
+        "traceback": details,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": {"host": os.uname().nodename, "device": device, "torch": version("torch")},
+    }
+    text = json.dumps(failure, indent=1, ensure_ascii=False)
+    runs.write_whole(failure_path(results, run.key), lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def failure_path(results: Path, key: str) -> Path:
+    return results / "failed" / f"{key}.json"
+
+
+def failure(results: Path, key: str) -> dict[str, Any] | None:
+    """Why a run has left no row: `error`, a sentence; `traceback`, `time`, `machine`. None if it has not failed."""
+    path = failure_path(results, key)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def keys_in(results: Path, folder: str) -> set[str]:
+    """The runs that have a file in `runs`, `failed` or `running`: one look, however many there are."""
+    with contextlib.suppress(FileNotFoundError):
+        return {name.removesuffix(".json") for name in os.listdir(results / folder) if not name.startswith(".")}
+    return set()
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ValueError):
+        return str(error)
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# How far a run has come
+
+
+def running_path(results: Path, key: str) -> Path:
+    return results / "running" / f"{key}.json"
+
+
+def running(results: Path, key: str) -> dict[str, Any] | None:
+    """What a run is doing: `what`, `done`, `total`, `text`, `host`; None if it is not."""
+    try:
+        return json.loads(running_path(results, key).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def _telling(results: Path, run: Run) -> Iterator[train.Watch]:
+    """A small file that says how far the run is, the same whoever carries it out; gone at the end."""
+    path, host = running_path(results, run.key), os.uname().nodename
+
+    def say(what: str, done: int, total: int, text: str) -> None:
+        said = json.dumps({"what": what, "done": done, "total": total, "text": text.strip(), "host": host})
+        runs.write_whole(path, lambda temporary: temporary.write_text(said, encoding="utf-8"))
+
+    @contextlib.contextmanager
+    def watch(what: str, total: int) -> Iterator[Tell]:
+        last = time.monotonic()
+        say(what, 0, total, "")
+
+        def tell(done: int, text: str = "") -> None:
+            nonlocal last
+            if time.monotonic() - last > TELL_S:
+                last = time.monotonic()
+                say(what, done, total, text)
+
+        yield tell
+
+    try:
+        yield watch
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _refuse(other: str) -> None:
+    raise _Elsewhere(other)
+
+
+def _same(here: Run, planned: Run) -> None:
+    """Refuses a run whose data or weights are others than those it was planned with."""
+    for name, what in (("content", "dataset"), ("weights_hash", "pretrained weights")):
+        if getattr(here, name) != getattr(planned, name):
+            raise ValueError(
+                f"The {what} of '{planned.dataset}' here are not those that the run was planned with "
+                f"({getattr(here, name)}, not {getattr(planned, name)}); bring the same ones to every machine."
+            )
