@@ -169,7 +169,8 @@ def _float(table: Table, lines: list[Line], page: int, pages: int) -> str:
     caption = latex(table.title) + (" (continued)" if page else "")
     label = f"\\label{{tab:{table.name}}}" if page == 0 else ""
     out = [
-        "\\begin{table}[tbp]", "\\centering", f"\\caption{{{caption}.}}{label}", "\\footnotesize",
+        "\\begin{table}[tbp]", "\\centering", "\\setlength{\\belowcaptionskip}{4pt}",
+        f"\\caption{{{caption}.}}{label}", "\\footnotesize",
         "\\setlength{\\tabcolsep}{4pt}", f"\\sbox0{{\\begin{{tabular}}{{{shape}}}", "\\toprule",
     ]  # fmt: skip
     if any(column.group for column in columns):

@@ -1,5 +1,6 @@
 """The tables of a comparison, by name: methods × ratios × metrics, and ablations."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -33,7 +34,7 @@ def _functions(board: Board) -> dict[str, Callable[[Board, Options], Table | Non
         return {}
     ablated = dict.fromkeys(board.runs.method[(board.runs.variant != "") | (board.runs.settings != "")])
     return {
-        "comparison": comparison, "ratios": ratios, "further": further,
+        "comparison": comparison, "ratios": ratios, "further": further, "objects": objects,
         "paired": claims.paired, "labels_saved": claims.labels_saved, "equal_cost": claims.equal_cost,
         "strata": breakdown.strata, "patients": breakdown.patients, "per_patient": breakdown.per_patient,
         **{f"ablation_{method}": partial(ablation, method=method) for method in ablated},
@@ -43,7 +44,6 @@ def _functions(board: Board) -> dict[str, Callable[[Board, Options], Table | Non
 def comparison(board: Board, options: Options) -> Table | None:
     """Methods by ratio: overlap and distance of every class with intervals, tie group, cost, and runs behind them."""
     labels = cells.published(board)
-    metrics = [(metric, c) for c in range(len(board.classes)) for metric in MAIN]
     costs = [Column("FLOPs ×"), Column("Seconds"), Column("M param."), Column("GB"), Column("Runs", "text")]
     said = [
         notes.legend(options.uneven),
@@ -51,24 +51,31 @@ def comparison(board: Board, options: Options) -> Table | None:
         *notes.empty(board, labels),
         *notes.cost(board, labels),
     ]
-    columns = [METHOD, *_heads(board, metrics), *costs]
-    lines = _lines(board, labels, metrics, options, with_costs=True)
+    columns, lines = [METHOD, *_heads(MAIN), *costs], _lines(board, labels, MAIN, options, with_costs=True)
     return notes.table("comparison", "Methods by labelled share", columns, lines, board, labels, options, said)
 
 
 def further(board: Board, options: Options) -> Table | None:
-    """Scores beside the main ones: boundaries, objects, calibration, and the step that was best on validation."""
+    """Boundaries, and the scores of the step that was best on validation."""
     labels = cells.published(board)
-    metrics = [(metric, c) for c in range(len(board.classes)) for metric in FURTHER]
-    metrics += [(metric, None) for metric in WHOLE if board.has(metric)]
     said = [
         notes.legend(options.uneven),
-        "Distances in pixels, all else in points of 100. Best on validation: the same runs at the step that was best "
-        "on validation, beside the score at the last step, never instead of it.",
+        "All in points of 100. Best on validation: the same runs at the step that was best on validation, beside the "
+        "score at the last step, never instead of it.",
         *notes.empty(board, labels),
     ]
-    columns, lines = [METHOD, *_heads(board, metrics)], _lines(board, labels, metrics, options)
+    columns, lines = [METHOD, *_heads(FURTHER)], _lines(board, labels, FURTHER, options)
     return notes.table("further", "Further scores", columns, lines, board, labels, options, said)
+
+
+def objects(board: Board, options: Options) -> Table | None:
+    """Scores of whole images: objects, as in the GlaS challenge, and calibration."""
+    labels = cells.published(board)
+    metrics = [metric for metric in WHOLE if board.has(metric)]
+    said = [notes.legend(options.uneven), "Object Hausdorff in pixels, all else in points of 100."]
+    columns, lines = [METHOD, *_heads(metrics)], _lines(board, labels, metrics, options, whole=True)
+    title = "Objects and calibration" if len(metrics) > 1 else "Calibration"
+    return notes.table("objects", title, columns, lines, board, labels, options, said)
 
 
 def ratios(board: Board, options: Options) -> Table | None:
@@ -133,25 +140,21 @@ def ablation(board: Board, options: Options, method: str) -> Table | None:
     return notes.table(f"ablation_{method}", title, columns, lines, board, labels, options, said)
 
 
-def _heads(board: Board, metrics: Sequence[tuple[str, int | None]]) -> list[Column]:
-    several = len(board.classes) > 1
-    return [
-        Column(SCORES[metric].head, "ranked", board.classes[c] if several and c is not None else "")
-        for metric, c in metrics
-    ]
+def _heads(metrics: Sequence[str]) -> list[Column]:
+    return [Column(SCORES[metric].head, "ranked") for metric in metrics]
 
 
 def _lines(
-    board: Board, labels: Sequence[str], metrics: Sequence[tuple[str, int | None]], options: Options,
-    with_costs: bool = False,
+    board: Board, labels: Sequence[str], metrics: Sequence[str], options: Options, *, with_costs: bool = False,
+    whole: bool = False,
 ) -> list[Line]:  # fmt: skip
-    """A block for each ratio, a line for each method, a cell for each metric and class."""
+    """A block for each class and ratio, a line for each method, a cell for each metric; `whole` images have none."""
     lines = []
-    for ratio in board.ratios(labels):
+    for c, ratio in itertools.product([None] if whole else range(len(board.classes)), board.ratios(labels)):
+        block = percent(ratio) if len(board.classes) < 2 or whole else f"{board.classes[c]}, {percent(ratio)}"
         here = cells.at(board, labels, ratio)
-        scored = [cells.scored(board, here, ratio, metric, c, options) for metric, c in metrics]
+        scored = [cells.scored(board, here, ratio, metric, c, options) for metric in metrics]
         for label in here:
             costs = cells.costs(board, label, ratio) if with_costs else []
-            row = (cells.name(board, label, ratio), *(of[label] for of in scored), *costs)
-            lines.append(Line(row, percent(ratio)))
+            lines.append(Line((cells.name(board, label, ratio), *(of[label] for of in scored), *costs), block))
     return lines
