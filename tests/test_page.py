@@ -2,6 +2,7 @@
 
 import base64
 import colorsys
+import html
 import io
 import re
 from html.parser import HTMLParser
@@ -14,9 +15,9 @@ from browser import CHROMIUM, Browser
 from PIL import Image
 from rows import row, suite
 
-from benchmark.report import embedded, frame
+from benchmark.report import embedded, frame, tables
 from benchmark.report.overlays import panel, telling_images
-from benchmark.report.page import LIMIT, page
+from benchmark.report.page import LIMIT, Section, page
 
 NASTY = 'A <b>bold</b> & "quoted" </script><script>alert(1)</script> name'
 
@@ -67,54 +68,69 @@ def png(side: int = 300) -> bytes:
 # What is on the page
 
 
-def test_a_cell_opens_the_runs_that_its_number_is_computed_from():
-    rows = suite(draws=2, seeds=2)
+def test_every_cell_says_what_its_table_says():
+    rows = suite(("supervised", "mean_teacher", "cdma"), draws=2, seeds=2)
     text = drawn(rows)
-    runs = frame.runs_frame(rows)
-    [data] = opened(text).values()
-    cells = Document(text).all("a", class_="cell")
-    seen = set()
-    for about, _ in cells:
-        _, method, ratio = about["href"][1:].split("/")
-        keys = {run["key"] for run in data["runs"] if run["cell"] == f"{method}/{ratio}"}
-        assert keys == set(runs.key[(runs.label == about["data-label"]) & (runs.ratio == float(ratio))])
-        seen |= keys
+    for name, table in tables.tables(rows).items():
+        [body] = re.findall(rf'id="phantom-{name}".*?<tbody>(.*?)</tbody>', text, re.DOTALL)
+        lines = [
+            [html.unescape(re.sub(r"<.*?>", "", cell)).strip() for cell in re.findall(r"<t[dh].*?>(.*?)</t[dh]>", line)]
+            for line in re.findall(r"<tr.*?</tr>", body, re.DOTALL)
+        ]
+        for line, wanted in zip(lines, table.lines, strict=True):
+            if table.blocks:
+                assert line.pop(1) == wanted.block
+            assert line == [cell.text.replace(" [", "[") + "†" * cell.dagger for cell in wanted.cells]
+        for note in table.notes:
+            assert str(html.escape(note)).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in text
+
+
+def test_a_cell_opens_the_runs_that_it_was_computed_from():
+    rows = suite(("supervised", "mean_teacher", "cdma"), draws=2, seeds=2)
+    wanted = tables.tables(rows)
+    section = Section("phantom", "phantom", rows, wanted, (), {}, {})
+    runs, seen = embedded.unpack(section.data)["runs"], set()
+    for table in section.tables:
+        blocks = bool(wanted[table["name"]].blocks)
+        for (_, places), line in zip(table["lines"], wanted[table["name"]].lines, strict=True):
+            del places[1 : 1 + blocks]
+            for place, cell in zip(places, line.cells, strict=True):
+                _, method, ratio, *versus = place.href.split("/") if place.href else ("", "", "")
+                cells = {f"{name}/{ratio}" for name in (method, *versus[1:])}
+                opened = {run["key"] for run in runs if run["cell"] in cells}
+                assert set(cell.runs) <= opened or not place.href
+                seen |= opened
+                assert place.href or not cell.runs or len({ratio_of(key) for key in cell.runs}) > 1
     assert seen == {row["key"] for row in rows}
 
 
+def ratio_of(key: str) -> str:
+    return re.search(r"_r([0-9.]+)_", key)[1]
+
+
 def test_what_a_cell_opens_has_the_mean_that_the_cell_shows():
-    rows = suite(draws=2, seeds=2)
-    text = drawn(rows)
-    [data] = opened(text).values()
+    rows = suite(("supervised", "mean_teacher", "cdma"), draws=2, seeds=2)
+    section = Section("phantom", "phantom", rows, tables.tables(rows), (), {}, {})
+    data = embedded.unpack(section.data)
     by_key = {row["key"]: row for row in rows}
-    shown = {}
-    for about, number in Document(text).all("a", class_="cell"):
-        shown.setdefault(about["href"].partition("/")[2], float(number.split()[0]))  # the first metric is the Dice
-    for cell, number in shown.items():
-        runs = [run for run in data["runs"] if run["cell"] == cell]
+    assert section.tables[0]["name"] == "ratios"
+    shown = {place.href: place for _, line in section.tables[0]["lines"] for place in line[1:-1] if place.href}
+    assert len(shown) == 7  # three methods at two ratios, and the upper bound
+    for href, place in shown.items():
+        runs = [run for run in data["runs"] if run["cell"] == href.removeprefix("#phantom/")]
         for run in runs:
             dice = [score for [score] in by_key[run["key"]]["scores"]["dice"]]
             assert [score / embedded.SCALE for score in run["scores"]] == pytest.approx(dice, abs=1e-9)
             assert run["dice"] == pytest.approx(np.mean(dice), abs=1e-6)
-        assert number == pytest.approx(np.mean([run["dice"] for run in runs]), abs=0.00051)
+        assert place.text == f"{100 * np.mean([run['dice'] for run in runs]):.1f}"
 
 
 def test_images_without_a_score_stay_without_one_and_classes_are_averaged():
     three = row("cdma", classes=("background", "gland", "lumen"), images=3, patients=3, empty=(1, 2))
     three["scores"]["dice"] = [[0.5, 0.7], [None, 0.4], [None, None]]
-    data = embedded.opened([three], {three["key"]: "cdma/0.1"}, (), embedded.Detail())
+    data = embedded.opened([three], {"cdma": "CDMA"}, {three["key"]: "cdma/0.1"}, (), embedded.Detail())
     assert data["runs"][0]["scores"] == [6000, 4000, None]
     assert data["runs"][0]["dice"] == pytest.approx(0.5)
-
-
-def test_scores_follow_the_images_even_where_a_row_lists_them_in_another_order():
-    one, other = row("cdma", seed=0, images=4), row("cdma", seed=1, images=4)
-    turned = {name: values[::-1] for name, values in other["scores"].items()}
-    data = embedded.opened(
-        [one, other | {"scores": turned}], {one["key"]: "a", other["key"]: "a"}, (), embedded.Detail()
-    )
-    assert data["images"] == one["scores"]["name"]
-    assert data["runs"][1]["scores"] == [round(dice * embedded.SCALE) for [dice] in other["scores"]["dice"]]
 
 
 def test_rows_read_as_arrays_give_the_same_page(tmp_path):
@@ -133,25 +149,21 @@ def test_training_curves_are_thinned_to_means_of_neighbours():
     assert thin["u"] == [None] * 25
 
 
-def test_a_diverged_run_is_named_and_has_no_number():
+def test_a_diverged_run_is_opened_where_its_method_is_named():
     lost = row("fixmatch", status="diverged")
     text = drawn([*suite(draws=1), lost])
     [data] = opened(text).values()
     assert [run["key"] for run in data["runs"] if run["status"] == "diverged"] == [lost["key"]]
-    links = [(about, said) for about, said in Document(text).all("a", class_="cell") if "fixmatch" in about["href"]]
-    assert links and {said for _, said in links} == {"diverged"}
+    assert "#phantom/fixmatch/0.1" in [about.get("href") for about, _ in Document(text).all("a")]
+    assert "Diverged, and in no mean: FixMatch at 10 %, draw 0, seed 0." in text
 
 
-def test_a_leak_of_the_split_and_what_the_audit_found_stand_under_the_table():
+def test_a_leak_of_the_split_stands_above_its_tables():
     rows = suite(draws=1)
     for one in rows:
-        one["certificate"]["leak"] = "Eleven of twelve test patients are in training."
-        one["certificate"]["audit"]["train-test"] |= {"patients": 11, "patient_images": 79}
+        one["certificate"]["leak"] = "eleven of twelve test patients are in training"
     text = drawn(rows)
-    assert "Eleven of twelve test patients are in training." in text
-    assert "Between train and test: 11 shared patients, 79 images of shared patients." in text
-    for listed in {one["certificate"]["lists"]["labelled"] for one in rows}:
-        assert listed in text
+    assert text.index("This split leaks: eleven of twelve") < text.index("<table")
 
 
 def test_figures_and_overlays_are_embedded_small():
@@ -184,21 +196,21 @@ def test_names_are_text_wherever_they_come_from():
     document, plain = Document(drawn(rows)), Document(drawn(suite(draws=1)))
     assert len(document.all("script")) == len(plain.all("script"))
     assert not document.all("b")
-    assert f"{NASTY} cdma" in [about.get("data-label") for about, _ in document.all("a", class_="cell")]
+    assert html.escape(f"{NASTY} cdma").replace("&quot;", "&#34;") in drawn(rows)
     [data] = opened(drawn(rows)).values()
     assert data["images"][0] == NASTY
 
 
 def test_nothing_is_asked_from_elsewhere():
     [name] = frame.comparisons(rows := suite(draws=1))
-    text = drawn(rows, {name: {"figure": png()}}, downloads={name: {"CSV": "tables/comparison.csv"}})
+    text = drawn(rows, {name: {"figure": png()}}, downloads={name: {"ratios": {"CSV": "tables/ratios.csv"}}})
     document = Document(text)
     for tag, attributes in document.elements:
         for attribute in ("src", "href", "action", "data", "srcset"):
             address = attributes.get(attribute, "")
             assert ":" not in address or address.startswith("data:"), f"{tag} asks for {address[:50]}"
         assert not [attribute for attribute in attributes if attribute.startswith("on") or attribute == "style"]
-    assert "tables/comparison.csv" in [about.get("href") for about, _ in document.all("a")]
+    assert "tables/ratios.csv" in [about.get("href") for about, _ in document.all("a")]
     style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
     assert "url(" not in style and "@import" not in style
     [policy] = [about["content"] for about, _ in document.all("meta") if "http-equiv" in about]
@@ -211,8 +223,9 @@ def test_equal_rows_give_an_equal_page():
 
 def test_a_page_that_is_too_large_keeps_means_over_runs_and_says_so():
     rows = suite(draws=3, seeds=2, images=200)
-    whole = drawn(rows)
-    small = drawn(rows, limit=len(whole.encode()) - 20_000)
+    once = {name: tables.tables(of) for name, of in frame.comparisons(rows).items()}
+    whole = drawn(rows, drawn=once)
+    small = drawn(rows, drawn=once, limit=len(whole.encode()) - 20_000)
     assert len(small.encode()) <= len(whole.encode()) - 20_000
     assert "the mean over the runs" in small and "the mean over the runs" not in whole
     [data] = opened(small).values()
@@ -226,26 +239,24 @@ def test_a_page_that_is_too_large_keeps_means_over_runs_and_says_so():
 
 def test_what_is_left_out_next_is_named_too_and_what_never_fits_is_refused():
     rows = suite(draws=3, seeds=2, images=200)
-    [name] = frame.comparisons(rows)
+    [name] = once = {name: tables.tables(of) for name, of in frame.comparisons(rows).items()}
     figure = {name: {"a figure": png(1000)}}
-    whole = drawn(rows, figure)
-    data, [(image, _)] = opened(whole)[name], Document(whole).all("img")
-    cells = {run["key"]: run["cell"] for run in data["runs"]}
-    sizes = [
-        len(embedded.pack(rows, cells, (), embedded.Detail(every_run=False, curves=curves))) for curves in (True, False)
-    ]
-    bare = len(whole.encode()) - len(image["src"]) - len(embedded.pack(rows, cells, (), embedded.Detail()))
 
-    without_curves = drawn(rows, figure, limit=bare + len(image["src"]) + sizes[1] + 1000)
-    assert "training curves were left out" in without_curves and "figures were left out" not in without_curves
-    assert not any("training" in run for run in opened(without_curves)[name]["runs"])
+    def fitted(limit: int) -> str:
+        return drawn(rows, figure, drawn=once, limit=limit)
 
-    without_figures = drawn(rows, figure, limit=bare + sizes[1] + 1000)
-    assert "figures were left out" in without_figures and not Document(without_figures).all("img")
-    assert "overlays were left out" not in without_figures  # there were none
-
+    text, sizes = fitted(LIMIT), []
+    for said in ("the mean over the runs", "training curves were", "further tables were", "figures were"):
+        assert said not in text
+        sizes.append(len(text.encode()))
+        text = fitted(sizes[-1] - 1)
+        assert said in text and len(text.encode()) < sizes[-1]
+        assert "overlays were left out" not in text  # there were none
+    assert not any("training" in run for run in opened(text)[name]["runs"])
+    assert not Document(text).all("img")
+    assert len(Document(text).all("table")) == 2
     with pytest.raises(ValueError, match="draw a page of fewer comparisons"):
-        drawn(rows, figure, limit=bare)
+        fitted(len(text.encode()) - 1)
 
 
 @pytest.mark.slow
@@ -253,7 +264,9 @@ def test_all_methods_at_all_ratios_with_many_runs_of_668_images_stay_below_the_l
     import methods
 
     rows = suite(methods.names(), (0.05, 0.1, 0.2, 0.5), draws=3, seeds=3, images=668, patients=102)
-    assert len(drawn(rows).encode()) <= LIMIT == 5_000_000
+    text = drawn(rows)
+    assert len(text.encode()) <= LIMIT == 5_000_000
+    assert "To keep the page small" not in text
 
 
 def test_text_stands_out_from_its_ground_in_light_and_dark():
@@ -358,42 +371,39 @@ def visit(browser, made):
 
 
 OPENED = "document.getElementById('drawer').open && document.querySelector('#drawer-body h3') !== null"
-FIRST_COLUMN = (
-    "[...document.querySelectorAll('#phantom-table tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].innerText)"
-)
+FIRST_COLUMN = """
+[...document.querySelectorAll('#phantom-ratios tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].innerText)
+"""
 
 
 def column_of(browser, place: int) -> list[float | None]:
-    values = browser.value(
-        f"[...document.querySelectorAll('#phantom-table tbody tr')].map(r => r.cells[{place}].dataset.value ?? null)"
-    )
-    return [None if value is None else float(value) for value in values]
+    cells = f"[...document.querySelectorAll('#phantom-ratios tbody tr')].map(r => r.cells[{place}].innerText)"
+    texts = [text.split("\n")[0] for text in browser.value(cells)]
+    return [None if text == "–" else float(text) for text in texts]
 
 
 def test_a_column_is_sorted_by_mouse_and_by_keyboard_with_dashes_last(visit):
-    place = visit.value("[...document.querySelectorAll('#phantom-table th')].findIndex(h => h.dataset.metric)")
-    head = f"#phantom-table th:nth-child({place + 1})"
-
+    head = "#phantom-ratios th:nth-child(2)"  # at 10 %
     visit.click(f"{head} button")
     assert visit.value(f"document.querySelector('{head}').ariaSort") == "descending"
-    values = column_of(visit, place)
+    values = column_of(visit, 1)
     there = [value for value in values if value is not None]
-    assert len(there) < len(values) and values[len(there) :] == [None] * (len(values) - len(there))
-    assert len(there) > 3 and all(a >= b for a, b in pairwise(there))
+    assert len(there) == 4 and values[4:] == [None]  # of the method that diverged
+    assert all(a >= b for a, b in pairwise(there)) and there[0] > there[-1]
 
     visit.value(f"document.querySelector('{head} button').focus()")
     visit.press("Enter")
     assert visit.value(f"document.querySelector('{head}').ariaSort") == "ascending"
-    assert column_of(visit, place) == [*sorted(there), *[None] * (len(values) - len(there))]
+    assert column_of(visit, 1) == [*sorted(there), None]
 
-    visit.click("#phantom-table th:first-child button")
+    visit.click("#phantom-ratios th:first-child button")
     names = visit.value(FIRST_COLUMN)
     assert names == sorted(names, key=str.lower)
-    assert visit.value("document.querySelectorAll('#phantom-table [aria-sort]').length") == 1
+    assert visit.value("document.querySelectorAll('#phantom-ratios [aria-sort]').length") == 1
 
 
 def test_a_cell_opens_its_runs_their_images_and_curves_and_closes_again(visit, made):
-    visit.click('a.cell[href="#phantom/cdma/0.1"]')
+    visit.click('#phantom-ratios a[href="#phantom/cdma/0.1"]')
     visit.until(OPENED)
     found = visit.value("[...document.querySelectorAll('#drawer-body a[href^=\"runs/\"]')].map(a => a.innerText)")
     runs = frame.runs_frame(made[1])
@@ -402,9 +412,9 @@ def test_a_cell_opens_its_runs_their_images_and_curves_and_closes_again(visit, m
     assert visit.value("document.querySelectorAll('#drawer-body .dots circle').length") == 24
     assert visit.value("document.querySelectorAll('#drawer-body .curves figure').length") == 2
     scores = visit.value(
-        "[...document.querySelectorAll('#drawer-body .short tbody tr')].map(r => r.cells[3].innerText)"
+        "[...document.querySelectorAll('#drawer-body .short tbody tr')].map(r => r.cells[1].innerText)"
     )
-    assert len(scores) == 24 and scores == sorted(scores)  # the worst first
+    assert len(scores) == 24 and scores == sorted(scores, key=float)  # the worst first
     assert NASTY in visit.value("[...document.querySelectorAll('#drawer-body .short td')].map(d => d.textContent)")
     visit.press("Escape")
     visit.until("!document.getElementById('drawer').open")
@@ -417,33 +427,48 @@ def test_the_address_opens_a_cell_and_one_of_its_runs(visit, made):
     visit.open(made[0], f"#phantom/supervised/0.1/{one['key']}")
     visit.until(OPENED)
     assert visit.value("document.getElementById('of').value") == one["key"]
-    shown = visit.value("[...document.querySelectorAll('#drawer-body .short tbody tr')].map(r => r.cells[3].innerText)")
-    assert shown == [f"{dice:.3f}" for dice in sorted(dice for [dice] in one["scores"]["dice"])]
+    shown = visit.value("[...document.querySelectorAll('#drawer-body .short tbody tr')].map(r => r.cells[1].innerText)")
+    assert shown == [f"{100 * dice:.1f}" for dice in sorted(dice for [dice] in one["scores"]["dice"])]
     assert NASTY in visit.value("document.querySelector('.overlays img').alt")
     assert visit.value("document.querySelector('.overlays img').decode().then(() => true)")
     visit.open(made[0], "#phantom/no-such-method/0.1")
     assert not visit.value("document.getElementById('drawer').open")
 
 
-def test_methods_are_filtered_and_columns_chosen(visit):
+def test_two_methods_are_compared_image_by_image(visit, made):
+    visit.click("#phantom details:has(#phantom-paired) summary")
+    visit.click('#phantom-paired a[href="#phantom/mean-teacher/0.1/vs/supervised"]')
+    visit.until(OPENED)
+    wanted = []
+    for draw, seed in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        mine, theirs = (
+            next(r for r in made[1] if r["key"].startswith(f"{name}_phantom_r0.1_d{draw}_s{seed}"))["scores"]["dice"]
+            for name in ("mean_teacher", "supervised")
+        )
+        wanted.append([100 * (a - b) for [a], [b] in zip(mine, theirs, strict=True)])
+    lines = "[...document.querySelectorAll('#drawer-body .short tbody tr')]"
+    shown = visit.value(f"{lines}.map(r => Number(r.cells[1].dataset.value))")
+    assert shown == pytest.approx(sorted(np.mean(wanted, axis=0)), abs=1e-6)
+    visit.value("(s => { s.value = ''; s.dispatchEvent(new Event('change')); })(document.getElementById('vs'))")
+    visit.until("location.hash === '#phantom/mean-teacher/0.1' && document.getElementById('vs').value === ''")
+
+
+def test_methods_are_filtered_and_a_labelled_share_chosen(visit):
     visit.click("#phantom .filter")
     for letter in "mean":
         visit.press(letter)
     assert visit.value(FIRST_COLUMN) == ["Mean Teacher"]
-    assert visit.value("document.querySelector('#phantom .count').value").startswith("1 of ")
+    assert visit.value("document.querySelector('#phantom .count').value") == "1 of 5"
 
-    choose = """(by, value) => {
-        const select = document.querySelector(`#phantom select[data-by=${by}]`);
-        select.value = value;
+    shown = """share => {
+        const select = document.querySelector("#phantom select.block");
+        select.value = share;
         select.dispatchEvent(new Event("change"));
+        const rows = [...document.querySelectorAll("#phantom-comparison tbody tr")].filter(row => !row.hidden);
+        return rows.map(row => row.dataset.block);
     }"""
-    heads = "[...document.querySelectorAll('#phantom-table th[data-metric]')].filter(h => !h.hidden)"
-    seen = f"{heads}.map(h => h.dataset.ratio + h.dataset.metric)"
-    assert {text[-4:] for text in visit.value(seen)} == {"Dice"}
-    visit.value(f"({choose})('ratio', '0.2')")
-    assert visit.value(seen) == ["0.2Dice"]
-    visit.value(f"({choose})('metric', '')")
-    assert len(visit.value(seen)) > 3 and {text[:3] for text in visit.value(seen)} == {"0.2"}
+    assert visit.value(f"({shown})('20 %')") == ["20 %"]
+    assert visit.value(f"({shown})('')") == ["10 %", "20 %"]
 
 
 def test_it_is_readable_on_a_phone(visit, made):
@@ -455,7 +480,7 @@ def test_it_is_readable_on_a_phone(visit, made):
     assert visit.value("document.getElementById('drawer').scrollWidth") <= 360
     assert visit.value("getComputedStyle(document.querySelector('#drawer text')).fontSize") == "12px"
     assert visit.value("document.querySelector('#drawer svg').getBoundingClientRect().width") <= 340
-    sticky = "document.querySelector('#phantom-table tbody th').getBoundingClientRect().left"
+    sticky = "document.querySelector('#phantom-ratios tbody th').getBoundingClientRect().left"
     visit.press("Escape")
     before = visit.value(sticky)
     visit.value("document.querySelector('#phantom .scroll').scrollLeft = 120")
@@ -478,5 +503,5 @@ def test_a_print_has_the_tables_and_none_of_the_controls(visit):
     visit.ask("Emulation.setEmulatedMedia", media="print", features=[])
     shown = "getComputedStyle(document.querySelector('{}')).display"
     assert visit.value(shown.format("nav")) == visit.value(shown.format(".controls")) == "none"
-    assert visit.value(shown.format("#phantom-table")) == "table"
+    assert visit.value(shown.format("#phantom-ratios")) == "table"
     visit.ask("Emulation.setEmulatedMedia", media="", features=[])

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from benchmark.report import frame
+from benchmark.report.frame import Row
 from benchmark.report.overlays import Panel
 
 SCALE = 10_000  # scores are embedded as whole numbers of 1/SCALE, which is how rows round them
@@ -25,9 +27,12 @@ class Detail:
     overlays: bool = True
 
 
-def pack(rows: Sequence[dict], cells: Mapping[str, str], panels: Sequence[Panel], detail: Detail) -> str:
+def pack(
+    rows: Sequence[Row], methods: Mapping[str, str], cells: Mapping[str, str], panels: Sequence[Panel], detail: Detail
+) -> str:
     """JSON, deflated, in base 64: see `opened`. It holds nothing that could end a script element."""
-    text = json.dumps(opened(rows, cells, panels, detail), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    data = opened(rows, methods, cells, panels, detail)
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
@@ -36,57 +41,51 @@ def unpack(packed: str) -> dict[str, Any]:
     return json.loads(zlib.decompress(base64.b64decode(packed)))
 
 
-def opened(rows: Sequence[dict], cells: Mapping[str, str], panels: Sequence[Panel], detail: Detail) -> dict[str, Any]:
-    """The runs of one comparison as the page's script reads them. `cells` says in which cell each run's key is.
+def opened(
+    rows: Sequence[Row], methods: Mapping[str, str], cells: Mapping[str, str], panels: Sequence[Panel], detail: Detail
+) -> dict[str, Any]:
+    """The runs of one comparison as the page's script reads them.
 
-    Keys: `images` and for each its `patient` and, where rows have one, `stratum`; `runs`, whose `scores` follow the
-    order of `images` (mean over the classes that have a value, in 1/SCALE; null where none has); without every run's
-    scores `means` by cell instead; `overlays`.
+    `cells` says for each run's key the cell that it is in, METHOD/RATIO, and `methods` how each METHOD is printed.
+    Keys: `methods`; `images`, and for each its `patient` and, where rows have one, `stratum`; `runs`, whose `scores`
+    follow the order of `images` (the mean over the classes that have a score, in 1/SCALE; null where none has); instead
+    of every run's scores `means` by cell; `overlays`.
     """
     finished = [row for row in rows if "scores" in row]
-    names, about = _images(finished)
-    scores = {row["key"]: image_scores(row, names) for row in finished}
-    data: dict[str, Any] = {"images": names, **about, "runs": [_run(row, cells[row["key"]], detail) for row in rows]}
+    scores = {row["key"]: image_scores(row) for row in finished}
+    data: dict[str, Any] = {"methods": methods, **_images(finished)}
+    data["runs"] = [_run(row, cells[row["key"]], detail) for row in rows]
     for run in data["runs"]:
         if run["key"] in scores:
-            run["dice"] = _rounded(np.nanmean(scores[run["key"]])) if _any(scores[run["key"]]) else None
+            of_run = scores[run["key"]]
+            run["dice"] = round(float(_mean(of_run)), 6) if not np.isnan(of_run).all() else None
             if detail.every_run:
-                run["scores"] = _whole(scores[run["key"]])
+                run["scores"] = _whole(of_run)
     if not detail.every_run:
         by_cell: dict[str, list[np.ndarray]] = {}
         for key, values in scores.items():
             by_cell.setdefault(cells[key], []).append(values)
         data["means"] = {cell: _whole(_mean(np.array(values))) for cell, values in by_cell.items()}
     if detail.overlays:
-        kept = [panel for panel in panels if panel.key in cells]
         data["overlays"] = [
             {"image": panel.image, "key": panel.key, "picture": base64.b64encode(panel.picture).decode()}
-            for panel in kept
+            for panel in panels
         ]
     return data
 
 
-def image_scores(row: dict[str, Any], names: Sequence[str]) -> np.ndarray:
-    """Dice of each named image: the mean over the foreground classes that have a value; nan where none has."""
-    place = {name: i for i, name in enumerate(names)}
-    dice = np.full((len(names), max(1, len(row["classes"]) - 1)), np.nan)
-    dice[[place[name] for name in row["scores"]["name"]]] = frame.scores(row, "dice")
-    return _mean(dice.T)
+def image_scores(row: Row) -> Float[np.ndarray, "images"]:
+    """Dice of each test image: the mean over the foreground classes that have a score; nan where none has."""
+    return _mean(frame.scores(row, "dice").T)
 
 
-def _images(rows: Sequence[dict]) -> tuple[list[str], dict[str, list]]:
-    """Names of all test images, patient and stratum of each, as places in lists of what is different."""
-    found: dict[str, tuple[str, str]] = {}
-    for row in rows:
-        columns = row["scores"]
-        if row is rows[0] or columns["name"] != rows[0]["scores"]["name"]:
-            strata = columns.get("stratum") or [""] * len(columns["name"])
-            for name, *about in zip(columns["name"], columns["patient"], strata, strict=True):
-                found.setdefault(name, tuple(about))
-    patients, patient = _places([patient for patient, _ in found.values()])
-    strata, stratum = _places([stratum for _, stratum in found.values()])
-    about = {"patients": patients, "patient": patient}
-    return list(found), about | ({"strata": strata, "stratum": stratum} if any(strata) else {})
+def _images(finished: Sequence[Row]) -> dict[str, list]:
+    """Names of the test images, which are the same in all rows; patient and stratum as places in lists of them."""
+    columns = finished[0]["scores"] if finished else {"name": [], "patient": []}
+    patients, patient = _places(columns["patient"])
+    strata, stratum = _places(columns.get("stratum") or [""] * len(columns["name"]))
+    about = {"images": list(columns["name"]), "patients": patients, "patient": patient}
+    return about | ({"strata": strata, "stratum": stratum} if any(strata) else {})
 
 
 def _places(words: Sequence[str]) -> tuple[list[str], list[int]]:
@@ -95,7 +94,7 @@ def _places(words: Sequence[str]) -> tuple[list[str], list[int]]:
     return list(numbers), [numbers[word] for word in words]
 
 
-def _run(row: dict[str, Any], cell: str, detail: Detail) -> dict[str, Any]:
+def _run(row: Row, cell: str, detail: Detail) -> dict[str, Any]:
     run = {
         "cell": cell,
         "key": row["key"],
@@ -140,16 +139,8 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.where(count, np.where(there, values, 0).sum(0) / np.maximum(count, 1), np.nan)
 
 
-def _any(values: np.ndarray) -> bool:
-    return not np.isnan(values).all()
-
-
 def _whole(values: np.ndarray) -> list[int | None]:
     return [None if value != value else int(value) for value in np.round(values * SCALE).tolist()]
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 6)
 
 
 def _significant(value: np.ndarray, digits: int = 3) -> float | None:

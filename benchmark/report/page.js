@@ -16,8 +16,9 @@ const mean = (values) => {
   const there = values.filter((value) => value !== null);
   return there.length ? there.reduce((sum, value) => sum + value, 0) / there.length : null;
 };
-const shown = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+const shown = (value) => (value === null || value === undefined ? "–" : value.toFixed(1).replace("-", "−"));
 const SHORT = 12; // lines of a long table that are shown at first, as page.css says
+const percent = (value) => (value === null || value === undefined ? null : 100 * value);
 const many = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -78,33 +79,27 @@ function sort(table, head, direction) {
 }
 
 function controls(section) {
-  const table = section.querySelector("table.comparison");
+  const tables = [...section.querySelectorAll("table.comparison")];
   const filter = section.querySelector(".filter");
-  const views = [...section.querySelectorAll("select.view")];
+  const block = section.querySelector("select.block");
   const count = section.querySelector(".count");
 
   function narrow() {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const rows = [...table.tBodies[0].rows];
-    for (const row of rows) row.hidden = !words.every((word) => row.cells[0].textContent.toLowerCase().includes(word));
-    count.value = words.length ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
-  }
-
-  function choose() {
-    for (const head of table.tHead.rows[0].cells) {
-      const hidden = views.some((view) => {
-        const of = head.dataset[view.dataset.by];
-        return of !== undefined && view.value !== "" && of !== view.value;
-      });
-      head.hidden = hidden;
-      for (const row of table.tBodies[0].rows) row.cells[head.cellIndex].hidden = hidden;
+    const named = (row) => words.every((word) => row.cells[0].textContent.toLowerCase().includes(word));
+    const ofBlock = (row) => !block?.value || !row.dataset.block || row.dataset.block === block.value;
+    for (const table of tables) {
+      const ofMethods = "methods" in table.dataset;
+      for (const row of table.tBodies[0].rows) row.hidden = (ofMethods && !named(row)) || !ofBlock(row);
+      for (const cell of table.querySelectorAll(".block")) cell.hidden = Boolean(block?.value);
     }
+    const rows = [...(tables[0]?.tBodies[0].rows ?? [])];
+    count.value = words.length ? `${rows.filter(named).length} of ${rows.length}` : "";
   }
 
   filter.addEventListener("input", narrow);
-  for (const view of views) view.addEventListener("change", choose);
+  block?.addEventListener("change", narrow);
   narrow(); // a browser may have kept what was typed before
-  choose();
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);
@@ -116,9 +111,6 @@ document.querySelectorAll("main > section").forEach(controls);
 const drawer = document.getElementById("drawer");
 const title = document.getElementById("drawer-title");
 const body = document.getElementById("drawer-body");
-const links = new Map(); // the first number of a method and ratio stands for all of them
-for (const link of document.querySelectorAll("a.cell"))
-  if (!links.has(link.getAttribute("href"))) links.set(link.getAttribute("href"), link);
 const loaded = new Map();
 
 function load(slug) {
@@ -131,64 +123,81 @@ function load(slug) {
   return loaded.get(slug);
 }
 
-// The address says what is open: #comparison/method/ratio, or #comparison/method/ratio/key of a run
+// The address says what is open: #comparison/method/ratio, and then nothing, the key of a run, or vs/another method
 async function follow() {
-  const [slug, method, ratio, key] = location.hash.slice(1).split("/").map(decodeURIComponent);
-  const link = links.get(`#${slug}/${method}/${ratio}`);
-  if (!link) {
+  const [slug, method, ratio, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
+  const place = { slug, method, ratio, key: rest.length === 1 ? rest[0] : "", other: rest[0] === "vs" ? rest[1] : "" };
+  if (ratio && !("DecompressionStream" in window)) {
+    title.textContent = "This browser is too old to open the runs";
+    body.replaceChildren(html("p", {}, "The tables and figures of the page can be read all the same."));
+    drawer.showModal();
+    return;
+  }
+  const data = ratio && document.getElementById(`${slug}-data`) ? await load(slug) : null;
+  if (!data?.runs.some((run) => run.cell === `${method}/${ratio}`)) {
     if (drawer.open) drawer.close();
     return;
   }
-  if (!("DecompressionStream" in window)) {
-    title.textContent = "This browser is too old to open the runs";
-    body.replaceChildren(html("p", {}, "The tables and figures of the page can be read all the same."));
-  } else {
-    const data = await load(slug);
-    if (!drawer.open) drawer.showModal(); // first, as charts are drawn as wide as it is
-    open(data, slug, method, ratio, key ?? "", link);
-  }
-  if (!drawer.open) drawer.showModal();
+  if (!drawer.open) drawer.showModal(); // first, as charts are drawn as wide as it is
+  show(data, place);
   title.focus();
 }
 
-function open(data, slug, method, ratio, key, link) {
-  const section = document.getElementById(slug);
-  title.textContent = `${link.dataset.label}, ratio ${ratio}`;
-  const cell = `${method}/${ratio}`;
-  const runs = data.runs.filter((run) => run.cell === cell);
-  const every = runs.some((run) => run.scores);
-  const chosen = every ? runs.filter((run) => run.scores && (key === "" || run.key === key)) : runs;
-  const across = data.images.map((_, i) => (every ? chosen.map((run) => run.scores[i]) : [data.means?.[cell]?.[i] ?? null]))
-    .map((values) => values.map((value) => (value === null ? null : value / 10000)));
-  const lines = data.images.map((name, i) => {
-    const there = across[i].filter((value) => value !== null);
+function show(data, place) {
+  const { slug, method, ratio, key, other } = place;
+  const at = (name) => data.runs.filter((run) => run.cell === `${name}/${ratio}`);
+  const runs = at(method);
+  const every = data.runs.some((run) => run.scores);
+  const others = [...new Set(data.runs.map((run) => run.cell))]
+    .filter((cell) => cell.endsWith(`/${ratio}`) && cell !== `${method}/${ratio}`)
+    .map((cell) => cell.slice(0, cell.lastIndexOf("/")));
+  const ratios = [...new Set(data.runs.map((run) => run.cell).filter((cell) => cell.startsWith(`${method}/`)))];
+  title.textContent = `${data.methods[method]}, ratio ${ratio}`;
+  const lines = other ? differences(data, place, runs, at(other), every) : scores(data, place, runs, every);
+  const seen = key ? runs.filter((run) => run.key === key) : runs;
+  body.replaceChildren(
+    html("p", { class: "about" }, document.getElementById(`${slug}-title`).textContent),
+    html("p", { class: "siblings" }, "Ratio ", ...ratios.sort((a, b) => a.split("/").at(-1) - b.split("/").at(-1)).map((cell) =>
+      html("a", { href: `#${slug}/${cell}`, ...(cell === `${method}/${ratio}` ? { "aria-current": "true" } : {}) }, cell.split("/").at(-1)))),
+    html("h3", {}, many(runs.length, "run")),
+    runTable(runs),
+    ...(other ? [html("h3", {}, `${many(at(other).length, "run")} of ${data.methods[other]}`), runTable(at(other))] : []),
+    ...(lines.some((line) => line.score !== null) ? scorePart(data, place, runs, others, every, lines) : []),
+    ...overlayPart(data, seen),
+    ...curvePart(seen),
+  );
+  drawer.scrollTop = 0;
+}
+
+// Per image, in points of 100: the mean over runs, the lowest and the highest
+function scores(data, { method, ratio, key }, runs, every) {
+  const chosen = runs.filter((run) => run.scores && (!key || run.key === key));
+  const columns = every ? chosen.map((run) => run.scores) : [data.means[`${method}/${ratio}`] ?? []];
+  return perImage(data, (i) => columns.map((column) => column[i]));
+}
+
+// Per image, where both have a score after the same draw and seed: this less the other
+function differences(data, { method, ratio, other }, runs, theirs, every) {
+  const twin = (run) => theirs.find((their) => their.draw === run.draw && their.seed === run.seed && their.scores);
+  const pairs = every
+    ? runs.filter((run) => run.scores && twin(run)).map((run) => [run.scores, twin(run).scores])
+    : [[data.means[`${method}/${ratio}`] ?? [], data.means[`${other}/${ratio}`] ?? []]];
+  return perImage(data, (i) => pairs.map(([mine, their]) => ((mine[i] ?? null) === null || (their[i] ?? null) === null ? null : mine[i] - their[i])));
+}
+
+function perImage(data, valuesOf) {
+  return data.images.map((name, i) => {
+    const values = valuesOf(i).filter((value) => value !== null && value !== undefined).map((value) => value / 100);
     return {
       name,
       patient: data.patients[data.patient[i]],
       stratum: data.strata ? data.strata[data.stratum[i]] : "",
-      score: mean(across[i]),
-      low: there.length ? Math.min(...there) : null,
-      high: there.length ? Math.max(...there) : null,
+      score: mean(values),
+      low: values.length ? Math.min(...values) : null,
+      high: values.length ? Math.max(...values) : null,
+      of: values.length,
     };
   });
-  const finished = runs.filter((run) => run.status === "done").length;
-  const siblings = [...links.keys()].filter((href) => href.startsWith(`#${slug}/${method}/`));
-  body.replaceChildren(
-    html("p", { class: "about" }, section.querySelector("h2").textContent),
-    siblings.length > 1
-      ? html("p", { class: "siblings" }, "Ratio ", ...siblings.map((href) => html(
-          "a",
-          { href, ...(href === `#${slug}/${cell}` ? { "aria-current": "true" } : {}) },
-          href.slice(href.lastIndexOf("/") + 1),
-        )))
-      : "",
-    html("h3", {}, many(runs.length, "run")),
-    runTable(runs),
-    ...(finished ? scoreParts(data, slug, cell, key, runs, chosen, lines, every) : []),
-    ...overlayPart(data, chosen),
-    ...curvePart(key ? chosen : runs),
-  );
-  drawer.scrollTop = 0;
 }
 
 function runTable(runs) {
@@ -196,7 +205,7 @@ function runTable(runs) {
   const rows = runs.map((run) => [
     [String(run.draw), run.draw],
     [String(run.seed), run.seed],
-    [run.status === "done" ? shown(run.dice) : run.status, run.dice],
+    [run.status === "done" ? shown(percent(run.dice)) : run.status, run.dice],
     [String(run.steps), run.steps],
     [run.seconds.toFixed(0), run.seconds],
     [String(run.best ?? "–"), run.best],
@@ -207,47 +216,51 @@ function runTable(runs) {
 
 // A table whose columns named in `text` are not numbers; a cell is [what is shown, what it is sorted by]
 function table(heads, rows, text) {
-  const kind = (column) => (text.includes(heads[column]) ? {} : { class: "number" });
+  const kind = (column) => (text.includes(heads[column]) ? { class: "text" } : {});
   const node = html("table", { class: "sortable" },
     html("thead", {}, html("tr", {}, ...heads.map((head, column) =>
-      html("th", { scope: "col", ...kind(column) }, html("button", { type: "button" }, head))))),
+      html("th", { scope: "col", ...kind(column) }, html("button", { type: "button" }, html("span", {}, head)))))),
     html("tbody", {}, ...rows.map((row) => html("tr", {}, ...row.map(([content, value], column) =>
       html("td", { ...kind(column), ...(value === null || value === undefined ? {} : { "data-value": value }) }, content))))));
   sortable(node);
   return html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": heads.join(", ") }, node);
 }
 
-function scoreParts(data, slug, cell, key, runs, chosen, lines, every) {
-  const select = html("select", { id: "of" },
-    html("option", { value: "" }, every && runs.length === 1 ? "the run" : `mean over ${many(runs.filter((run) => run.dice !== undefined).length, "run")}`),
-    ...(every && runs.length > 1 ? runs.filter((run) => run.scores).map((run) =>
-      html("option", { value: run.key }, `draw ${run.draw}, seed ${run.seed}${clash(runs, run) ? `, ${run.key.slice(-10)}` : ""}`)) : []));
-  select.value = key;
-  select.addEventListener("change", () => {
-    location.hash = `${slug}/${cell}${select.value ? `/${select.value}` : ""}`;
-  });
-  const several = every && chosen.length > 1;
-  const heads = ["Image", "Patient", ...(data.strata ? ["Stratum"] : []), "Dice", ...(several ? ["Lowest run", "Highest run"] : [])];
+function scorePart(data, { slug, method, ratio, key, other }, runs, others, every, lines) {
+  const go = (rest) => {
+    location.hash = `${slug}/${method}/${ratio}${rest ? `/${rest}` : ""}`;
+  };
+  const finished = runs.filter((run) => run.status === "done");
+  const one = choice("Shown", "of", key, [
+    ["", finished.length === 1 ? "the run" : `mean over ${many(finished.length, "run")}`],
+    ...(every && finished.length > 1 && !other ? finished.map((run) => [run.key, `draw ${run.draw}, seed ${run.seed}`]) : []),
+  ], go);
+  const against = choice("Less those of", "vs", other, [
+    ["", "nothing"], ...others.map((name) => [name, data.methods[name]]),
+  ], (name) => go(name && `vs/${name}`));
+  const what = other ? "Difference" : "Dice";
+  const several = Math.max(...lines.map((line) => line.of)) > 1;
+  const heads = ["Image", what, "Patient", ...(data.strata ? ["Stratum"] : []), ...(several ? ["Lowest run", "Highest run"] : [])];
   const rows = lines.map((line) => [
     [line.name, line.name],
+    [shown(line.score), line.score],
     [line.patient, line.patient],
     ...(data.strata ? [[line.stratum || "–", line.stratum]] : []),
-    [shown(line.score), line.score],
     ...(several ? [[shown(line.low), line.low], [shown(line.high), line.high]] : []),
   ]);
-  const scores = table(heads, rows, ["Image", "Patient", "Stratum"]);
-  sort(scores.firstChild, scores.querySelector("thead tr").cells[heads.indexOf("Dice")], "ascending");
+  const images = table(heads, rows, ["Image", "Patient", "Stratum"]);
+  sort(images.firstChild, images.querySelector("thead tr").cells[1], "ascending");
   const parts = [
-    html("h3", {}, "Dice of every test image"),
-    html("p", {}, html("label", { for: "of" }, "Shown: "), select),
-    dots(lines),
-    scores,
+    html("h3", {}, other ? `Dice less that of ${data.methods[other]}, image by image` : "Dice of every test image"),
+    html("p", { class: "controls" }, one, against),
+    dots(lines, what),
+    images,
   ];
   if (lines.length > SHORT) {
-    scores.classList.add("short");
+    images.classList.add("short");
     const more = html("button", { type: "button", class: "all" }, `Show all ${lines.length} images`);
     more.addEventListener("click", () => {
-      scores.classList.remove("short");
+      images.classList.remove("short");
       more.remove();
     });
     parts.push(more);
@@ -256,7 +269,12 @@ function scoreParts(data, slug, cell, key, runs, chosen, lines, every) {
   return parts;
 }
 
-const clash = (runs, run) => runs.filter((other) => other.draw === run.draw && other.seed === run.seed).length > 1;
+function choice(words, id, value, options, go) {
+  const select = html("select", { id }, ...options.map(([name, text]) => html("option", { value: name }, text)));
+  select.value = value;
+  select.addEventListener("change", () => go(select.value));
+  return html("label", { for: id }, `${words} `, select);
+}
 
 function overlayPart(data, chosen) {
   const keys = new Set(chosen.map((run) => run.key));
@@ -270,7 +288,7 @@ function overlayPart(data, chosen) {
     html("div", { class: "overlays" }, ...found.map((overlay) => {
       const run = of.get(overlay.key);
       const score = run.scores?.[data.images.indexOf(overlay.image)];
-      const words = `${overlay.image}${score === null || score === undefined ? "" : `, Dice ${shown(score / 10000)}`}`;
+      const words = `${overlay.image}${score === null || score === undefined ? "" : `, Dice ${shown(score / 100)}`}`;
       return html("figure", {},
         html("img", { src: `data:image/webp;base64,${overlay.picture}`, alt: `Truth and prediction on ${words}` }),
         html("figcaption", {}, words, keys.size > 1 ? ` (draw ${run.draw}, seed ${run.seed})` : ""));
@@ -280,6 +298,9 @@ function overlayPart(data, chosen) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Charts
+
+const LEFT = 40, RIGHT = 16; // pixels beside the axes
+const wide = () => Math.max(260, body.clientWidth - 2 * parseFloat(getComputedStyle(body).paddingLeft));
 
 function ticks(low, high, about) {
   const rough = (high - low) / about || 1;
@@ -292,7 +313,7 @@ function ticks(low, high, about) {
 
 // A frame with axes; x and y give the pixel of a value
 function frame(width, height, xs, ys, name, xTicks) {
-  const left = 44, right = 8, top = 8, bottom = 28;
+  const left = LEFT, right = RIGHT, top = 8, bottom = 28;
   const x = (value) => left + ((value - xs[0]) / (xs[1] - xs[0] || 1)) * (width - left - right);
   const y = (value) => height - bottom - ((value - ys[0]) / (ys[1] - ys[0] || 1)) * (height - top - bottom);
   const node = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name });
@@ -304,7 +325,7 @@ function frame(width, height, xs, ys, name, xTicks) {
   return [node, x, y];
 }
 
-function dots(lines) {
+function dots(lines, what) {
   const by = new Map();
   for (const line of lines.filter((line) => line.score !== null)) {
     if (!by.has(line.patient)) by.set(line.patient, []);
@@ -313,11 +334,18 @@ function dots(lines) {
   const groups = [...by].map(([patient, images]) => [patient, images, mean(images.map((image) => image.score))])
     .sort((a, b) => a[2] - b[2]);
   const all = groups.flatMap(([, images]) => images);
-  const width = Math.max(280, body.clientWidth - 40), height = 240;
-  const low = Math.max(0, Math.floor(Math.min(...all.map((image) => image.score)) * 10) / 10);
-  const words = `Dice of ${many(all.length, "test image")} of ${many(groups.length, "patient")}`;
-  const [node, x, y] = frame(width, height, [-0.5, groups.length - 0.5], [low, 1], words, false);
-  const space = (width - 52) / groups.length;
+  const values = all.map((image) => image.score);
+  const width = wide(), height = 240;
+  const low = Math.floor(Math.min(...values) / 10) * 10;
+  const high = what === "Dice" ? 100 : Math.ceil(Math.max(...values) / 10) * 10;
+  const words = `${what} of ${many(all.length, "test image")} of ${many(groups.length, "patient")}`;
+  const [node, x, y] = frame(width, height, [-0.5, groups.length - 0.5], [low, Math.max(high, low + 10)], words, false);
+  const along = (value, look) => node.append(svg("line", { class: look, x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
+  const under = (place, text) => node.append(svg("text", { x: x(place), y: height - 10, "text-anchor": "middle" }, text));
+  if (low < 0) along(0, "zero");
+  const space = (width - LEFT - RIGHT) / groups.length;
+  const named = groups.every(([patient]) => space > 8 * patient.length);
+  if (!named) under((groups.length - 1) / 2, `${many(groups.length, "patient")}, the ${what === "Dice" ? "worst" : "lowest"} first`);
   groups.forEach(([patient, images, middle], place) => {
     images.forEach((image, i) => {
       const aside = images.length > 1 ? (i / (images.length - 1) - 0.5) * 0.5 : 0;
@@ -326,18 +354,15 @@ function dots(lines) {
       node.append(dot);
     });
     if (images.length > 1) node.append(svg("line", { class: "middle", x1: x(place - 0.35), x2: x(place + 0.35), y1: y(middle), y2: y(middle) }));
-    if (space > 9 * patient.length) node.append(svg("text", { x: x(place), y: height - 10, "text-anchor": "middle" }, patient));
+    if (named) under(place, patient);
   });
-  if (!node.querySelector("text[text-anchor=middle]"))
-    node.append(svg("text", { x: x((groups.length - 1) / 2), y: height - 10, "text-anchor": "middle" }, `${many(groups.length, "patient")}, the worst first`));
-  const middle = y(mean(all.map((image) => image.score)));
-  node.append(svg("line", { class: "mean", x1: 44, x2: width - 8, y1: middle, y2: middle }));
+  along(mean(values), "mean");
   const usual = "A dot is an image, a bar its patient's mean, the dashed line the mean of all images. Point at a dot to read it.";
   const caption = html("p", { class: "caption" }, usual);
   node.addEventListener("pointerover", (event) => {
     node.querySelector(".picked")?.classList.remove("picked");
     const line = event.target.line;
-    caption.textContent = line ? `${line.name}, patient ${line.patient}: Dice ${shown(line.score)}` : usual;
+    caption.textContent = line ? `${line.name}, patient ${line.patient}: ${what} ${shown(line.score)}` : usual;
     if (line) event.target.classList.add("picked");
   });
   return html("figure", { class: "dots" }, node, caption);
@@ -350,8 +375,10 @@ function curves(name, series, xName) {
   const points = drawn.flatMap(([, points]) => points);
   const values = points.map(([, value]) => value);
   const fromZero = name !== "Validation Dice";
-  const width = Math.max(260, Math.min(body.clientWidth - 40, 380)), height = 190;
-  const ends = [fromZero ? Math.min(0, ...values) : Math.floor(Math.min(...values) * 20) / 20, fromZero ? Math.max(...values) : Math.ceil(Math.max(...values) * 20) / 20];
+  const width = Math.min(wide(), 380), height = 190;
+  const ends = fromZero
+    ? [Math.min(0, ...values), Math.max(...values)]
+    : [Math.floor(Math.min(...values) / 5) * 5, Math.ceil(Math.max(...values) / 5) * 5];
   const [node, x, y] = frame(width, height, [0, Math.max(...points.map(([step]) => step))], ends, name, true);
   const names = [...new Set(drawn.map(([what]) => what))];
   for (const [what, points] of drawn) {
@@ -374,7 +401,7 @@ function curvePart(runs) {
     const total = step.map((_, i) => Object.values(terms).reduce((sum, values) => (values[i] === null ? null : sum + values[i]), 0));
     return [["sum of the terms, one line a run", zip(total)]];
   });
-  const validation = having.map((run) => [one ? "Dice" : "one line a run", (run.validation.step ?? []).map((at, i) => [at, run.validation.dice[i]])]);
+  const validation = having.map((run) => [one ? "Dice" : "one line a run", (run.validation.step ?? []).map((at, i) => [at, percent(run.validation.dice[i])])]);
   return [
     html("h3", {}, "Training"),
     html("div", { class: "curves" }, curves("Loss", loss, "step"), curves("Validation Dice", validation, "step")),
@@ -389,9 +416,7 @@ drawer.addEventListener("click", (event) => {
   if (event.target === drawer) drawer.close(); // beside it
 });
 drawer.addEventListener("close", () => {
-  const link = links.get(location.hash.split("/").slice(0, 3).join("/"));
-  history.replaceState(null, "", location.hash.split("/")[0] || location.pathname);
-  link?.focus({ preventScroll: false });
+  if (location.hash.includes("/")) history.replaceState(null, "", location.hash.split("/")[0]);
 });
 window.addEventListener("hashchange", follow);
 window.addEventListener("resize", () => {

@@ -4,57 +4,28 @@ import base64
 import dataclasses
 import hashlib
 import io
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
-import numpy as np
-import pandas as pd
-from markupsafe import Markup
 from PIL import Image
 
-from benchmark.report import frame
+from benchmark.report import tables
 from benchmark.report.embedded import Detail, pack
+from benchmark.report.frame import Row, runs_frame
 from benchmark.report.overlays import Panel
-from benchmark.stats import hierarchical_interval
+from benchmark.report.table import DAGGER, Cell, Column, Table
 
 LIMIT = 5_000_000  # bytes of the page
-FIGURE_PIXELS = 1400  # the widest embedded figure; a phone and a page of paper show less
+FIGURE_PIXELS = 1400  # the widest embedded figure; a phone and a sheet of paper show less
 COLOURS = 64  # of an embedded figure: enough for smooth letters and bands
+MAIN = ("ratios", "comparison")  # the tables that come first; the first of all is open when the page is
 
-Row = dict[str, Any]
-
-METRICS = {  # (name, unit, digits, better first when sorted)
-    "dice": ("Dice", "", 3, "descending"),
-    "jaccard": ("Jaccard", "", 3, "descending"),
-    "hd95": ("HD95", "pixels", 1, "ascending"),
-    "assd": ("ASSD", "pixels", 2, "ascending"),
-    "boundary_f1": ("Boundary F1", "", 3, "descending"),
-}
-
-
-class Column(NamedTuple):
-    """A column of a comparison's table."""
-
-    head: str
-    unit: str = ""
-    first: str = "ascending"  # how it is sorted first: the better values on top
-    ratio: str = ""
-    metric: str = ""
-    kind: str = "number"
-
-
-class Cell(NamedTuple):
-    """What stands at one place of a table."""
-
-    text: str = "–"
-    value: float | str = ""  # what it is sorted by; "" comes last
-    note: str = ""
-    href: str = ""  # the place in the address that opens its runs
-    label: str = ""  # the method, as the opened panel names it
-    tie: bool = False  # not significantly worse than the best
+Downloads = Mapping[str, Mapping[str, str]]  # of a comparison: by table, kind ("CSV") and address beside the page
 
 
 def page(
@@ -62,25 +33,33 @@ def page(
     figures: Mapping[str, Mapping[str, bytes]],
     panels: Mapping[str, Sequence[Panel]] | None = None,
     *,
-    downloads: Mapping[str, Mapping[str, str]] | None = None,
+    drawn: Mapping[str, Mapping[str, Table]] | None = None,
+    downloads: Mapping[str, Downloads] | None = None,
     limit: int = LIMIT,
 ) -> str:
-    """The page, from rows by comparison, PNG figures by comparison and name, and overlays by comparison.
+    """The page. All arguments are by comparison: its rows, PNG figures by name, overlays, tables, links to files.
 
-    `downloads` are links relative to the page by comparison and kind ("CSV"). Rows are linked as runs/KEY.json. What
-    would make the page larger than `limit` bytes is left out in this order, the largest comparison first, and the page
-    says so: the scores of every run (their means over the runs of a cell stay), overlays, training curves, figures.
-    What does not fit even then is a ValueError.
+    Tables that are not given as `drawn` are drawn from the rows. Rows are linked as runs/KEY.json beside the page.
+    What would make the page larger than `limit` bytes is left out in this order, the largest comparison first, and the
+    page says so: the scores of every run (their means over the runs of a cell stay), overlays, training curves,
+    all but the main tables, figures. What does not fit even then is a ValueError.
     """
-    slugs = _slugs(list(comparisons))
     sections = [
-        Section(name, slug, rows, (panels or {}).get(name, ()), figures.get(name, {}), (downloads or {}).get(name, {}))
-        for (name, rows), slug in zip(comparisons.items(), slugs, strict=True)
+        Section(
+            name,
+            slug,
+            rows,
+            drawn[name] if drawn else tables.tables(rows),
+            (panels or {}).get(name, ()),
+            figures.get(name, {}),
+            (downloads or {}).get(name, {}),
+        )
+        for (name, rows), slug in zip(comparisons.items(), _slugs(list(comparisons)), strict=True)
     ]
     text = _render(sections)
     for saving in SAVINGS:
         for section in sorted(sections, key=lambda section: section.size, reverse=True):
-            if len(text.encode()) > limit and section.without(saving):
+            if len(text.encode()) > limit and section.leave_out(saving):
                 text = _render(sections)
     if (size := len(text.encode())) > limit:
         raise ValueError(
@@ -95,42 +74,69 @@ SAVINGS = {  # what may be left out, and what the page then says
     "the scores of every run are in its row.",
     "overlays": "To keep the page small, overlays were left out.",
     "curves": "To keep the page small, training curves were left out; they are in the rows.",
+    "tables": "To keep the page small, further tables were left out; they are files beside it.",
     "figures": "To keep the page small, figures were left out; they are files beside it.",
 }
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# A comparison
+
+
+class Head(NamedTuple):
+    """A column's head as the page shows it."""
+
+    text: str
+    over: str = ""
+    kind: str = ""  # "text", "block", else a number
+    first: str = "ascending"  # how a click sorts first: what is better on top
+
+
+class Place(NamedTuple):
+    """A cell as the page shows it."""
+
+    text: str
+    note: str = ""  # the interval
+    value: str = ""  # what it is sorted by; "" comes last
+    href: str = ""  # the place in the address that opens its runs
+    bold: bool = False
+
+
 class Section:
-    """One comparison on the page: its table, notes, certificate and figures, and what its cells open."""
+    """One comparison on the page: its tables, notes and figures, and what its cells open."""
 
     def __init__(
-        self, name: str, slug: str, rows: Sequence[Row], panels: Sequence[Panel], figures: Mapping[str, bytes],
-        downloads: Mapping[str, str],
+        self, name: str, slug: str, rows: Sequence[Row], drawn: Mapping[str, Table], panels: Sequence[Panel],
+        figures: Mapping[str, bytes], downloads: Downloads,
     ):  # fmt: skip
-        self.name, self.slug, self.rows, self.panels, self.downloads = name, slug, rows, panels, downloads
-        self.runs = frame.runs_frame(rows)
-        self.methods = dict(zip(labels := list(dict.fromkeys(self.runs.label)), _slugs(labels), strict=True))
-        self.ratios = sorted({float(ratio) for ratio in self.runs.ratio})
-        self.cells = {
-            key: f"{self.methods[label]}/{ratio:g}"
-            for key, label, ratio in zip(self.runs.key, self.runs.label, self.runs.ratio, strict=True)
-        }
+        self.name, self.slug, self.rows, self.panels = name, slug, rows, panels
+        runs = runs_frame(rows)
+        slugs = dict(zip(labels := list(dict.fromkeys(runs.label)), _slugs(labels), strict=True))
+        self.methods = {slug: label for label, slug in slugs.items()}
+        self.cells = {line.key: f"{slugs[line.label]}/{line.ratio:g}" for line in runs.itertuples()}
         self.figures = [_figure(title, png) for title, png in figures.items()]
-        self.detail, self.notes = Detail(), _notes(rows, self.runs)
+        self.detail = Detail()
         self.data = self._pack()
-        self.columns, self.lines = self._table()
-        self.choices = self._choices()
-        self.parts, self.findings, self.leak = _certificate(rows)
-        self.about = self._about()
+        self.leaks = list(dict.fromkeys(row["certificate"]["leak"] for row in rows if row["certificate"]["leak"]))
+        ordered = [drawn[name] for name in MAIN if name in drawn]
+        ordered += [table for name, table in drawn.items() if name not in MAIN]
+        blocks = Counter(line.block for table in ordered for line in table.lines if line.block)
+        self.blocks, self.block = list(blocks), max(blocks, key=blocks.__getitem__, default="")
+        said = [set(table.notes) for table in ordered]
+        self.notes = [note for note in (ordered[0].notes if ordered else ()) if all(note in notes for notes in said)]
+        self.tables = [self._shown(table, downloads.get(table.name, {})) for table in ordered]
 
     @property
     def size(self) -> int:
         """Bytes of what its cells open, and of its figures."""
         return len(self.data) + sum(len(figure["picture"]) for figure in self.figures)
 
-    def without(self, saving: str) -> bool:
+    def leave_out(self, saving: str) -> bool:
         """Leaves something out and says so; False if there was nothing of it."""
         if saving == "figures":
             there, self.figures = bool(self.figures), []
+        elif saving == "tables":
+            there, self.tables = len(self.tables) > len(MAIN), self.tables[: len(MAIN)]
         else:
             there = saving != "overlays" or bool(self.panels)
             self.detail = dataclasses.replace(self.detail, **{saving: False})
@@ -140,113 +146,46 @@ class Section:
         return there
 
     def _pack(self) -> str:
-        return pack(self.rows, self.cells, self.panels, self.detail)
+        return pack(self.rows, self.methods, self.cells, self.panels, self.detail)
 
-    def _about(self) -> str:
-        run, images = self.rows[0]["run"], self.rows[0]["certificate"]["images"]
-        return (
-            f"{len(self.methods)} methods, {len(self.rows)} runs, {images['test']} test images, split {run['split']}; "
-            f"{run['encoder']} with {run['decoder']}, {run['weights']} weights"
+    def _shown(self, table: Table, downloads: Mapping[str, str]) -> dict[str, Any]:
+        """A table as the template reads it. Its blocks, if there are any, become the second column."""
+        heads = [_head(column) for column in table.columns]
+        lines = [(line.block, [self._place(cell) for cell in line.cells]) for line in table.lines]
+        if table.blocks:
+            heads.insert(1, Head(table.blocks, kind="block"))
+            for block, places in lines:
+                places.insert(1, Place(block, value=block))
+        notes = [note for note in table.notes if note not in self.notes]
+        return {
+            "name": table.name, "title": table.title, "heads": heads, "lines": lines, "notes": notes,
+            "downloads": downloads,
+        }  # fmt: skip
+
+    def _place(self, cell: Cell) -> Place:
+        text, bracket, interval = cell.text.partition(" [")
+        value = cell.text if math.isnan(cell.mean) else f"{cell.mean:.6g}"
+        return Place(
+            text + DAGGER * cell.dagger,
+            f"[{interval}" if bracket and not math.isnan(cell.mean) else "",
+            "" if text == Cell.text else value,
+            self._opens(cell.runs),
+            cell.bold,
         )
 
-    def _choices(self) -> list[dict[str, Any]]:
-        metrics = list(dict.fromkeys(column.metric for column in self.columns if column.metric))
-        return [
-            {"label": "Ratio", "by": "ratio", "options": [f"{ratio:g}" for ratio in self.ratios], "chosen": ""},
-            {"label": "Metric", "by": "metric", "options": metrics, "chosen": metrics[0]},
-        ]
-
-    def _table(self) -> tuple[list[Column], list[list[Cell]]]:
-        columns = [Column("Method", kind="text"), Column("Year")]
-        for ratio in self.ratios:
-            for name, unit, _, first in METRICS.values():
-                columns.append(
-                    Column(f"{name}, {unit}" if unit else name, f"ratio {ratio:g}", first, f"{ratio:g}", name)
-                )
-        for head, unit in (("Time", "s a run"), ("Work", "TFLOPs a run"), ("Memory", "GB"), ("Parameters", "million")):
-            columns.append(Column(head, unit))
-        by_key = {row["key"]: row for row in self.rows}
-        lines = []
-        for label, method in self.methods.items():
-            of = self.runs[self.runs.label == label]
-            line = [Cell(label, label), _number(of.year.iloc[0], "{:.0f}")]
-            for ratio in self.ratios:
-                runs = of[(of.ratio == ratio)]
-                done = [by_key[key] for key in runs.key[runs.status == "done"]]
-                for metric, (_, _, digits, _) in METRICS.items():
-                    line.append(_cell(done, len(runs), metric, digits, f"#{self.slug}/{method}/{ratio:g}", label))
-            line += [
-                _number(of.seconds.mean(), "{:.0f}"),
-                _number(of.flops.mean() / 1e12, "{:.1f}"),
-                _number(of.peak_memory.mean() / 1e9, "{:.1f}"),
-                _number(of.parameters.mean() / 1e6, "{:.1f}"),
-            ]
-            lines.append(line)
-        return columns, lines
+    def _opens(self, keys: Sequence[str]) -> str:
+        """The address of the runs: those of a method at a ratio, or of two methods; "" where they are of more."""
+        cells = list(dict.fromkeys(self.cells[key] for key in keys))
+        ratios = {cell.rpartition("/")[2] for cell in cells}
+        if not cells or len(cells) > 2 or len(ratios) > 1:
+            return ""
+        return "/".join((f"#{self.slug}", cells[0], *(f"vs/{cell.rpartition('/')[0]}" for cell in cells[1:])))
 
 
-def _cell(done: list[Row], runs: int, metric: str, digits: int, href: str, label: str) -> Cell:
-    if not runs:
-        return Cell()
-    if not done:
-        return Cell("diverged", href=href, label=label)
-    values, patients, draws, seeds = [], [], [], []
-    for row in done:
-        scores = frame.scores(row, metric)
-        values.append(scores.ravel())
-        patients += np.repeat(row["scores"]["patient"], scores.shape[1]).tolist()
-        draws += [row["run"]["draw"]] * scores.size
-        seeds += [row["run"]["seed"]] * scores.size
-    mean, low, high = hierarchical_interval(
-        np.concatenate(values), patients, draws, seeds, most=np.inf if metric in ("hd95", "assd") else 1.0
-    )
-    note = "" if np.isnan(low) else f"{low:.{digits}f}–{high:.{digits}f}"
-    return Cell(f"{mean:.{digits}f}", mean, note, href, label)
-
-
-def _number(value: float, form: str) -> Cell:
-    return Cell() if np.isnan(value) else Cell(form.format(value), value)
-
-
-def _notes(rows: Sequence[Row], runs: pd.DataFrame) -> list[str]:
-    return ["Brackets: 95 % intervals for new patients, draws and seeds."]
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Certificate
-
-
-def _certificate(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[str], str]:
-    """The lists of the split, each once; what the audit found, in words; the leak of a published split."""
-    parts: dict[tuple, dict[str, Any]] = {}
-    findings: dict[str, None] = {}
-    order = {"test": 0, "val": 1, "labelled": 2, "unlabelled": 3}
-    for row in rows:
-        certificate, run = row["certificate"], row["run"]
-        for part, listed in certificate["lists"].items():
-            drawn = part in ("labelled", "unlabelled")
-            place = (order.get(part, 4), run["ratio"] if drawn else 0, run["draw"] if drawn else 0, listed)
-            name = {"val": "validation"}.get(part, part) + (
-                f", ratio {run['ratio']:g}, draw {run['draw']}" if drawn else ""
-            )
-            sizes = {what: certificate[what][part] for what in ("images", "patients")}
-            parts[place] = {"name": name, "hash": listed, **sizes}
-        for pair, counts in certificate["audit"].items():
-            one, other = pair.split("-")
-            found = [f"{counts[what]} {words}" for what, words in FOUND.items() if counts.get(what)]
-            findings[f"Between {one} and {other}: {', '.join(found) or 'nothing shared'}."] = None
-    leaks = dict.fromkeys(row["certificate"]["leak"] for row in rows)
-    return [parts[place] for place in sorted(parts)], list(findings), " ".join(filter(None, leaks))
-
-
-FOUND = {
-    "patients": "shared patients",
-    "patient_images": "images of shared patients",
-    "slides": "shared slides",
-    "slide_images": "images of shared slides",
-    "duplicates": "duplicate images",
-    "near": "near-duplicates",
-}
+def _head(column: Column) -> Head:
+    scored = column.kind in ("ranked", "interval") and "↓" not in column.full
+    kind = "text" if column.kind == "text" else ""
+    return Head(column.name, column.group, kind, "descending" if scored else "ascending")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -278,19 +217,18 @@ def _slugs(names: Sequence[str]) -> list[str]:
 
 
 def _render(sections: Sequence[Section]) -> str:
-    files = {
-        name: (resources.files(__package__) / f"page.{name}").read_text("utf-8") for name in ("html.jinja", "css", "js")
-    }
+    here = resources.files(__package__)
+    template, style, script = ((here / f"page.{kind}").read_text("utf-8") for kind in ("html.jinja", "css", "js"))
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    return environment.from_string(files["html.jinja"]).render(
+    return environment.from_string(re.sub(r"\n\s+", "\n", template)).render(  # indentation is for those who write it
         sections=sections,
         total=sum(len(section.rows) for section in sections),
-        style=Markup(files["css"]),
-        script=Markup(files["js"]),
-        style_hash=_hash(files["css"]),
-        script_hash=_hash(files["js"]),
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
     )
 
 
