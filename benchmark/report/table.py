@@ -116,8 +116,8 @@ def _csv_fields(column: Column, cell: Cell) -> list[str]:
 # Markdown
 
 
-def to_markdown(table: Table) -> str:
-    """A title, the table with its blocks in the first column, and the notes."""
+def to_markdown(table: Table, folded: bool = False) -> str:
+    """A title, the table with its blocks in the first column, and the notes, which GitHub opens if `folded`."""
     head = ([table.blocks] if table.blocks else []) + [column.full for column in table.columns]
     left = [True] * bool(table.blocks) + [column.kind == "text" for column in table.columns]
     rows = [head, ["---" if text else "---:" for text in left]]
@@ -125,7 +125,9 @@ def to_markdown(table: Table) -> str:
         block = [line.block] if table.blocks else []
         rows.append(block + [_emphasised(cell, "**{}**") for cell in line.cells])
     body = "\n".join("| " + " | ".join(_escaped(field) for field in row) + " |" for row in rows)
-    notes = "\n".join(f"- {note}" for note in table.notes)
+    notes = "\n".join(f"- {_escaped(note)}" for note in table.notes)
+    if folded:
+        notes = f"<details><summary>How to read it, and what it rests on</summary>\n\n{notes}\n\n</details>"
     return f"<!-- {provenance(table)} -->\n**{table.title}**\n\n{body}\n\n{notes}\n<!-- {END} -->\n"
 
 

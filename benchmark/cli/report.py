@@ -1,0 +1,156 @@
+"""`bench report` and `bench verify`: from rows to tables, figures and a page, and back."""
+
+from pathlib import Path
+
+import click
+
+from benchmark import progress, runs, suites
+from benchmark.cli.options import Named, data_option, device_option, open_store, results_option, writable
+
+SUITE = Named(lambda ctx: list(suites.SUITES))
+METRIC = Named(lambda ctx: ["dice", "jaccard", "hd95", "assd", "boundary_f1", "best_dice", "object_dice", "ece"])
+README = click.Path(path_type=Path, dir_okay=False, exists=True)
+TABLE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  bench report                               everything that the rows in results/ suffice for
+  bench report main --out paper              only runs of a suite, drawn into another folder
+  bench report --metric hd95                 tables of claims, patients and strata by another metric
+  bench report --readme README.md            and what README shows of them"""
+)
+@click.argument("suite", type=SUITE, required=False)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where to draw.  [default: --results]")
+@click.option("--metric", type=METRIC, default="dice", show_default=True, help="Of tables that have one metric.")
+@click.option("--uneven", is_flag=True, help="Rank runs of unequal budgets with the others.")
+@click.option("--readme", type=README, help="A Markdown file whose headline is drawn again.")
+@click.option(
+    "--panels/--no-panels", default=True, show_default=True, help="Predict test images where weights are here."
+)
+@device_option
+@results_option
+@data_option
+def report(suite, out, metric, uneven, readme, panels, device, results, data) -> None:
+    """Draws tables, figures and a page from the rows of finished runs, of SUITE or all.
+
+    Tables are CSV, Markdown and LaTeX, figures PNG and PDF; index.html is one file that works offline. Runs that
+    differ in dataset, task, split or network are never in one table. Training budgets that differ carry a dagger and
+    are not ranked, unless asked with --uneven.
+    """
+    out = out or results
+    writable(out)
+    from benchmark.report import cells, folder
+
+    options = cells.Options(metric, uneven)
+    rows = _rows(results, suite)
+    pictures = _Pictures(results, data, device) if panels else folder.no_pictures
+    with progress.watching("Drawing", folder.steps(rows)) as tell:
+        names = folder.draw(rows, out, options, pictures, tell)
+    if readme:
+        text = readme.read_text(encoding="utf-8")
+        block = folder.headline(rows, Path(out).as_posix())
+        written = folder.with_headline(text, block)
+        runs.write_whole(readme, lambda temporary: temporary.write_text(written, encoding="utf-8"))
+    for name in names:
+        click.echo(f"{name}: {out / 'tables' / folder.slug(name)}, {out / 'figures' / folder.slug(name)}")
+    click.echo(f"Page     {out / 'index.html'}")
+    click.echo(f"Index    {out / 'README.md'}")
+
+
+def _rows(results: Path, suite: str | None) -> list[dict]:
+    """The rows of a suite, whatever their dataset and recipe, or all."""
+    from benchmark.report import frame
+
+    paths = runs.paths(results)
+    if not paths:
+        raise ValueError(f"There are no rows in {results / 'runs'}; give `bench sweep quick` first.")
+    with progress.watching("Reading rows", len(paths)) as tell:
+        rows = frame.load(results, tell)
+    if suite is None:
+        return rows
+    planned = suites.planned(suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")])
+    fields = ("method", "variant", "ratio", "draw", "seed")
+    wanted = {tuple(getattr(run, field) for field in fields) for run in planned}
+    rows = [row for row in rows if tuple(row["run"][field] for field in fields) in wanted]
+    if not rows:
+        raise ValueError(
+            f"None of the rows in {results / 'runs'} is of the suite '{suite}'; give `bench sweep {suite}`."
+        )
+    return rows
+
+
+class _Pictures:
+    """Predictions of test images, where the weights of runs and the dataset are here."""
+
+    def __init__(self, results: Path, data: Path, device: str):
+        self.results, self.data, self.device = results, data, device
+
+    def __call__(self, rows: list[dict]):
+        from benchmark.report import folder
+
+        there = [row for row in rows if (self.results / "weights" / f"{row['key']}.safetensors").exists()]
+        name = rows[0]["run"]["dataset"]
+        if not there or not (self.data / name / "index.json").exists():
+            return folder.Pictures()
+        from benchmark.report import overlays, panels
+
+        store = open_store(name, self.data)
+        if store.content != rows[0]["run"]["content"]:
+            return folder.Pictures()  # the dataset here is not the one that was scored
+        figure = panels.qualitative(panels.panels(there, store, self.predict), rows[0]["classes"])
+        place = {record.name: i for i, record in enumerate(store.records)}
+        images = overlays.telling_images(there)
+        shown = []
+        for row in there:
+            if row["run"]["draw"] or row["run"]["seed"]:
+                continue  # one run of a cell is enough to look at
+            pixels = [store.image(place[image]) for image in images]
+            for image, original, found in zip(images, pixels, self.predict(row, pixels), strict=True):
+                truth = store.label(place[image], row["run"]["task"])
+                shown.append(overlays.panel(image, row["key"], original, truth, found))
+        return folder.Pictures(figure, shown)
+
+    def predict(self, row: dict, images: list) -> list:
+        from benchmark import evaluate, machine, train
+
+        method, run, device = (
+            train.trained(row, self.results, self.device),
+            runs.Run.of(row),
+            machine.device(self.device),
+        )
+        return [
+            evaluate.segment(method.predict, image, tile=run.tile, device=device, precision=run.precision)
+            for image in images
+        ]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  bench verify results/tables/glas/comparison.tex
+  bench verify paper.tex README.md           tables inside other text are found by the line that came with them"""
+)
+@click.argument("files", nargs=-1, required=True, type=TABLE)
+@results_option
+def verify(files, results) -> None:
+    """Computes every number of generated tables again from the rows and names each that does not hold.
+
+    FILES are .csv, .md or .tex. Lines and columns may be reordered or left out and words changed, as long as the line
+    that begins with "bench table" stays with its table. Fails if a number does not hold.
+    """
+    rows = _rows(results, None)
+    from benchmark.report import verify as checks
+
+    wrong = 0
+    for path in files:
+        verdict = checks.verify(path, rows)
+        wrong += len(verdict.findings)
+        for finding in verdict.findings:
+            click.echo(f"{path}, {finding}")
+        tables = f"{verdict.tables} table" + "s" * (verdict.tables != 1)
+        if not verdict.findings:
+            click.echo(f"{path}: all {verdict.numbers} numbers of {tables} hold.")
+    if wrong:
+        raise click.ClickException(f"{wrong} place{'s' * (wrong != 1)} do{'es' * (wrong == 1)} not hold.")

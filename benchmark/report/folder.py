@@ -1,0 +1,148 @@
+"""Everything that is drawn from rows, in a folder: tables, figures, the page, and what README shows of them."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from benchmark.progress import Tell, silent
+from benchmark.report import tables
+from benchmark.report.cells import Options
+from benchmark.report.figures import FIGURES, save
+from benchmark.report.frame import Row, comparisons
+from benchmark.report.overlays import Panel
+from benchmark.report.page import page
+from benchmark.report.table import Table, rendered, to_markdown
+from benchmark.runs import write_whole
+
+BEGIN, FINISH = "<!-- headline: drawn by bench report -->", "<!-- end of headline -->"
+HEADLINE_TABLE = "ratios"
+HEADLINE_FIGURES = ("score-ratio", "differences", "score-flops")  # the first that the rows suffice for
+QUALITATIVE = "qualitative"
+
+
+class Pictures(NamedTuple):
+    """What needs images and trained networks: a figure of the same images before all methods, overlays for the page."""
+
+    figure: Figure | None = None
+    overlays: Sequence[Panel] = ()
+
+
+def no_pictures(rows: Sequence[Row]) -> Pictures:
+    return Pictures()
+
+
+def draw(
+    rows: Sequence[Row], out: Path, options: Options = Options(),  # noqa: B008
+    pictures: Callable[[Sequence[Row]], Pictures] = no_pictures, tell: Tell = silent,
+) -> list[str]:  # fmt: skip
+    """Writes tables/, figures/, index.html and README.md into `out` and returns the names of the comparisons.
+
+    The same rows give the same bytes. `tell` hears of `steps(rows)` steps.
+    """
+    groups, done = comparisons(rows), 0
+
+    def step(what: str) -> None:
+        nonlocal done
+        done += 1
+        tell(done, what)
+
+    drawn: dict[str, dict[str, Table]] = {}
+    figures: dict[str, dict[str, bytes]] = {}
+    overlays: dict[str, Sequence[Panel]] = {}
+    for name, group in groups.items():
+        drawn[name] = tables.tables(group, options)
+        for table in drawn[name].values():
+            for ending, text in rendered(table).items():
+                _write(out / "tables" / slug(name) / f"{table.name}.{ending}", text)
+        step(f"tables of {name}")
+        found = pictures(group)
+        figures[name], overlays[name] = {}, found.overlays
+        for kind, function in {**FIGURES, QUALITATIVE: lambda _, figure=found.figure: figure}.items():
+            if figure := function(group):
+                png, _ = save(figure, out / "figures" / slug(name) / kind)
+                figures[name][kind] = png.read_bytes()
+            step(f"{kind} of {name}")
+    downloads = {
+        name: {
+            table: {ending.upper(): f"tables/{slug(name)}/{table}.{ending}" for ending in ("csv", "md", "tex")}
+            for table in of
+        }
+        for name, of in drawn.items()
+    }
+    _write(out / "index.html", page(groups, figures, overlays, drawn=drawn, downloads=downloads))
+    _write(out / "README.md", _index(groups, drawn, figures))
+    step("page")
+    return list(groups)
+
+
+def steps(rows: Sequence[Row]) -> int:
+    """How many steps `draw` tells of."""
+    return len(comparisons(rows)) * (len(FIGURES) + 2) + 1
+
+
+def slug(name: str) -> str:
+    """The name of a comparison as that of a folder."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+
+
+def _write(path: Path, text: str) -> None:
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _index(
+    groups: dict[str, list[Row]], drawn: dict[str, dict[str, Table]], figures: dict[str, dict[str, bytes]]
+) -> str:
+    """A page of Markdown: of each comparison the main table, and where the others and the figures are."""
+    said = [
+        "# Results\n\nDrawn by `bench report` from the rows in `runs/`; `bench verify FILE` computes every number of a "
+        "table again. `index.html` has all of it with the runs behind each cell.\n"
+    ]
+    for name, rows in groups.items():
+        said.append(f"## {name}\n\n{len(rows)} runs.\n")
+        folder = slug(name)
+        if HEADLINE_TABLE in drawn[name]:
+            said.append(to_markdown(drawn[name][HEADLINE_TABLE], folded=True))
+        links = [
+            f"- {table.title}: " + ", ".join(f"[{e}](tables/{folder}/{table.name}.{e})" for e in ("md", "csv", "tex"))
+            for table in drawn[name].values()
+        ]
+        said.append("\n".join(links) + "\n")
+        said += [f"![{kind}](figures/{folder}/{kind}.png)\n" for kind in figures[name]]
+    return "\n".join(said)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# README
+
+
+def headline(rows: Sequence[Row], folder: str = "results") -> str:
+    """What README shows: figure and table of the comparison with most runs, as Markdown.
+
+    `folder` is where `draw` has written, as seen from README.
+    """
+    groups = comparisons(rows)
+    done = {name: sum(row["status"] == "done" for row in of) for name, of in groups.items()}
+    name = max(done, key=lambda name: (done[name], name), default="")
+    table = tables.draw(HEADLINE_TABLE, groups[name]) if name else None
+    if table is None:
+        raise ValueError("There are no finished runs, so there is no headline; give `bench sweep quick` first.")
+    shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](groups[name])), None)
+    picture = f"![{table.title}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
+    return picture + to_markdown(table, folded=True)
+
+
+def with_headline(readme: str, block: str) -> str:
+    """README with this block between its two marks."""
+    if BEGIN not in readme or FINISH not in readme:
+        raise ValueError(f"README has no place for the headline; add the lines '{BEGIN}' and '{FINISH}'.")
+    before, _, rest = readme.partition(BEGIN)
+    return f"{before}{BEGIN}\n{block}{FINISH}{rest.partition(FINISH)[2]}"
+
+
+def headline_of(readme: str) -> str | None:
+    """The block between the marks; None without them."""
+    found = re.search(rf"{re.escape(BEGIN)}\n(.*?){re.escape(FINISH)}", readme, re.DOTALL)
+    return found[1] if found else None
