@@ -26,7 +26,7 @@ from benchmark.datasets.store import Store
 from benchmark.evaluate import evaluate
 from benchmark.progress import Tell, silent
 from benchmark.runs import Run
-from methods.base import Method
+from methods.base import Batch, Method
 from methods.parts.nets import Arch, weights_hash
 
 LINES = 100  # of history in a row
@@ -54,7 +54,7 @@ def train(
     if row := _finished(results, run.key, weights):
         _clear(results, run.key)  # if it was killed between writing its row and this
         return row
-    with runs.claimed(results, run.key, lambda other: _say_waiting(run.key, other)), _exact(where, deterministic):
+    with runs.claimed(results, run.key, lambda other: _say_waiting(run.key, other)), exact(where, deterministic):
         return _finished(results, run.key, weights) or _carry_out(
             run, store, results, where, watch or _unwatched, checkpoint_s
         )
@@ -121,7 +121,7 @@ class Training:
 def _carry_out(run: Run, store: Store, results: Path, device: torch.device, watch: Watch, checkpoint_s: float) -> dict:
     drawn = draw(store, run)
     method = build(run, len(store.classes)).to(device, memory_format=torch.channels_last)
-    state = Training(method, _optimiser(method, run))
+    state = Training(method, optimiser(method, run))
     batches = Batches(run, store, drawn, device, method.uses_unlabelled)
     budget = count(method, batches.at(0), run.precision)
     path, best_path = _checkpoints(results, run.key)
@@ -188,12 +188,7 @@ def _loop(
             batch = batches.at(state.step)
             for group in optimiser.param_groups:
                 group["lr"] = run.lr * _schedule(run, state.step)
-            with autocast(device, run.precision):
-                terms = method.losses(batch, state.step / run.steps)
-            sum(terms.values()).backward()
-            optimiser.step()
-            optimiser.zero_grad()
-            method.after_step()
+            terms = take_step(method, optimiser, batch, state.step / run.steps, run.precision)
             state.step += 1
             lines.append({name: term.detach() for name, term in terms.items()})
             if state.step % every and state.step not in validate_at:
@@ -217,6 +212,19 @@ def _loop(
     return True
 
 
+def take_step(
+    method: Method, optimiser: torch.optim.Optimizer, batch: Batch, t: float, precision: str
+) -> dict[str, Tensor]:
+    """One step, from the batch to the moved weights; its terms."""
+    with autocast(batch.x.device, precision):
+        terms = method.losses(batch, t)
+    sum(terms.values()).backward()
+    optimiser.step()
+    optimiser.zero_grad()
+    method.after_step()
+    return terms
+
+
 def _line(step: int, lines: list[dict[str, Tensor]]) -> dict[str, float]:
     """The mean of each term since the last line: the only place where the loop waits for the device."""
     means = torch.stack([torch.stack([line[name].float() for line in lines]).mean() for name in lines[0]]).tolist()
@@ -229,7 +237,7 @@ def _schedule(run: Run, step: int) -> float:
     return {"constant": 1.0, "poly": left**0.9, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}[run.schedule]
 
 
-def _optimiser(method: Method, run: Run) -> torch.optim.Optimizer:
+def optimiser(method: Method, run: Run) -> torch.optim.Optimizer:
     parameters = [p for p in method.parameters() if p.requires_grad]
     if run.optimiser == "sgd":
         return torch.optim.SGD(
@@ -346,7 +354,7 @@ def _mix(seed: int, step: int) -> int:
 
 
 @contextlib.contextmanager
-def _exact(device: torch.device, deterministic: bool):
+def exact(device: torch.device, deterministic: bool):
     """Deterministic kernels on the CPU, where they cost nothing, and on a GPU when asked."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
