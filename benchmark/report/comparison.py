@@ -1,5 +1,6 @@
 """The numbers behind figures: the scores of a comparison as images × runs, and intervals and differences of methods."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,106 +19,127 @@ class Paired(NamedTuple):
 
     a: Float[np.ndarray, "n"]
     b: Float[np.ndarray, "n"]
-    patients: np.ndarray
-    draws: np.ndarray
-    seeds: np.ndarray
-
-    def difference(self) -> Difference:
-        """The mean of a − b with its interval."""
-        return stats.paired_difference(*self)
+    patients: Int[np.ndarray, "n"]
+    draws: Int[np.ndarray, "n"]
+    seeds: Int[np.ndarray, "n"]
 
 
 class Comparison:
     """Finished runs that share data, split and network, and their scores; several classes are averaged in an image.
 
-    `runs` has the lines of `runs_frame`, labels with a dagger where the budget is uneven; `scores` a column for each of
-    them and a line for each test image; `patients` the patient of each image.
+    `rows` are all rows; `runs` has the lines of `runs_frame` of the finished ones, labels with a dagger where the
+    budget is uneven; `columns` their places by label and ratio; `scores` a column for each of them and a line for each
+    test image; `patients` the number of each image's patient. Intervals and differences are computed once.
     """
 
     def __init__(self, rows: Sequence[Row], metric: str = "dice"):
-        by_key = {row["key"]: row for row in rows if row["status"] == "done"}
-        self.runs = runs_frame(list(by_key.values()))
+        self.rows = rows
+        self.by_key = {row["key"]: row for row in rows}
+        self.runs = runs_frame([row for row in rows if row["status"] == "done"])
+        self.columns: dict[tuple[str, float], list[int]] = {}
         if self.runs.empty:
-            self.scores, self.patients, self.images = np.zeros((0, 0)), np.zeros(0, dtype=object), []
+            self.scores, self.patients, self.images = np.zeros((0, 0)), np.zeros(0, dtype=np.int64), []
             return
         self.runs["label"] += np.where(self.runs.uneven, DAGGER, "")
-        first = by_key[self.runs.key[0]]["scores"]
+        for column, place in enumerate(zip(self.runs.label, self.runs.ratio, strict=True)):
+            self.columns.setdefault(place, []).append(column)
+        first = self.by_key[self.runs.key[0]]["scores"]
         self.images: list[str] = list(first["name"])
-        self.patients = np.array(first["patient"], dtype=object)
+        numbers = {patient: i for i, patient in enumerate(dict.fromkeys(first["patient"]))}
+        self.patients = np.array([numbers[patient] for patient in first["patient"]])
         self.scores = np.empty((len(self.images), len(self.runs)))
         for column, key in enumerate(self.runs.key):
-            names = by_key[key]["scores"]["name"]
-            if names != first["name"]:
+            row = self.by_key[key]
+            if row["scores"]["name"] != first["name"]:
                 raise ValueError(
                     f"The runs {key} and {self.runs.key[0]} have scores of other images; report them apart."
                 )
-            self.scores[:, column] = _mean(scores(by_key[key], metric))
+            self.scores[:, column] = _mean(scores(row, metric))
+
+    @classmethod
+    def of(cls, rows: "Sequence[Row] | Comparison") -> "Comparison":
+        """The comparison itself, or that of rows, so that several figures of the same rows share the work."""
+        return rows if isinstance(rows, cls) else cls(rows)
+
+    @functools.cached_property
+    def _lines(self) -> list[tuple[str, str, bool]]:
+        """Label, method and unevenness of what is shown: no variants and settings of methods that have other runs."""
+        if self.runs.empty:
+            return []
+        plain = (self.runs.variant == "") & (self.runs.settings == "")
+        shown = self.runs[plain | ~self.runs.method.isin(set(self.runs.method[plain]))]
+        return list(dict.fromkeys(zip(shown.label, shown.method, shown.uneven, strict=True)))
 
     def labels(self, ratio: float | None = None, *, uneven: bool = True) -> list[str]:
         """Methods in the order and words of tables, each as published: no variants, no settings, if it has such runs.
 
         With `ratio`, those that have runs there; without `uneven`, those of the common budget.
         """
-        if self.runs.empty:
-            return []
-        plain = (self.runs.variant == "") & (self.runs.settings == "")
-        shown = self.runs[plain | ~self.runs.method.isin(self.runs.method[plain])]
-        if ratio is not None:
-            shown = shown[shown.ratio == ratio]
-        return list(dict.fromkeys(shown.label[~shown.uneven | uneven]))
+        shown = [label for label, _, odd in self._lines if uneven or not odd]
+        return [label for label in shown if ratio is None or (label, ratio) in self.columns]
 
-    @property
+    @functools.cached_property
     def reference(self) -> str | None:
         """The label of supervised training under the common budget."""
-        even = [label for label in self.labels(uneven=False) if self.method(label) == "supervised"]
-        return even[0] if even else None
-
-    def method(self, label: str) -> str:
-        return self.runs.method[self.runs.label == label].iloc[0]
+        return next((label for label, method, odd in self._lines if method == "supervised" and not odd), None)
 
     def ratios(self, labels: Sequence[str] | None = None) -> list[float]:
-        """The ratios at which these labels have runs."""
-        runs = self.runs if labels is None or self.runs.empty else self.runs[self.runs.label.isin(labels)]
-        return sorted(set(runs.ratio)) if not runs.empty else []
+        """The ratios at which these labels, or any, have runs."""
+        return sorted({ratio for label, ratio in self.columns if labels is None or label in labels})
 
     def main_ratio(self, labels: Sequence[str] | None = None) -> float | None:
         """The ratio at which most labels have runs, by default those of the common budget; of equals, the smallest."""
         labels = self.labels(uneven=False) if labels is None else labels
-        counts = {ratio: sum(len(self.at(label, ratio)) > 0 for label in labels) for ratio in self.ratios(labels)}
+        counts = {ratio: sum((label, ratio) in self.columns for label in labels) for ratio in self.ratios(labels)}
         return max(counts, key=lambda ratio: (counts[ratio], -ratio), default=None)
 
-    def at(self, label: str, ratio: float) -> Int[np.ndarray, "runs"]:
+    def at(self, label: str, ratio: float) -> list[int]:
         """The columns of a label's runs at a ratio."""
-        return np.flatnonzero((self.runs.label == label) & (self.runs.ratio == ratio))
+        return self.columns.get((label, ratio), [])
+
+    @functools.cached_property
+    def _known(self) -> dict[tuple, Interval | Difference | None]:
+        return {}
 
     def interval(self, label: str, ratio: float) -> Interval:
         """The mean score of a label at a ratio; nan where it has no runs."""
-        return self.interval_of(self.at(label, ratio))
-
-    def interval_of(self, columns: Int[np.ndarray, "runs"]) -> Interval:
-        """The mean score of some runs."""
-        values, patients = self.scores[:, columns].T.ravel(), np.tile(self.patients, len(columns))
-        if not len(values):
-            return Interval(np.nan, np.nan, np.nan)
-        return stats.hierarchical_interval(values, patients, *self._of_runs(columns))
+        if (label, ratio) not in self._known:
+            columns = self.at(label, ratio)
+            values = self.scores[:, columns].T.ravel()
+            self._known[label, ratio] = (
+                stats.hierarchical_interval(values, *self._drawn(columns)) if columns else Interval(*[np.nan] * 3)
+            )
+        return self._known[label, ratio]
 
     def paired(self, label: str, other: str, ratio: float) -> Paired | None:
         """The scores of two labels where they share draw and seed; None where they share none."""
-        a, b = (
-            self.runs.loc[self.at(name, ratio), ["draw", "seed"]].reset_index(names="column") for name in (label, other)
-        )
-        both = a.merge(b, on=["draw", "seed"])
-        if both.empty:
+        draws, seeds = self.runs.draw.to_numpy(), self.runs.seed.to_numpy()
+        theirs = {(draws[column], seeds[column]): column for column in self.at(other, ratio)}
+        pairs = [(a, b) for a in self.at(label, ratio) if (b := theirs.get((draws[a], seeds[a]))) is not None]
+        if not pairs:
             return None
-        mine, theirs = (self.scores[:, both[name]].T.ravel() for name in ("column_x", "column_y"))
-        return Paired(mine, theirs, np.tile(self.patients, len(both)), *self._of_runs(both.column_x.to_numpy()))
+        a, b = (list(columns) for columns in zip(*pairs, strict=True))
+        return Paired(self.scores[:, a].T.ravel(), self.scores[:, b].T.ravel(), *self._drawn(a))
 
-    def _of_runs(self, columns: Int[np.ndarray, "runs"]) -> tuple[np.ndarray, np.ndarray]:
-        """Draws and seeds, an entry for each image of each run."""
-        return tuple(np.repeat(self.runs[name].to_numpy()[columns], len(self.images)) for name in ("draw", "seed"))
+    def difference(self, label: str, other: str, ratio: float) -> Difference | None:
+        """The mean of a label's scores less the other's, paired; None where they share no draw, seed and score."""
+        if (label, other, ratio) not in self._known:
+            pair = self.paired(label, other, ratio)
+            found = stats.paired_difference(*pair) if pair else None
+            self._known[label, other, ratio] = None if found is None or np.isnan(found.mean) else found
+        return self._known[label, other, ratio]
+
+    def _drawn(self, columns: Sequence[int]) -> tuple[Int[np.ndarray, "n"], ...]:
+        """Patients, draws and seeds, an entry for each image of each run."""
+        draws, seeds = (
+            np.repeat(self.runs[name].to_numpy(np.int64)[columns], len(self.images)) for name in ("draw", "seed")
+        )
+        return np.tile(self.patients, len(columns)), draws, seeds
 
 
 def _mean(values: Float[np.ndarray, "images classes"]) -> Float[np.ndarray, "images"]:
     """Over the classes that have a score; nan where none has."""
+    if values.shape[1] == 1:
+        return values[:, 0]
     there = ~np.isnan(values)
     return np.where(there, values, 0).sum(1) / np.where(there.any(1), there.sum(1), np.nan)

@@ -100,12 +100,12 @@ def _label_lowest(figure: Figure, grid: np.ndarray, panels: int) -> None:
 
 
 @in_style
-def validation(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+def validation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
     """Dice on the validation images over the steps: mean over runs, and the range of the runs."""
-    c = Comparison(rows)
+    c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
     curves = {}
-    for label, of_label in _of_labels(rows, c, ratio).items():
+    for label, of_label in _of_labels(c, ratio).items():
         lines = _by_step([row["validation"] for row in of_label])
         if len(lines):
             curves[label] = Curve(lines.index.to_numpy(), *(100 * lines.dice[["mean", "min", "max"]].to_numpy().T))
@@ -126,15 +126,15 @@ def validation(rows: Sequence[Row], ratio: float | None = None) -> Figure | None
 
 
 @in_style
-def losses(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
     """The terms of each method's loss over the steps, means over runs; what is not above 0 is left out.
 
     Uneven budgets are left out. None where no history has two lines.
     """
-    c = Comparison(rows)
+    c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
     histories = {
-        label: _by_step([row["history"] for row in of_label]) for label, of_label in _of_labels(rows, c, ratio).items()
+        label: _by_step([row["history"] for row in of_label]) for label, of_label in _of_labels(c, ratio).items()
     }
     even = c.labels(uneven=False)
     histories = {label: lines for label, lines in histories.items() if len(lines) > 1 and label in even}
@@ -188,11 +188,10 @@ def _name_terms(axes: Axes, ends: dict[str, tuple[float, str]], x: float) -> Non
         axes.text(x, 10**place, term, size=SMALL, color=colour, va="center")
 
 
-def _of_labels(rows: Sequence[Row], c: Comparison, ratio: float | None) -> dict[str, list[Row]]:
-    by_key = {row["key"]: row for row in rows}
+def _of_labels(c: Comparison, ratio: float | None) -> dict[str, list[Row]]:
     if ratio is None:
         return {}
-    return {label: [by_key[key] for key in c.runs.key[c.at(label, ratio)]] for label in c.labels(ratio)}
+    return {label: [c.by_key[key] for key in c.runs.key[c.at(label, ratio)]] for label in c.labels(ratio)}
 
 
 def _by_step(columns: Sequence[dict[str, Any]]) -> pd.DataFrame:

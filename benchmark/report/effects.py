@@ -26,7 +26,7 @@ from benchmark.report.drawing import (
     percent,
     settle,
 )
-from benchmark.report.frame import Row
+from benchmark.report.frame import TRAINING, Row
 from benchmark.runs import Run
 from benchmark.stats import Difference
 
@@ -43,28 +43,35 @@ class Effect(NamedTuple):
 def effects(c: Comparison, ratio: float) -> list[Effect]:
     """Every variant and every other setting against the method as published, on the same images, draws and seeds."""
     found: list[Effect] = []
-    even = c.runs[(c.runs.ratio == ratio) & ~c.runs.uneven] if not c.runs.empty else c.runs
-    for full in c.labels(ratio, uneven=False):
-        mine = even[even.method == c.method(full)]
-        changed = mine[(mine.variant != "") | (mine.settings != "")]
-        named = {label: ", ".join(filter(None, (v, s))) for label, v, s in zip(*map(changed.get, NAMES), strict=True)}
-        pairs = {label: c.paired(label, full, ratio) for label in named if label != full}
-        differences = {label: pair.difference() for label, pair in pairs.items() if pair}
+    for full, changed in _families(c, ratio):
+        differences = {label: d for label in changed if (d := c.difference(label, full, ratio)) is not None}
         adjusted = stats.holm([d.p for d in differences.values()])
-        found += [
-            Effect(full, named[label], d, bool(p < 0.05))
-            for (label, d), p in zip(differences.items(), adjusted, strict=True)
-        ]
+        for (label, difference), p in zip(differences.items(), adjusted, strict=True):
+            line = c.runs.iloc[c.at(label, ratio)[0]]
+            name = ", ".join(filter(None, (line.variant, line.settings)))
+            found.append(Effect(full, name, difference, bool(p < 0.05)))
     return found
 
 
-NAMES = ("label", "variant", "settings")
+def _families(c: Comparison, ratio: float) -> list[tuple[str, dict[str, Run]]]:
+    """The label of each method as published, and by label its runs with a variant or settings, trained the same way."""
+    groups: dict[tuple, dict[str, Run]] = {}
+    for (label, at), columns in c.columns.items():
+        if at == ratio and not c.runs.uneven[columns[0]]:
+            run = Run.of(c.by_key[c.runs.key[columns[0]]])
+            groups.setdefault((run.method, *(getattr(run, name) for name in TRAINING)), {})[label] = run
+    families = []
+    for group in groups.values():
+        full = [label for label, run in group.items() if not run.variant and not run.settings]
+        if full:
+            families.append((full[0], {label: run for label, run in group.items() if label != full[0]}))
+    return families
 
 
 @in_style
-def ablation(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+def ablation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
     """The difference of every variant to the full method with its interval; None without variants."""
-    c = Comparison(rows)
+    c = Comparison.of(rows)
     ratios = c.ratios()
     most = {ratio: len(effects(c, ratio)) for ratio in ratios}
     ratio = max(most, key=lambda r: (most[r], -r), default=None) if ratio is None else ratio
@@ -107,40 +114,32 @@ def ablation(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
 class Sweep(NamedTuple):
     """The runs of a method that differ in one number: its values, the labels of their runs, and the published value."""
 
-    method: str
+    method: str  # the label of the published method
     setting: str
     labels: dict[float, str]
     published: float
 
 
-def sweeps(rows: Sequence[Row], c: Comparison, ratio: float) -> list[Sweep]:
+def sweeps(c: Comparison, ratio: float) -> list[Sweep]:
     """Every number of which there are three values or more, all else as published.
 
     Settings that are published with one value and were changed to one other value count as one, "weight_a = weight_b".
     """
-    labels = dict(zip(c.runs.key, c.runs.label, strict=True))
-    wanted = set(c.runs.key[(c.runs.ratio == ratio) & ~c.runs.uneven]) if labels else set()
-    plain: dict[str, str] = {}
-    values: dict[tuple[str, tuple[str, ...]], dict[float, str]] = {}
-    defaults: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        if row["key"] not in wanted:
-            continue
-        run = Run.of(row)
-        published = defaults.setdefault(run.method, _defaults(run.method))
-        settings = published | methods.get(run.method).variants.get(run.variant, {}) | dict(run.settings)
-        changed = tuple(name for name, value in settings.items() if value != published.get(name))
-        numbers = all(type(of.get(name)) in (int, float) for name in changed for of in (published, settings))
-        if not changed:
-            plain[run.method] = labels[row["key"]]
-        elif numbers and len({(published[name], settings[name]) for name in changed}) == 1:
-            values.setdefault((run.method, changed), {})[float(settings[changed[0]])] = labels[row["key"]]
     found = []
-    for (method, names), of in values.items():
-        usual = float(defaults[method][names[0]])
-        of = dict(sorted((of | ({usual: plain[method]} if method in plain else {})).items()))
-        if len(of) > 2:
-            found.append(Sweep(method, " = ".join(names), of, usual))
+    for full, runs in _families(c, ratio):
+        values: dict[tuple[str, ...], dict[float, str]] = {}
+        for label, run in runs.items():
+            published = _defaults(run.method)
+            settings = published | methods.get(run.method).variants.get(run.variant, {}) | dict(run.settings)
+            changed = tuple(name for name, value in settings.items() if value != published.get(name))
+            numbers = all(type(of.get(name)) in (int, float) for name in changed for of in (published, settings))
+            if numbers and len({(published[name], settings[name]) for name in changed}) == 1:
+                of = values.setdefault(changed, {float(published[changed[0]]): full})
+                of[float(settings[changed[0]])] = label
+        for names, of in values.items():
+            usual = float(_defaults(next(iter(runs.values())).method)[names[0]])
+            if len(of) > 2:
+                found.append(Sweep(full, " = ".join(names), dict(sorted(of.items())), usual))
     return found
 
 
@@ -150,12 +149,12 @@ def _defaults(method: str) -> dict[str, Any]:
 
 
 @in_style
-def sensitivity(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+def sensitivity(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
     """Mean Dice over the values of a numeric setting, all else as published; None if no setting has three values."""
-    c = Comparison(rows)
-    most = {r: len(sweeps(rows, c, r)) for r in c.ratios()}
+    c = Comparison.of(rows)
+    most = {r: len(sweeps(c, r)) for r in c.ratios()}
     ratio = max(most, key=lambda r: (most[r], -r), default=None) if ratio is None else ratio
-    found = sweeps(rows, c, ratio) if ratio is not None else []
+    found = sweeps(c, ratio) if ratio is not None else []
     if not found:
         return None
     columns = min(len(found), 3)
@@ -180,7 +179,7 @@ def sensitivity(rows: Sequence[Row], ratio: float | None = None) -> Figure | Non
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.grid(axis="y")
         axes.tick_params(axis="x", labelsize=SMALL)
-        axes.set_title(c.runs.label[c.runs.method == sweep.method].iloc[0])
+        axes.set_title(sweep.method)
         axes.set_xlabel(sweep.setting)
     for axes in grid.flat[len(found) :]:
         axes.set_axis_off()

@@ -32,8 +32,11 @@ from benchmark.report.drawing import (
 )
 from benchmark.report.effects import ablation, sensitivity
 from benchmark.report.frame import Row
+from benchmark.stats import Difference
 
 __all__ = ["FIGURES", "save"]
+
+Rows = Sequence[Row] | Comparison  # of one comparison; who draws several figures of it gives a Comparison
 
 FEW = 3  # methods besides supervised that one panel can show with their bands
 
@@ -43,12 +46,12 @@ FEW = 3  # methods besides supervised that one panel can show with their bands
 
 
 @in_style
-def score_against_ratio(rows: Sequence[Row]) -> Figure | None:
+def score_against_ratio(rows: Rows) -> Figure | None:
     """Mean Dice over the labelled share with its interval; a panel for each method where there are many.
 
     Supervised training with all labels is a line across. None for fewer than two ratios below 1.
     """
-    c = Comparison(rows)
+    c = Comparison.of(rows)
     labels = c.labels()
     semi = [label for label in labels if label != c.reference]
     shared = c.ratios(semi or labels)
@@ -66,7 +69,7 @@ def score_against_ratio(rows: Sequence[Row]) -> Figure | None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
-    several = " Several classes: their mean in each image." if len(rows[0]["classes"]) > 2 else ""
+    several = " Several classes: their mean in each image." if len(c.rows[0]["classes"]) > 2 else ""
     caption = (
         "Dice over the labelled share of the training images: mean over images and runs, and its 95 % interval for new "
         "patients, draws and seeds." + (" The dotted line is supervised training with all labels." if bound else "")
@@ -119,15 +122,15 @@ COSTS = {"flops": "Training FLOPs", "seconds": "Training time"}
 
 
 @in_style
-def score_against_cost(rows: Sequence[Row], cost: str = "flops", ratio: float | None = None) -> Figure | None:
+def score_against_cost(rows: Rows, cost: str = "flops", ratio: float | None = None) -> Figure | None:
     """Mean Dice of each method over what its training costs, relative to supervised; a line joins the Pareto front.
 
     None for fewer than two methods, and for seconds where runs come from different machines.
     """
-    c = Comparison(rows)
+    c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
     labels = c.labels(ratio)
-    if len(labels) < 2 or (cost == "seconds" and len(_machines(rows, c)) > 1):
+    if len(labels) < 2 or (cost == "seconds" and len(_machines(c)) > 1):
         return None
     unit = c.reference if c.reference in labels else labels[0]
     paid = {label: float(np.median(c.runs[cost].to_numpy()[c.at(label, ratio)])) for label in labels}
@@ -181,9 +184,9 @@ def pareto(cost: np.ndarray, score: np.ndarray) -> list[int]:
     return front
 
 
-def _machines(rows: Sequence[Row], c: Comparison) -> set[tuple]:
-    used = set(c.runs.key)
-    return {(row["machine"]["device"], row["machine"].get("threads")) for row in rows if row["key"] in used}
+def _machines(c: Comparison) -> set[tuple]:
+    machines = [c.by_key[key]["machine"] for key in c.runs.key]
+    return {(machine["device"], machine.get("threads")) for machine in machines}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -191,13 +194,13 @@ def _machines(rows: Sequence[Row], c: Comparison) -> set[tuple]:
 
 
 @in_style
-def critical_difference(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+def critical_difference(rows: Rows, ratio: float | None = None) -> Figure | None:
     """Average ranks over patients; bars join methods whose ranks differ by less than the critical difference.
 
     A patient's score is the mean over its images and over the draws and seeds that all methods share. Uneven budgets
     are left out. None for fewer than three methods or two patients.
     """
-    c = Comparison(rows)
+    c = Comparison.of(rows)
     ratio = c.main_ratio(c.labels(uneven=False)) if ratio is None else ratio
     labels = c.labels(ratio, uneven=False)
     if len(labels) < 3:
@@ -255,19 +258,17 @@ def critical_difference(rows: Sequence[Row], ratio: float | None = None) -> Figu
 
 
 def _patient_scores(c: Comparison, labels: Sequence[str], ratio: float) -> np.ndarray:
-    """Patients × labels, over the runs whose draw and seed all labels share."""
-    runs = {label: {(c.runs.draw[i], c.runs.seed[i]): i for i in map(int, c.at(label, ratio))} for label in labels}
-    shared = set.intersection(*map(set, runs.values()))
-    if not shared:
-        return np.zeros((0, len(labels)))
-    columns = np.stack([c.scores[:, [runs[label][pair] for pair in sorted(shared)]].mean(1) for label in labels], 1)
-    table = np.full((len(set(c.patients)), len(labels)), np.nan)
-    for p, patient in enumerate(dict.fromkeys(c.patients)):
-        mine = columns[c.patients == patient]
-        mine = mine[~np.isnan(mine).any(1)]
-        if len(mine):
-            table[p] = mine.mean(0)
-    return table
+    """Patients × labels, over the runs whose draw and seed all labels share; nan where nothing is scored."""
+    pairs = list(zip(c.runs.draw, c.runs.seed, strict=True))
+    shared = set.intersection(*({pairs[column] for column in c.at(label, ratio)} for label in labels))
+    means = np.full((c.patients.max() + 1, len(labels)), np.nan)
+    for k, label in enumerate(labels):
+        values = c.scores[:, [column for column in c.at(label, ratio) if pairs[column] in shared]]
+        there = ~np.isnan(values)
+        counts = np.bincount(c.patients, there.sum(1), len(means))
+        sums = np.bincount(c.patients, np.where(there, values, 0).sum(1), len(means))
+        means[counts > 0, k] = sums[counts > 0] / counts[counts > 0]
+    return means
 
 
 def cliques(ranks: np.ndarray, cd: float) -> list[tuple[int, int]]:
@@ -301,25 +302,20 @@ def _p(p: float) -> str:
 
 
 @in_style
-def image_differences(rows: Sequence[Row], ratio: float | None = None) -> Figure | None:
+def image_differences(rows: Rows, ratio: float | None = None) -> Figure | None:
     """How much better than supervised each method is on every image, and the mean with its interval.
 
     A point is an image, averaged over the draws and seeds that both have. None without a method beside supervised.
     """
-    c = Comparison(rows)
+    c = Comparison.of(rows)
     ratio = c.main_ratio(c.labels(uneven=False)) if ratio is None else ratio
-    pairs = _against_reference(c, ratio)
-    if not pairs:
+    differences = {label: 100 * np.array(d[:3]) for label, d in _differences(c, ratio).items()}
+    if not differences:
         return None
-    differences = {label: 100 * np.array(pair.difference()) for label, pair in pairs.items()}
-    clouds = {}
-    for label, pair in pairs.items():
-        by_image = 100 * (pair.a - pair.b).reshape(-1, len(c.images))
-        there = ~np.isnan(by_image)
-        clouds[label] = np.where(there, by_image, 0).sum(0)[there.any(0)] / there.sum(0)[there.any(0)]
-    order = sorted(pairs, key=lambda label: differences[label][0])
+    clouds = {label: _by_image(c, label, ratio) for label in differences}
+    order = sorted(differences, key=lambda label: differences[label][0])
     every = np.concatenate(list(clouds.values()))
-    ends = [0.0, *np.quantile(every, [0.01, 0.99]), *np.concatenate([d[:3] for d in differences.values()])]
+    ends = [0.0, *np.quantile(every, [0.01, 0.99]), *np.concatenate(list(differences.values()))]
     margin = 0.03 * (np.nanmax(ends) - np.nanmin(ends))
     low, high = np.nanmin(ends) - margin, np.nanmax(ends) + margin
     beyond = int(((every < low) | (every > high)).sum())
@@ -333,7 +329,7 @@ def image_differences(rows: Sequence[Row], ratio: float | None = None) -> Figure
         axes.scatter(
             cloud, y + height, 2.5, ACCENT, alpha=0.25 if len(cloud) > 60 else 0.5, linewidths=0, rasterized=True
         )
-        mean, *ends = differences[label][:3]
+        mean, *ends = differences[label]
         axes.hlines(y, *ends, color="white", linewidth=3.4)
         axes.plot(mean, y, "o", color="white", markersize=5.4)
         axes.hlines(y, *ends, color=BLACK, linewidth=1.6)
@@ -354,22 +350,30 @@ def image_differences(rows: Sequence[Row], ratio: float | None = None) -> Figure
     )
 
 
+def _by_image(c: Comparison, label: str, ratio: float) -> np.ndarray:
+    """The difference to supervised in Dice points, of each image that has one."""
+    pair = c.paired(label, c.reference, ratio)
+    differences = 100 * (pair.a - pair.b).reshape(-1, len(c.images))
+    there = ~np.isnan(differences)
+    scored = there.any(0)
+    return np.where(there, differences, 0).sum(0)[scored] / there.sum(0)[scored]
+
+
 @in_style
-def forest(rows: Sequence[Row]) -> Figure | None:
+def forest(rows: Rows) -> Figure | None:
     """The mean difference of each method to supervised with its interval, a column for each ratio.
 
     Filled where it is significant after Holm's correction over the methods of the ratio. Uneven budgets are left out.
     """
-    c = Comparison(rows)
-    columns = {ratio: pairs for ratio in c.ratios() if (pairs := _against_reference(c, ratio))}
-    if not columns:
+    c = Comparison.of(rows)
+    found = {ratio: of for ratio in c.ratios() if (of := _differences(c, ratio))}
+    if not found:
         return None
-    found = {ratio: {label: p.difference() for label, p in pairs.items()} for ratio, pairs in columns.items()}
     labels = [label for label in c.labels(uneven=False) if any(label in of for of in found.values())]
     means = {label: np.mean([of[label].mean for of in found.values() if label in of]) for label in labels}
     labels.sort(key=means.__getitem__)
-    figure = page(TEXT if len(columns) > 1 else COLUMN, 0.155 * len(labels) + (0.85 if len(columns) > 1 else 0.65))
-    panels = figure.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False)[0]
+    figure = page(TEXT if len(found) > 1 else COLUMN, 0.155 * len(labels) + (0.85 if len(found) > 1 else 0.65))
+    panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (ratio, of) in zip(panels, found.items(), strict=True):
         adjusted = dict(zip(of, stats.holm([d.p for d in of.values()]), strict=True))
         axes.axvline(0, color=BLACK, linewidth=0.8)
@@ -400,16 +404,15 @@ def forest(rows: Sequence[Row]) -> Figure | None:
     )
 
 
-def _against_reference(c: Comparison, ratio: float | None) -> dict:
-    """Label -> its scores paired with those of supervised, under the common budget."""
+def _differences(c: Comparison, ratio: float | None) -> dict[str, Difference]:
+    """Label -> its difference to supervised, under the common budget."""
     if c.reference is None or ratio is None:
         return {}
     others = [label for label in c.labels(ratio, uneven=False) if label != c.reference]
-    pairs = {label: c.paired(label, c.reference, ratio) for label in others}
-    return {label: pair for label, pair in pairs.items() if pair and not np.isnan(pair.difference().mean)}
+    return {label: d for label in others if (d := c.difference(label, c.reference, ratio)) is not None}
 
 
-FIGURES: dict[str, Callable[[Sequence[Row]], Figure | None]] = {
+FIGURES: dict[str, Callable[[Rows], Figure | None]] = {
     "score-ratio": score_against_ratio,
     "score-flops": score_against_cost,
     "score-seconds": functools.partial(score_against_cost, cost="seconds"),

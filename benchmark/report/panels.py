@@ -31,20 +31,19 @@ class Panel(NamedTuple):
     predictions: Sequence[tuple[str, float, UInt8[np.ndarray, "h w"]]]  # label, Dice (nan if undefined), classes
 
 
-def panels(rows: Sequence[Row], store: Store, predict: Predict, ratio: float | None = None) -> list[Panel]:
+def panels(rows: Sequence[Row] | Comparison, store: Store, predict: Predict, ratio: float | None = None) -> list[Panel]:
     """A hard, a typical and an easy test image with the predictions of every method's first run at one ratio.
 
     The images are those at the `QUANTILES` of supervised's Dice (of the first method's, without it), so that nobody
     picks them. `predict` gives the classes of images by the method of a row, whose weights its owner has. Without
     `ratio` it is that of most methods. Empty where no run is done.
     """
-    c = Comparison(rows)
+    c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
     labels = c.labels(ratio) if ratio is not None else []
     if not labels:
         return []
-    by_key = {row["key"]: row for row in rows}
-    first = {label: int(c.at(label, ratio)[0]) for label in labels}
+    first = {label: c.at(label, ratio)[0] for label in labels}
     judge = c.scores[:, first[c.reference if c.reference in labels else labels[0]]]
     ranked = [i for i in np.argsort(judge, kind="stable") if not np.isnan(judge[i])]
     if not ranked:
@@ -52,8 +51,8 @@ def panels(rows: Sequence[Row], store: Store, predict: Predict, ratio: float | N
     picked = {name: ranked[round(quantile * (len(ranked) - 1))] for name, quantile in QUANTILES.items()}
     places = {record.name: place for place, record in enumerate(store.records)}
     at = [places[c.images[i]] for i in picked.values()]
-    images, task = [store.image(place) for place in at], by_key[c.runs.key[0]]["run"]["task"]
-    predicted = {label: predict(by_key[c.runs.key[column]], images) for label, column in first.items()}
+    images, task = [store.image(place) for place in at], c.by_key[c.runs.key[0]]["run"]["task"]
+    predicted = {label: predict(c.by_key[c.runs.key[column]], images) for label, column in first.items()}
     return [
         Panel(
             f"{name} ({percent(QUANTILES[name])} %)",
