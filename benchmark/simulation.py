@@ -1,15 +1,18 @@
 """Checks by simulation that intervals cover as often as they say, and that tests find nothing where nothing is."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit
+from scipy.stats import skew
 
 from benchmark.progress import silent
+from benchmark.runs import write_whole
 from benchmark.stats import Difference, hierarchical_interval, holm, paired_difference, tie_group
 
 AT_ONCE = 2_000_000  # scores in memory
@@ -252,3 +255,92 @@ def study(simulations: int = SIMULATIONS, seed: int = 0, tell: Callable[[int, st
         found.level[*design] = level(WORLDS["easy"], design, simulations, random)
         tell(len(found.coverage) + len(found.level), f"level, {patients} patients")
     return found
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Drawn
+
+
+def tables(found: Study) -> dict[str, str]:
+    """The study as Markdown tables by name; percents. Coverage outside 93 to 97 and levels above 6.5 are bold."""
+    designs = [f"{draws} × {seeds}" for draws, seeds in DESIGNS]
+    covered = []
+    for world, patients in itertools.product(WORLDS, PATIENTS):
+        cells = [found.coverage[world, patients, *design] for design in DESIGNS]
+        covered.append([world, patients, *(f"{_covered(cell.score)} / {_covered(cell.difference)}" for cell in cells)])
+    one_draw = [design for design in DESIGNS if design[0] == 1]
+    new = [
+        [
+            patients,
+            *(f"{100 * share:.0f}" for design in one_draw for share in found.coverage["easy", patients, *design][2:]),
+        ]
+        for patients in PATIENTS
+    ]
+    wrong = [
+        [patients, f"{draws} × {seeds}", *(_wrong(share) for share in cell)]
+        for (patients, draws, seeds), cell in found.level.items()
+    ]
+    return {
+        "worlds": _table(
+            [
+                "scores",
+                "mean",
+                "deviation",
+                "skewness",
+                "correlation in a patient",
+                "runs vary by",
+                "differences vary by",
+            ],
+            [[name, *describe(world)] for name, world in WORLDS.items()],
+        ),
+        "coverage": _table(["scores", "patients", *designs], covered),
+        "new runs": _table(
+            ["patients", *(f"{d} × {s}, {what}" for d, s in one_draw for what in ("score", "difference"))], new
+        ),
+        "level": _table(
+            ["patients", "draws × seeds", "one test", "Holm", "against the winner", "tie group", "one test, new runs"],
+            wrong,
+        ),
+        "simulations": f"{found.simulations} simulated data sets a cell; the standard error of a 95 % cell is "
+        f"{100 * np.sqrt(0.95 * 0.05 / found.simulations):.1f}.",
+    }
+
+
+def describe(world: World) -> list[str]:
+    """Mean, deviation, skewness of images' scores, correlation in a patient; deviations of a run's mean in points."""
+    random = np.random.default_rng(0)
+    scores = simulate(world, Design(200, 1, 1), np.zeros(2), 300, random)
+    values = scores.values[:, 0]
+    starts = np.flatnonzero(np.diff(scores.patients, append=-1) == 0)  # an image whose patient has another one next
+    together = np.corrcoef(values[starts].ravel(), values[starts + 1].ravel())[0, 1]
+    run, difference = 100 * scores.true[0].std(), 100 * (scores.true[0] - scores.true[1]).std()
+    numbers = (values.mean(), values.std(), skew(values, axis=None), together)
+    return [*(f"{number:.2f}" for number in numbers), f"{run:.1f}", f"{difference:.1f}"]
+
+
+def _covered(share: float) -> str:
+    text = f"{100 * share:.1f}"
+    return text if 93 <= float(text) <= 97 else f"**{text}**"
+
+
+def _wrong(share: float) -> str:
+    if np.isnan(share):
+        return "–"
+    return f"{100 * share:.1f}" if share <= 0.065 else f"**{100 * share:.1f}**"
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    rule = ["--:" if any(map(str.isdigit, str(cell))) else ":--" for cell in lines[0]]  # names to the left
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in (head, rule, *lines))
+
+
+def draw(blocks: dict[str, str], page: Path) -> None:
+    """Writes each block between `<!-- its name -->` and `<!-- end -->` on the page."""
+    text = page.read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        start, mark = f"<!-- {name} -->\n", "<!-- end -->"
+        before, found, rest = text.partition(start)
+        if not found or mark not in rest:
+            raise ValueError(f"{page} has no place for '{name}'; add the lines {start.strip()} and {mark}.")
+        text = before + found + block + "\n" + mark + rest.partition(mark)[2]
+    write_whole(page, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -19,9 +19,8 @@ from scipy.stats import friedmanchisquare, rankdata, studentized_range
 FARTHEST = 37.0  # deviates from zero; beyond, the normal distribution's tail leaves float64
 Values = Float[np.ndarray, "n"] | Float[np.ndarray, "n k"]
 Labels = Sequence[Hashable] | np.ndarray
-WORKING_CORRELATION = (
-    0.05  # of images of a patient; at 0, skewed scores of few and unequal patients are covered too rarely
-)
+# of images of a patient; at 0, skewed scores of few and unequal patients are covered too rarely (docs/statistics.md)
+WORKING_CORRELATION = 0.05
 
 
 class Interval(NamedTuple):

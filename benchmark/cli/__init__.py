@@ -2,7 +2,7 @@
 
 import click
 
-from benchmark.cli import data, methods, run, sweep
+from benchmark.cli import data, methods, report, run, statistics, sweep
 from benchmark.cli.options import Sentences
 
 
@@ -15,6 +15,7 @@ def main() -> None:
     Start here:
       bench run --method cdma --ratio 0.1                train, score and picture one method
       bench sweep quick                                  a first table, in minutes
+      bench report                                       tables, figures and a page of all runs
       bench data list                                    which datasets there are, and which are here
       bench data add folder ~/slides --name mine         bring your own images
       bench run --method mean_teacher --dataset mine --ratio 0.5
@@ -26,7 +27,9 @@ def main() -> None:
     """
 
 
-for command in (run.run, run.predict, sweep.sweep, sweep.ablate, data.data):
+for command in (run.run, run.predict, sweep.sweep, sweep.ablate, report.report, report.verify):
+    main.add_command(command)
+for command in (statistics.plan, statistics.simulate, data.data):
     main.add_command(command)
 for command in (methods.list_methods, methods.new, methods.check, methods.doctor):
     main.add_command(command)

@@ -1,0 +1,123 @@
+"""`bench plan` and `bench simulate`."""
+
+from pathlib import Path
+
+import click
+
+from benchmark import progress
+from benchmark.cli.options import results_option
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  bench plan --detect 1.0                            one point of Dice, in every comparison with enough runs
+  bench plan --detect 0.5 --dataset ebhi-seg --ratio 0.1
+  bench plan --detect 1.0 --results elsewhere/results"""
+)
+@click.option(
+    "--detect", type=click.FloatRange(0, 100, min_open=True), required=True, help="The difference to find, in points."
+)
+@click.option("--dataset", help="Only comparisons on this dataset.  [default: all]")
+@click.option("--ratio", type=float, help="Label ratio.  [default: the one with most methods]")
+@click.option("--metric", default="dice", show_default=True, help="Any score from 0 to 1; a point is a hundredth.")
+@results_option
+def plan(detect, dataset, ratio, metric, results) -> None:
+    """Says how many draws and seeds a difference between two methods needs.
+
+    The spread of patients, draws and seeds is that of the rows at hand; the test patients stay as they are. A
+    difference is found when its paired test is significant at 5 %, two-sided; wanted is a chance of 80 %.
+    """
+    from benchmark import planning, runs
+    from benchmark.report import comparison, frame
+
+    runs.choose(metric, [name for name in (*frame.METRICS, *frame.PER_IMAGE, *frame.BEST) if _share(name)], "metric")
+    rows = [row for row in frame.load(results) if dataset in (None, row["run"]["dataset"])]
+    if not rows:
+        raise ValueError(f"There are no rows{f' of {dataset}' if dataset else ''} in {results}; run some first.")
+    planned = False
+    for name, group in frame.comparisons(rows).items():
+        of = comparison.Comparison(group, metric)
+        at = of.main_ratio() if ratio is None else ratio
+        pairs = planning.pairs(of, at)
+        if not pairs or planning.design(pairs[0]) == (1, 1):
+            click.echo(f"{name}: no two methods share two runs at one ratio; run at least two draws or seeds of two.\n")
+            continue
+        spread = planning.components(pairs)
+        _print_plan(f"{name}, ratio {at:g}", pairs, spread, planning.plan(spread, detect / 100), detect)
+        planned = True
+    if not planned:
+        raise ValueError("Nothing can be planned from these rows; the lines above say what is missing.")
+
+
+def _share(metric: str) -> bool:
+    """Whether a metric lies from 0 to 1."""
+    return not any(distance in metric for distance in ("hd95", "assd", "hausdorff"))
+
+
+def _print_plan(name: str, pairs: list, spread, found, detect: float) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark import planning
+
+    draws, seeds = planning.design(pairs[0])
+    patients = len(set(pairs[0].patients))
+    click.echo(f"{name}: {len(pairs)} pairs of methods, {draws} × {seeds} draws × seeds, {patients} test patients")
+    deviations = {part: 100 * getattr(spread, part) ** 0.5 for part in ("patients", "draws", "seeds")}
+    said = [f"{part} {deviation:.2f}" for part, deviation in deviations.items() if deviation == deviation]
+    click.echo(f"Standard deviation of a difference, in points: {', '.join(said)}")
+    if draws == 1:
+        click.echo("One draw tells nothing about other draws, so this is a plan for seeds on these labelled images.")
+    elif seeds == 1:
+        click.echo("With one seed in each draw, what seeds vary is part of what draws vary.")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in (
+        "draws",
+        "seeds in each",
+        "runs of a method",
+        f"chance to find {detect:g}",
+        "smallest found with 80 %",
+    ):
+        table.add_column(column, justify="right")
+    for line in found.lines:
+        table.add_row(
+            str(line.draws), str(line.seeds), str(line.draws * line.seeds), f"{100 * line.power:.0f} %",
+            f"{100 * line.detectable:.2f}",
+        )  # fmt: skip
+    Console(width=100).print(table)
+    if found.fewest:
+        few = found.fewest
+        runs = f"{few.seeds} seeds" if draws == 1 else f"{few.draws} draws of one seed"
+        click.echo(f"Fewest runs: {runs} for each method ({100 * few.power:.0f} %).\n")
+    elif detect / 100 > found.limit:
+        click.echo(f"More than {planning.MOST} runs of each method would be needed.\n")
+    else:
+        click.echo(
+            f"No number of runs suffices: on these {patients} patients, differences below {100 * found.limit:.2f} "
+            "points stay hidden however many runs there are. Only more test patients help.\n"
+        )
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  bench simulate                                     prints the tables
+  bench simulate --out docs/statistics.md            and draws them into this page, between its marks"""
+)
+@click.option("--simulations", type=click.IntRange(20), help="Data sets for each cell.  [default: as in the docs]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random numbers.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="A page to draw into.")
+def simulate(simulations, seed, out) -> None:
+    """Checks by simulation how often intervals cover and how often tests find what is not there."""
+    from benchmark import simulation
+
+    with progress.watching("Simulating", simulation.cells()) as tell:
+        found = simulation.study(simulations or simulation.SIMULATIONS, seed, tell)
+    blocks = simulation.tables(found)
+    if out is None:
+        click.echo("\n\n".join(blocks.values()))
+        return
+    simulation.draw(blocks, out)
+    click.echo(f"Drawn into {out}")

@@ -1,0 +1,183 @@
+"""How many draws and seeds a difference between two methods needs to be found, from the spread of runs at hand."""
+
+import itertools
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import brentq
+from scipy.special import ndtr
+from scipy.stats import chi2
+
+from benchmark.report.comparison import Comparison, Paired
+from benchmark.stats import Spread, half_width, spread
+
+DRAWS, SEEDS = (2, 3, 4, 5, 7, 10, 15, 20), (1, 3, 5)  # of a plan's table
+MOST = 1000  # draws that are still called possible
+POWER, LEVEL = 0.8, 0.05
+QUANTILES = (np.arange(60) + 0.5) / 60
+
+
+class Components(NamedTuple):
+    """Variances of the mean difference of two methods, in squared units of the score.
+
+    With D draws of S seeds each it is patients + draws / D + seeds / (D S). `patients` does not fall with more runs, as
+    the test images are given. `draws` is nan where the runs at hand have one draw; `seeds` is nan where they have one
+    seed in each draw, and `draws` then holds both.
+    """
+
+    patients: float
+    draws: float
+    seeds: float
+    patients_freedom: float
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The spread of the runs at hand
+
+
+def pairs(comparison: Comparison, ratio: float) -> list[Paired]:
+    """Every two methods with the common budget on the runs that they share, as many draws and seeds for all pairs.
+
+    Pairs that share fewer runs than most are left out.
+    """
+    labels = comparison.labels(ratio, uneven=False)
+    shared = [comparison.paired(a, b, ratio) for a, b in itertools.combinations(labels, 2)]
+    whole = [_balanced(pair) for pair in shared if pair is not None]
+    common = Counter(map(design, whole)).most_common(1)
+    return [pair for pair in whole if design(pair) == common[0][0]]
+
+
+def design(pair: Paired) -> tuple[int, int]:
+    """Numbers of draws and of seeds in each."""
+    return len(np.unique(pair.draws)), len(np.unique(pair.seeds))
+
+
+def _balanced(pair: Paired) -> Paired:
+    """The pair on the seeds that all its draws have; if there is none, on the draws of its most frequent seed."""
+    of_draws = [set(pair.seeds[pair.draws == draw].tolist()) for draw in np.unique(pair.draws)]
+    seeds = set.intersection(*of_draws) or {Counter(itertools.chain(*of_draws)).most_common(1)[0][0]}
+    kept = np.isin(pair.seeds, list(seeds))
+    return Paired(*(part[kept] for part in pair))
+
+
+def components(pairs: Sequence[Paired]) -> Components:
+    """From the scores of pairs of methods, all of one design; variances are averaged over the pairs."""
+    draws, seeds = design(pairs[0])
+    if draws * seeds < 2:
+        raise ValueError(
+            "The methods share one run, which does not tell how much runs differ; run at least two draws or seeds."
+        )
+    alike: dict[tuple[bytes, bytes], list[Paired]] = defaultdict(list)
+    for pair in pairs:
+        alike[pair.draws.tobytes(), pair.seeds.tobytes()].append(pair)
+    found = np.concatenate([_of_pairs(group, draws, seeds) for group in alike.values()], axis=1)
+    patients, across, inside, freedom = map(float, found.mean(1))
+    if max(patients, np.nanmax([across, inside])) <= 0:
+        raise ValueError("The methods have equal scores on every image, so there is no difference to plan for.")
+    between = across if seeds == 1 else max(across - inside / seeds, 0.0)  # nan where there is one draw
+    return Components(max(patients, 0.0), between if draws > 1 else np.nan, inside, freedom)
+
+
+def _of_pairs(pairs: Sequence[Paired], draws: int, seeds: int) -> Float[np.ndarray, "4 k"]:
+    """Variances by patients alone, of a draw's mean, and of a run within its draw, and the patients' freedom."""
+    first = pairs[0]
+    differences = np.stack([pair.a - pair.b for pair in pairs], axis=1)
+    whole = spread(differences, first.patients, first.draws, first.seeds)
+    inside = np.full(len(pairs), np.nan)
+    if seeds > 1:
+        of_draws = [first.draws == draw for draw in np.unique(first.draws)]
+        parts = [spread(differences[d], first.patients[d], first.draws[d], first.seeds[d]) for d in of_draws]
+        inside = seeds * np.mean([part.runs for part in parts], axis=0)
+    across = draws * whole.runs if draws > 1 else np.full(len(pairs), np.nan)
+    return np.stack([whole.patients - whole.both, across, inside, whole.patients_freedom])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What more runs find
+
+
+class Line(NamedTuple):
+    """A number of draws and of seeds in each; the chance to find the difference, and what is found with 80 %."""
+
+    draws: int
+    seeds: int
+    power: float
+    detectable: float
+
+
+class Plan(NamedTuple):
+    """Lines for more and more runs, the one with the fewest that suffices (None: none does), and the end of it.
+
+    `limit` is the difference that is found with 80 % by ever more runs on the same test patients.
+    """
+
+    lines: list[Line]
+    fewest: Line | None
+    limit: float
+
+
+def plan(of: Components, difference: float) -> Plan:
+    """Which numbers of runs find a true difference (in units of the score) at 80 % power and 5 %, two-sided.
+
+    For a number of runs, one seed in each draw finds most, as new draws bring new seeds, too. Where the runs at hand
+    have one draw, the plan is for seeds in that draw.
+    """
+    one_draw, one_seed = np.isnan(of.draws), np.isnan(of.seeds)
+
+    def line(draws: int, seeds: int) -> Line:
+        return Line(draws, seeds, power(of, draws, seeds, difference), detectable(of, draws, seeds))
+
+    def enough(runs: int) -> bool:
+        return power(of, *((1, runs) if one_draw else (runs, 1)), difference) >= POWER
+
+    table = [(1, s) for s in DRAWS] if one_draw else itertools.product(DRAWS, SEEDS[:1] if one_seed else SEEDS)
+    fewest = 2 + bisect_left(range(2, MOST), True, key=enough) if enough(MOST) else None
+    return Plan(
+        lines=[line(*runs) for runs in table],
+        fewest=None if fewest is None else line(1, fewest) if one_draw else line(fewest, 1),
+        limit=_detectable(*_widths(of, np.inf, 1)),
+    )
+
+
+def power(of: Components, draws: float, seeds: int, difference: float) -> float:
+    """The chance that `paired_difference` of so many runs is significant where the true difference is this one."""
+    return _power(*_widths(of, draws, seeds), difference)
+
+
+def detectable(of: Components, draws: float, seeds: int) -> float:
+    """The smallest true difference that is found with 80 %."""
+    return _detectable(*_widths(of, draws, seeds))
+
+
+def _widths(of: Components, draws: float, seeds: int) -> tuple[float, Float[np.ndarray, "q"]]:
+    """The standard error of the mean difference, and quantiles of the interval's half-width around it.
+
+    The two estimated variances vary as χ² over their degrees of freedom, independently of each other and of the mean.
+    """
+    between, within = np.nan_to_num(of.draws), np.nan_to_num(of.seeds)
+    variances = of.patients, between / draws + within / (draws * seeds)
+    freedoms = of.patients_freedom, (draws if draws > 1 else seeds) - 1
+    estimated = [
+        variance * (chi2.ppf(QUANTILES, freedom) / freedom if np.isfinite(freedom) else np.ones(QUANTILES.size))
+        for variance, freedom in zip(variances, freedoms, strict=True)
+    ]
+    patients, runs = (part.ravel() for part in np.meshgrid(*estimated))
+    one = np.ones(patients.size)
+    parts = Spread(0 * one, patients, runs, 0 * one, freedoms[0] * one, freedoms[1] * one, one.astype(bool))
+    return float(np.sqrt(sum(variances))), half_width(parts, 1 - LEVEL)
+
+
+def _power(error: float, widths: Float[np.ndarray, "q"], difference: float) -> float:
+    if error == 0:  # patients do not vary, and there are ever more runs
+        return float(difference > 0)
+    return float((ndtr((difference - widths) / error) + ndtr((-difference - widths) / error)).mean())
+
+
+def _detectable(error: float, widths: Float[np.ndarray, "q"]) -> float:
+    if error == 0:
+        return 0.0
+    return brentq(lambda difference: _power(error, widths, difference) - POWER, 0, widths.max() + 10 * error)
