@@ -48,7 +48,16 @@ class Document(HTMLParser):
         ]
 
 
+def some_tables(rows, *names: str) -> dict[str, dict[str, tables.Table]]:
+    """Those tables of each comparison; without names the first, which is drawn most quickly."""
+    return {
+        comparison: {name: tables.draw(name, of, tables.Options()) for name in names or ("ratios",)}
+        for comparison, of in frame.comparisons(rows).items()
+    }
+
+
 def drawn(rows, figures=None, panels=None, **more) -> str:
+    more = more if "drawn" in more else more | {"drawn": some_tables(rows)}
     return page(frame.comparisons(rows), figures or {}, panels, **more)
 
 
@@ -68,10 +77,17 @@ def png(side: int = 300) -> bytes:
 # What is on the page
 
 
-def test_every_cell_says_what_its_table_says():
-    rows = suite(("supervised", "mean_teacher", "cdma"), draws=2, seeds=2)
-    text = drawn(rows)
-    for name, table in tables.tables(rows).items():
+@pytest.fixture(scope="module")
+def whole():
+    """Rows of three methods and tables of them: by columns, by blocks, of one method and of two."""
+    rows = suite(("supervised", "mean_teacher", "cdma"), draws=2, seeds=1)
+    return rows, some_tables(rows, "ratios", "comparison", "paired")["phantom"]
+
+
+def test_every_cell_says_what_its_table_says(whole):
+    rows, wanted = whole
+    text = page({"phantom": rows}, {}, drawn={"phantom": wanted})
+    for name, table in wanted.items():
         [body] = re.findall(rf'id="phantom-{name}".*?<tbody>(.*?)</tbody>', text, re.DOTALL)
         lines = [
             [html.unescape(re.sub(r"<.*?>", "", cell)).strip() for cell in re.findall(r"<t[dh].*?>(.*?)</t[dh]>", line)]
@@ -85,9 +101,8 @@ def test_every_cell_says_what_its_table_says():
             assert str(html.escape(note)).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in text
 
 
-def test_a_cell_opens_the_runs_that_it_was_computed_from():
-    rows = suite(("supervised", "mean_teacher", "cdma"), draws=2, seeds=2)
-    wanted = tables.tables(rows)
+def test_a_cell_opens_the_runs_that_it_was_computed_from(whole):
+    rows, wanted = whole
     section = Section("phantom", "phantom", rows, wanted, (), {}, {})
     runs, seen = embedded.unpack(section.data)["runs"], set()
     for table in section.tables:
@@ -108,9 +123,9 @@ def ratio_of(key: str) -> str:
     return re.search(r"_r([0-9.]+)_", key)[1]
 
 
-def test_what_a_cell_opens_has_the_mean_that_the_cell_shows():
-    rows = suite(("supervised", "mean_teacher", "cdma"), draws=2, seeds=2)
-    section = Section("phantom", "phantom", rows, tables.tables(rows), (), {}, {})
+def test_what_a_cell_opens_has_the_mean_that_the_cell_shows(whole):
+    rows, wanted = whole
+    section = Section("phantom", "phantom", rows, wanted, (), {}, {})
     data = embedded.unpack(section.data)
     by_key = {row["key"]: row for row in rows}
     assert section.tables[0]["name"] == "ratios"
@@ -223,7 +238,7 @@ def test_equal_rows_give_an_equal_page():
 
 def test_a_page_that_is_too_large_keeps_means_over_runs_and_says_so():
     rows = suite(draws=3, seeds=2, images=200)
-    once = {name: tables.tables(of) for name, of in frame.comparisons(rows).items()}
+    once = some_tables(rows)
     whole = drawn(rows, drawn=once)
     small = drawn(rows, drawn=once, limit=len(whole.encode()) - 20_000)
     assert len(small.encode()) <= len(whole.encode()) - 20_000
@@ -239,7 +254,8 @@ def test_a_page_that_is_too_large_keeps_means_over_runs_and_says_so():
 
 def test_what_is_left_out_next_is_named_too_and_what_never_fits_is_refused():
     rows = suite(draws=3, seeds=2, images=200)
-    [name] = once = {name: tables.tables(of) for name, of in frame.comparisons(rows).items()}
+    [name] = once = some_tables(rows)
+    once[name] |= {"comparison": once[name]["ratios"], "further": once[name]["ratios"]}
     figure = {name: {"a figure": png(1000)}}
 
     def fitted(limit: int) -> str:
@@ -348,7 +364,7 @@ def browser():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A page of two comparisons, with a nasty name, a leak, a figure and an overlay."""
-    rows = suite(("supervised", "mean_teacher", "cdma", "fixmatch"), draws=2, seeds=2)
+    rows = suite(("supervised", "mean_teacher", "cdma", "fixmatch"), draws=2)
     rows += [*suite(("supervised", "cdma"), dataset="glas", draws=1), row("ict", status="diverged")]
     for one in rows:
         if one["status"] == "done":
@@ -356,7 +372,8 @@ def made(tmp_path_factory):
     blank = np.zeros((40, 40), np.uint8)
     picture = panel(NASTY, rows[0]["key"], np.full((40, 40, 3), 200, np.uint8), blank, blank)
     path = tmp_path_factory.mktemp("page") / "index.html"
-    path.write_text(drawn(rows, {"phantom": {"a figure": png()}}, {"phantom": [picture]}))
+    tables_ = some_tables(rows, "ratios", "comparison", "paired")
+    path.write_text(drawn(rows, {"phantom": {"a figure": png()}}, {"phantom": [picture]}, drawn=tables_))
     return path, rows
 
 
@@ -440,7 +457,7 @@ def test_two_methods_are_compared_image_by_image(visit, made):
     visit.click('#phantom-paired a[href="#phantom/mean-teacher/0.1/vs/supervised"]')
     visit.until(OPENED)
     wanted = []
-    for draw, seed in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    for draw, seed in ((0, 0), (1, 0)):
         mine, theirs = (
             next(r for r in made[1] if r["key"].startswith(f"{name}_phantom_r0.1_d{draw}_s{seed}"))["scores"]["dice"]
             for name in ("mean_teacher", "supervised")
