@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ device_option = click.option("--device", default="auto", show_default=True, help
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable."
 )
+
+
+def listed(kind: Callable[[str], Any]) -> Callable:
+    """`--x a,b` and `--x a --x b` alike."""
+
+    def parse(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple | None:
+        words = [word.strip() for text in given for word in text.split(",") if word.strip()]
+        try:
+            return tuple(dict.fromkeys(kind(word) for word in words)) if given else None
+        except ValueError as error:
+            raise click.BadParameter(f"{error}; give a list such as 1,2.") from error
+
+    return parse
 
 
 def open_store(name: str, data: Path):

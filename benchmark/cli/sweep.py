@@ -16,6 +16,7 @@ from benchmark.cli.options import (
     Named,
     data_option,
     device_option,
+    listed,
     open_store,
     results_option,
     run_options,
@@ -28,32 +29,19 @@ SUITE = Named(lambda ctx: list(suites.SUITES))
 DAY_MIN = 24 * 60
 
 
-def _listed(kind: Callable[[str], Any]) -> Callable:
-    """`--x a,b` and `--x a --x b` alike."""
-
-    def parse(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple | None:
-        words = [word.strip() for text in given for word in text.split(",") if word.strip()]
-        try:
-            return tuple(dict.fromkeys(kind(word) for word in words)) if given else None
-        except ValueError as error:
-            raise click.BadParameter(f"{error}; give a list such as 1,2.") from error
-
-    return parse
-
-
 def _counted(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[int, ...] | None:
     """`3` is the first three, 0, 1 and 2; `0,4` is these two; `4,` is this one."""
-    found = _listed(int)(ctx, param, given)
+    found = listed(int)(ctx, param, given)
     return tuple(range(found[0])) if len(given) == 1 and "," not in given[0] else found
 
 
 def _sweep_options(command):
     """What a suite's runs are, beyond the fields of a run; and who carries them out."""
     several = {
-        "ratios": ("Labelled shares, such as 0.1,0.5.", _listed(float)),
+        "ratios": ("Labelled shares, such as 0.1,0.5.", listed(float)),
         "draws": ("Labelled subsets: 3 is draws 0, 1 and 2; 0,4 is these two.", _counted),
         "seeds": ("Seeds: 3 is seeds 0, 1 and 2; 0,4 is these two.", _counted),
-        "variants": ("Ablations of the methods, such as no_um,no_cdkd.", _listed(str)),
+        "variants": ("Ablations of the methods, such as no_um,no_cdkd.", listed(str)),
     }
     who = [
         click.option("--workers", type=click.IntRange(1), help="Runs at once.  [default: as many as fit]"),
@@ -98,7 +86,7 @@ Examples:
 )
 @click.argument("suite", type=SUITE, default="main")
 @click.option(
-    "--methods", "names", multiple=True, metavar="LIST", callback=_listed(str), help="Over those of the suite."
+    "--methods", "names", multiple=True, metavar="LIST", callback=listed(str), help="Over those of the suite."
 )
 @_sweep_options
 def sweep(suite, names, **options) -> None:
