@@ -238,7 +238,7 @@ def half_width(parts: Spread, level: float = 0.95) -> Float[np.ndarray, "k"]:
 
 def _reach(parts: Spread, tail: Float[np.ndarray, "..."]) -> Float[np.ndarray, "k"]:
     """Half the width of the interval that leaves out `tail` on each side."""
-    few_patients = parts.patients_freedom < parts.runs_freedom
+    few_patients = parts.patients_freedom < parts.runs_freedom - 1e-6  # where they are equal, rounding decides nothing
     patients = np.where(few_patients, parts.patients, np.maximum(parts.patients - parts.both, 0))
     runs = np.where(few_patients, np.maximum(parts.runs - parts.both, 0), parts.runs)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

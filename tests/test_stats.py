@@ -1,16 +1,59 @@
-"""An interval must hold the true mean as often as it says, with images that come in patients."""
+"""An interval holds the true value as often as it says, a test keeps its level, and both say what they do not know."""
+
+import time
 
 import numpy as np
 import pytest
+import scikit_posthocs
+from hypothesis import given
+from hypothesis import strategies as some
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from benchmark.stats import mean_interval
+from benchmark.stats import (
+    WORKING_CORRELATION,
+    Difference,
+    Interval,
+    Spread,
+    average_ranks,
+    critical_difference,
+    false_claim,
+    half_width,
+    hierarchical_interval,
+    holm,
+    labels_saved,
+    mean_interval,
+    paired_difference,
+    scores_at_cost,
+    spread,
+    tie_group,
+)
+
+VALUES = np.array([0.5, 0.7, 0.6, 0.9, 0.8])
+BETTER = np.array([0.1, 0.05, -0.02, 0.08, 0.01])
+ONE = np.zeros(5, dtype=int)
+
+
+def benchmark_of(patients=7, draws=3, seeds=2, missing=0.1, columns=(), seed=0):
+    """Made-up values between 0 and 1 of images of patients in every run, some of them nan; and their labels."""
+    random = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(patients), random.integers(1, 6, patients))
+    runs = [(draw, s) for draw in range(draws) for s in range(seeds)]
+    labels = [np.tile(patient, len(runs)), *np.repeat(runs, len(patient), axis=0).T]
+    effects = [0.2 * random.standard_normal((labels[i].max() + 1, *columns))[labels[i]] for i in (0, 1)]
+    latent = 0.5 + sum(effects) + 0.3 * random.standard_normal((len(labels[0]), *columns))
+    values = 1 / (1 + np.exp(-latent))
+    values[random.random(values.shape) < missing] = np.nan
+    return values, *labels
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# One run
 
 
 def test_one_image_per_patient_gives_the_usual_t_interval():
-    values = np.array([0.5, 0.7, 0.6, 0.9, 0.8])
-    low, high = stats.t.interval(0.95, 4, values.mean(), stats.sem(values))
-    assert mean_interval(values, "abcde", most=None) == pytest.approx((values.mean(), low, high))
+    low, high = stats.t.interval(0.95, 4, VALUES.mean(), stats.sem(VALUES))
+    assert mean_interval(VALUES, "abcde", most=None) == pytest.approx((VALUES.mean(), low, high))
 
 
 def test_equal_groups_give_the_t_interval_of_the_patient_means():
@@ -21,16 +64,15 @@ def test_equal_groups_give_the_t_interval_of_the_patient_means():
 
 
 def test_unequal_groups_by_hand():
-    # patient a: 1 and 1, patient b: 0. Mean 2/3; weighted residual sums ±2/9. The working variances are
-    # 0.05 + 0.95/2 and 1 for the patients' means, 4/9 · 0.525 + 1/9 = 31/90 for the whole mean, 0.525 (1 − 4/3) + 31/90 = 61/360 and
+    # patient a: 1 and 1, patient b: 0. Mean 2/3; weighted residual sums ±2/9. The working variances are 0.05 + 0.95/2
+    # and 1 for the patients' means, 4/9 · 0.525 + 1/9 = 31/90 for the whole mean, 0.525 (1 − 4/3) + 31/90 = 61/360 and
     # 1 − 2/3 + 31/90 = 61/90 for their differences; the factors are 189/61 and 90/61; two patients leave one freedom
     reach = stats.t.ppf(0.975, 1) * np.sqrt(4 / 81 * 279 / 61)
     assert mean_interval([1, 1, 0], "aab", most=None) == pytest.approx((2 / 3, 2 / 3 - reach, 2 / 3 + reach))
 
 
 def test_repeating_every_image_of_a_patient_does_not_narrow_the_interval():
-    values, groups = [0.5, 0.7, 0.6, 0.9], list("abcd")
-    once, thrice = mean_interval(values, groups), mean_interval(values * 3, groups * 3)
+    once, thrice = mean_interval(VALUES, "abcde"), mean_interval(np.tile(VALUES, 3), "abcde" * 3)
     assert thrice == pytest.approx(once)
 
 
@@ -41,21 +83,378 @@ def test_nan_is_left_out_and_its_patient_with_it():
 def test_one_patient_has_a_mean_but_no_interval():
     mean, low, high = mean_interval([0.5, 0.7], "aa")
     assert mean == pytest.approx(0.6)
-    assert np.isnan(low)
-    assert np.isnan(high)
+    assert np.isnan([low, high]).all()
     assert np.isnan(mean_interval([np.nan], "a")).all()
     assert np.isnan(mean_interval([], "")).all()
 
 
-@pytest.mark.parametrize("sizes", [[5] * 8, [1, 2, 3, 5, 9, 20], [1] * 10 + [4] * 10])
-@pytest.mark.parametrize("shared", [0.0, 0.8])
-def test_the_interval_holds_the_true_mean_as_often_as_it_says(sizes, shared):
+def test_scores_reach_further_away_from_the_end_that_they_crowd_at():
+    mean, low, high = mean_interval([0.9, 0.95, 0.99, 0.97, 0.6], "abcde")
+    assert mean - low > 1.5 * (high - mean)
+    assert 0 < low < high < 1
+    assert mean_interval([1.0, 1.0, 1.0], "abc") == (1, 1, 1)
+
+
+def test_on_the_scale_of_log_odds_the_interval_is_symmetric_and_as_wide_as_the_t_interval():
+    (mean, low, high), straight = mean_interval(VALUES, "abcde"), mean_interval(VALUES, "abcde", most=None)
+    odds = [np.log(x / (1 - x)) for x in (low, mean, high)]
+    assert np.diff(odds) == pytest.approx([(straight.high - mean) / (mean * (1 - mean))] * 2)
+
+
+@given(some.lists(some.floats(0.05, 0.95), min_size=3, max_size=12), some.floats(0.1, 50))
+def test_what_a_score_is_called_does_not_matter(scores, unit):
+    scores, patients = np.array(scores), [i % 3 for i in range(len(scores))]
+    mean, low, high = mean_interval(scores, patients)
+    assert mean_interval(1 - scores, patients) == pytest.approx((1 - mean, 1 - high, 1 - low)), "an error is 1 − score"
+    assert mean_interval(100 * scores, patients, most=100) == pytest.approx((100 * mean, 100 * low, 100 * high))
+    distance = np.array(mean_interval(scores, patients, most=np.inf))
+    assert mean_interval(unit * scores, patients, most=np.inf) == pytest.approx(unit * distance), (
+        "pixels or micrometres"
+    )
+
+
+def test_scores_beyond_their_scale_are_refused():
+    with pytest.raises(ValueError, match="from 3 to 9, but most is 1; .*inf for a distance"):
+        mean_interval([3.0, 9.0], "ab")
+    with pytest.raises(ValueError, match="from -0.1 to 0.2"):
+        mean_interval([-0.1, 0.2], "ab")
+    with pytest.raises(ValueError, match="3 values, but 2 labels"):
+        mean_interval([0.1, 0.2, 0.3], "ab")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Several runs
+
+
+def by_loops(values, patients, draws, seeds) -> tuple[float, float, float, float, float]:
+    """Mean, the three variances and the patients' degrees of freedom, from their definitions."""
+    runs = sorted(set(zip(draws, seeds, strict=True)))
+    means, weight = {}, np.zeros(len(values))
+    counts = []
+    for run in runs:
+        of_run = (draws == run[0]) & (seeds == run[1]) & ~np.isnan(values)
+        means[run] = values[of_run].mean()
+        weight[of_run] = 1 / len(runs) / of_run.sum()
+        counts.append(of_run.sum())
+    mean = sum(means.values()) / len(runs)
+    of = list(zip(draws, seeds, strict=True))
+    residual = np.array([weight[i] and weight[i] * (values[i] - means[of[i]]) for i in range(len(values))])
+    units, names = (draws, sorted(set(draws))) if len(set(draws)) > 1 else (seeds, sorted(set(seeds)))
+
+    def factors(shares: np.ndarray, variances: np.ndarray) -> tuple[np.ndarray, float]:
+        minus_mean = np.eye(len(shares)) - shares
+        working = minus_mean @ np.diag(variances) @ minus_mean.T
+        c = variances / np.diag(working)
+        form = np.diag(c * shares**2) @ working
+        return c, np.trace(form) ** 2 / np.trace(form @ form)
+
+    patient_names = sorted(set(patients))
+    shares = np.array([weight[patients == p].sum() for p in patient_names])
+    images = shares * np.mean(counts)
+    c_p, freedom = factors(shares, WORKING_CORRELATION + (1 - WORKING_CORRELATION) / images)
+    share_of_unit = np.array([len({run for run in runs if run[units is seeds] == d}) / len(runs) for d in names])
+    c_d, _ = factors(share_of_unit, np.ones(len(names)))
+    u = np.array([residual[patients == p].sum() for p in patient_names])
+    w = [sum((means[run] - mean) / len(runs) for run in runs if run[units is seeds] == d) for d in names]
+    both = 0.0
+    for p, name in enumerate(patient_names):
+        for d, unit in enumerate(names):
+            cell = residual[(patients == name) & (units == unit)].sum()
+            both += c_p[p] * c_d[d] * (cell - share_of_unit[d] * u[p]) ** 2
+    return mean, (c_p * u**2).sum(), (c_d * np.square(w)).sum(), both, freedom
+
+
+@pytest.mark.parametrize("design", [(7, 3, 2), (4, 2, 1), (5, 1, 3)])
+def test_the_variances_are_those_of_their_definition(design):
+    values, *labels = benchmark_of(*design)
+    found = spread(values, *labels)
+    mean, *variances, freedom = by_loops(values, *labels)
+    assert found.mean[0] == pytest.approx(mean)
+    assert [found.patients[0], found.runs[0], found.both[0]] == pytest.approx(variances)
+    assert found.patients_freedom[0] == pytest.approx(freedom)
+    assert found.runs_freedom[0] == pytest.approx((design[1] if design[1] > 1 else design[2]) - 1)
+
+
+def test_equal_numbers_give_the_mean_squares_of_a_crossed_analysis_of_variance():
     random = np.random.default_rng(0)
-    groups = np.repeat(np.arange(len(sizes)), sizes)
-    held, trials = 0, 1000
-    for _ in range(trials):
-        patient = random.standard_normal(len(sizes))[groups]
-        values = np.sqrt(shared) * patient + np.sqrt(1 - shared) * random.standard_normal(len(groups))
-        _, low, high = mean_interval(values, groups, most=None)
-        held += low <= 0 <= high
-    assert 0.92 <= held / trials <= 0.99
+    patients, draws = 6, 4
+    x = (
+        random.standard_normal((draws, patients))
+        + random.standard_normal(patients)
+        + random.standard_normal((draws, 1))
+    )
+    rows, columns = x.mean(1, keepdims=True), x.mean(0, keepdims=True)
+    squares = [
+        draws * ((columns - x.mean()) ** 2).sum() / (patients - 1),
+        patients * ((rows - x.mean()) ** 2).sum() / (draws - 1),
+        ((x - rows - columns + x.mean()) ** 2).sum() / (patients - 1) / (draws - 1),
+    ]
+    found = spread(x.ravel(), np.tile(np.arange(patients), draws), np.repeat(np.arange(draws), patients), [0] * x.size)
+    assert [found.patients[0], found.runs[0], found.both[0]] == pytest.approx(np.array(squares) / x.size)
+    assert (found.patients_freedom[0], found.runs_freedom[0]) == pytest.approx((patients - 1, draws - 1))
+
+
+def test_the_half_width_is_between_satterthwaite_and_howe_by_hand():
+    # patients 4 less both 1 on 20 degrees of freedom, runs 2 on 2: 5²/(9/20 + 4/2) = 10.204 by Satterthwaite
+    one = [np.array([number]) for number in (0.0, 4.0, 2.0, 1.0, 20.0, 2.0)]
+    satterthwaite = stats.t.ppf(0.975, 25 / 2.45) ** 2 * 5
+    howe = stats.t.ppf(0.975, 20) ** 2 * 3 + stats.t.ppf(0.975, 2) ** 2 * 2
+    reach = half_width(Spread(*one, np.array([True])))[0]
+    assert reach == pytest.approx(np.sqrt((satterthwaite + howe) / 2))
+    # and with few patients, what is in both is taken out of the runs
+    few = [np.array([number]) for number in (0.0, 4.0, 2.0, 1.0, 2.0, 20.0)]
+    satterthwaite = stats.t.ppf(0.975, 25 / (16 / 2 + 1 / 20)) ** 2 * 5
+    howe = stats.t.ppf(0.975, 2) ** 2 * 4 + stats.t.ppf(0.975, 20) ** 2 * 1
+    assert half_width(Spread(*few, np.array([True])))[0] == pytest.approx(np.sqrt((satterthwaite + howe) / 2))
+
+
+def test_the_mean_is_over_images_and_then_over_runs():
+    values, draws = np.array([0.2, 0.4, 0.6, 0.9, np.nan, np.nan]), np.repeat([0, 1], 3)
+    assert hierarchical_interval(values, "abcabc", draws, ONE[:1].repeat(6)).mean == pytest.approx((0.4 + 0.9) / 2)
+
+
+def test_one_patient_gives_the_t_interval_of_the_means_of_draws():
+    means = np.array([0.5, 0.7, 0.6])
+    values = (means[:, None] + [-0.1, 0.1]).ravel()
+    low, high = stats.t.interval(0.95, 2, 0.6, stats.sem(means))
+    found = hierarchical_interval(values, ["a"] * 6, np.repeat([0, 1, 2], 2), [0] * 6, most=None)
+    assert found == pytest.approx((0.6, low, high))
+
+
+def test_with_one_draw_its_seeds_are_what_varies():
+    values, patients, draws, seeds = benchmark_of(draws=3, seeds=1)
+    as_draws = hierarchical_interval(values, patients, draws, seeds)
+    assert hierarchical_interval(values, patients, seeds, draws) == pytest.approx(as_draws)
+
+
+def test_as_many_patients_as_draws_give_the_same_in_any_order():
+    values, patients = benchmark_of(patients=4, draws=1, seeds=1, missing=0)[:2]
+    values, patients = np.concatenate([values[patients == p][:1] for p in range(4)] * 4), np.tile(np.arange(4), 4)
+    values, draws = values + 0.05 * np.random.default_rng(1).standard_normal(16), np.repeat(np.arange(4), 4)
+    found = hierarchical_interval(values, patients, draws, 0 * draws)
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(16)
+        assert hierarchical_interval(values[order], patients[order], draws[order], 0 * draws) == pytest.approx(found)
+
+
+def test_seeds_of_one_draw_are_not_taken_for_draws():
+    values, patients, draws, seeds = benchmark_of(draws=2, seeds=3, missing=0)
+    values += 0.3 * (draws - 0.5)
+    honest = hierarchical_interval(values, patients, draws, seeds, most=None)
+    pretended = hierarchical_interval(values, patients, 3 * draws + seeds, 0 * seeds, most=None)
+    assert honest.high - honest.low > 2 * (pretended.high - pretended.low)
+
+
+def test_columns_are_as_one_by_one():
+    values, *labels = benchmark_of(columns=(4,))
+    values[labels[1] > 0, 2] = np.nan  # one draw
+    values[labels[0] > 0, 3] = np.nan  # one patient
+    together = hierarchical_interval(values, *labels)
+    for k in range(4):
+        alone = hierarchical_interval(values[:, k], *labels)
+        assert [part[k] for part in together] == pytest.approx(list(alone))
+    assert np.isfinite(together).all()
+
+
+@given(some.randoms(use_true_random=False), some.floats(-5, 5), some.floats(0.1, 9))
+def test_order_shift_and_unit_change_nothing_else(random, shift, unit):
+    values, *labels = benchmark_of(patients=5, draws=2)
+    found = np.array(hierarchical_interval(values, *labels, most=None))
+    order = list(range(len(values)))
+    random.shuffle(order)
+    names = [[f"name {label}" for label in part[order]] for part in labels]
+    assert hierarchical_interval(values[order], *names, most=None) == pytest.approx(found)
+    assert hierarchical_interval(unit * values + shift, *labels, most=None) == pytest.approx(unit * found + shift)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Differences
+
+
+def test_one_run_and_one_image_per_patient_give_the_paired_t_test():
+    other = VALUES + BETTER
+    found = paired_difference(other, VALUES, "abcde", ONE, ONE)
+    usual = stats.ttest_rel(other, VALUES)
+    assert found.p == pytest.approx(usual.pvalue)
+    assert found[1:3] == pytest.approx(tuple(usual.confidence_interval()))
+
+
+def test_p_is_the_level_at_which_the_interval_touches_zero():
+    values, *labels = benchmark_of()
+    other = values + 0.02 * np.random.default_rng(1).standard_normal(len(values)) + 0.01
+    found = paired_difference(other, values, *labels)
+    touching = paired_difference(other, values, *labels, level=1 - found.p)
+    assert touching.low == pytest.approx(0, abs=1e-9)
+    assert paired_difference(values, other, *labels) == pytest.approx((-found[0], -found[2], -found[1], found.p))
+
+
+def test_what_both_methods_share_does_not_widen_their_difference():
+    values, patients, draws, seeds = benchmark_of(missing=0)
+    hard = values - 0.3 * (patients % 3) - 0.2 * draws
+    noise = 0.01 * np.random.default_rng(1).standard_normal(len(values))
+    found = paired_difference(hard + noise, hard, patients, draws, seeds)
+    assert found == pytest.approx(paired_difference(values + noise, values, patients, draws, seeds))
+
+
+def test_an_image_counts_where_both_methods_have_a_score():
+    a, b = np.array([0.5, np.nan, 0.9, 0.4]), np.array([0.4, 0.3, np.nan, 0.1])
+    assert paired_difference(a, b, "abcd", ONE[:4], ONE[:4]).mean == pytest.approx(0.2)
+
+
+def test_equal_scores_differ_by_nothing_and_a_constant_difference_is_certain():
+    assert paired_difference(VALUES, VALUES, "abcde", ONE, ONE) == (0, 0, 0, 1)
+    assert paired_difference(VALUES + 0.25, VALUES, "abcde", ONE, ONE).p < 1e-9
+    assert np.isnan(paired_difference(VALUES, 0 * VALUES, "aaaaa", ONE, ONE)[1:]).all()
+
+
+def test_false_claim_is_the_published_formula_for_one_run_of_independent_images():
+    other = VALUES + BETTER
+    n, r = 5, np.corrcoef(other, VALUES)[0, 1]
+    s_a, s_b = other.std(ddof=1), VALUES.std(ddof=1)
+    t = np.sqrt(n) * (VALUES.mean() - other.mean()) / np.sqrt(s_a**2 + s_b**2 - 2 * r * s_a * s_b)
+    assert false_claim(other, VALUES, "abcde", ONE, ONE) == pytest.approx(stats.t.cdf(t, n - 1))
+    assert false_claim(VALUES, other, "abcde", ONE, ONE) == pytest.approx(stats.t.cdf(-t, n - 1))
+    assert false_claim(VALUES, VALUES, "abcde", ONE, ONE) == 0.5
+
+
+def test_images_of_one_patient_do_not_make_a_claim_safer():
+    other = VALUES + BETTER
+    once = false_claim(other, VALUES, "abcde", ONE, ONE)
+    four_times = [np.tile(part, 4) for part in (other, VALUES)]
+    assert false_claim(*four_times, "abcde" * 4, np.tile(ONE, 4), np.tile(ONE, 4)) == pytest.approx(once)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Several methods
+
+
+def test_holm_is_as_elsewhere_and_leaves_what_was_not_tested():
+    p = [0.01, 0.04, 0.03, 0.005, 0.8]
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+    assert holm([0.01, np.nan, 0.04]) == pytest.approx([0.02, np.nan, 0.04], nan_ok=True)
+    assert holm([]).shape == (0,)
+
+
+def worse(*p: float) -> list[Difference]:
+    """The best method, and others that are worse with these p."""
+    return [Difference(0.0, 0.0, 0.0, 1.0), *(Difference(-0.1, np.nan, np.nan, x) for x in p)]
+
+
+def test_the_best_of_two_is_significantly_better_at_the_two_sided_level():
+    assert tie_group(worse(0.051)).tolist() == [True, True]
+    assert tie_group(worse(0.049)).tolist() == [True, False]
+
+
+def test_the_more_methods_the_better_the_best_must_be():
+    # the range of three normal variables exceeds 3.314 with 5 %, a difference of two 3.314/√2 = 2.343: p 0.0191
+    assert tie_group(worse(0.0192, 0.5)).all()
+    assert tie_group(worse(0.0190, 0.5)).tolist() == [True, False, True]
+    assert tie_group(worse(0.04, 0.5)).all(), "which Holm alone would call significant, one-sided"
+
+
+def test_when_the_worst_is_out_the_next_is_compared_with_fewer():
+    assert tie_group(worse(1e-6, 0.049)).tolist() == [True, False, False]
+    assert tie_group(worse(0.049, 1e-6)).tolist() == [True, False, False]
+    assert tie_group(worse(0.03, 0.049)).all()
+
+
+def test_what_cannot_be_tested_stays_in():
+    assert tie_group([*worse(np.nan), Difference(np.nan, np.nan, np.nan, np.nan)]).all()
+    assert tie_group([Difference(0.0, np.nan, np.nan, np.nan)]).tolist() == [True]
+    assert tie_group([]).shape == (0,)
+
+
+def test_ranks_are_averaged_over_whole_blocks_and_ties_share_theirs():
+    scores = np.array([[0.9, 0.8, 0.7], [0.5, 0.5, 0.1], [0.4, np.nan, 0.9], [0.3, 0.2, 0.6]])
+    found = average_ranks(scores)
+    assert found.ranks == pytest.approx([(1 + 1.5 + 2) / 3, (2 + 1.5 + 3) / 3, (3 + 3 + 1) / 3])
+    assert found.blocks == 3
+    assert found.p == pytest.approx(stats.friedmanchisquare(*scores[[0, 1, 3]].T).pvalue)
+    assert np.isnan(average_ranks(scores[:, :2]).p)
+    assert np.isnan(average_ranks(scores[2:3]).ranks).all()
+
+
+def test_two_ranks_differ_by_the_critical_difference_where_nemenyi_says_so():
+    assert critical_difference(4, 14) == pytest.approx(2.569 * np.sqrt(4 * 5 / 6 / 14), rel=1e-3), "Demšar's table 5a"
+    scores = np.random.default_rng(0).normal([0, 0.3, 0.6, 1.5, 2], size=(12, 5))
+    p = scikit_posthocs.posthoc_nemenyi_friedman(scores).to_numpy()
+    ranks = average_ranks(scores).ranks
+    apart = np.abs(ranks[:, None] - ranks) > critical_difference(5, 12)
+    assert (apart == (p < 0.05))[~np.eye(5, dtype=bool)].all()
+    assert apart.any()
+    assert not apart.all()
+    with pytest.raises(ValueError, match="give at least 2 and 1"):
+        critical_difference(1, 9)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Labels and computing
+
+
+def differences(*means: float, reach: float = 0.02) -> list[Difference]:
+    return [Difference(mean, mean - reach, mean + reach, np.nan) for mean in means]
+
+
+def test_labels_saved_is_where_the_supervised_curve_reaches_the_method():
+    # above supervised by 0.04 at 0.1 and below it by 0.04 at 0.4: equal at 0.2; 0.02 more or less at 0.1 · 4^(1/4, 3/4)
+    found = labels_saved([0.1, 0.4], differences(0.04, -0.04))
+    assert found == pytest.approx((0.2, 0.1 * 4**0.25, 0.1 * 4**0.75))
+    assert labels_saved([0.4, 0.1], differences(-0.04, 0.04)) == pytest.approx(found), "in any order"
+
+
+def test_beyond_the_curve_nothing_is_extrapolated():
+    assert labels_saved([0.1, 0.4], differences(-0.04, -0.08)) == (0, 0, 0), "worse than the fewest labels"
+    assert labels_saved([0.1, 0.4], differences(0.08, 0.04)) == (np.inf, np.inf, np.inf), "better than all labels"
+    open_ended = labels_saved([0.1, 0.4], differences(0.01, -0.01))
+    assert (open_ended.low, open_ended.high) == (0, np.inf)
+    assert open_ended.mean == pytest.approx(0.2)
+
+
+def test_a_curve_that_falls_by_chance_is_made_monotone():
+    bumpy = labels_saved([0.05, 0.1, 0.2, 0.4], differences(0.06, 0.02, 0.04, -0.03))
+    flat = labels_saved([0.05, 0.1, 0.2, 0.4], differences(0.06, 0.03, 0.03, -0.03))
+    assert bumpy == pytest.approx(flat)
+    assert bumpy.mean == pytest.approx(0.2 * 2**0.5)
+
+
+def test_labels_saved_has_no_interval_where_the_differences_have_none():
+    found = labels_saved(
+        [0.1, 0.4], [Difference(0.04, np.nan, np.nan, np.nan), Difference(-0.04, np.nan, np.nan, np.nan)]
+    )
+    assert found == pytest.approx((0.2, np.nan, np.nan), nan_ok=True)
+    with pytest.raises(ValueError, match="2 ratios, but 1 differences"):
+        labels_saved([0.1, 0.4], differences(0.04))
+
+
+def test_scores_are_read_where_all_methods_have_runs():
+    cheap = ([100, 400, 400], [0.6, 0.7, 0.9])
+    dear = ([200, 800], [0.5, 0.9])
+    only = ([1000], [0.95])
+    cost, scores = scores_at_cost([cheap, dear])
+    assert (cost, scores.tolist()) == (400, pytest.approx([0.8, 0.7]))
+    assert scores_at_cost([cheap, dear], 200)[1] == pytest.approx([0.7, 0.5])
+    assert scores_at_cost([cheap, dear, only])[1] == pytest.approx([0.8, 0.7, np.nan], nan_ok=True)
+    assert np.isnan(scores_at_cost([cheap], 99)[1]).all()
+    with pytest.raises(ValueError, match="at least one run"):
+        scores_at_cost([([], [])])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_whole_table_takes_under_two_seconds():
+    values, *labels = benchmark_of(patients=220, draws=5, seeds=3, columns=(23,))
+    start = time.process_time()
+    for _ in range(5):  # ratios
+        for k in range(23):
+            hierarchical_interval(values[:, k], *labels)
+        paired_difference(values, values[:, :1], *labels)
+    assert len(values) / 15 > 600
+    assert time.process_time() - start < 2
+
+
+def test_results_are_numbers_for_one_column():
+    found = hierarchical_interval(VALUES, "abcde", ONE, ONE)
+    assert isinstance(found, Interval)
+    assert all(type(part) is float for part in found)
