@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data import Batches, certificate, draw, in_stratified_order
+from benchmark.data import Batches, certificate, draw, gathered, in_stratified_order, sliced
 from benchmark.datasets.base import Record
 
 CPU = torch.device("cpu")
@@ -92,6 +92,17 @@ def test_all_eight_views_and_all_places_occur(store, toy):
     square = flat.view(48, 48)[3:35, 5:37]
     turns = [torch.rot90(side, k) for side in (square, square.flip(1)) for k in range(4)]
     assert sorted(cuts) == sorted(turn.tolist() for turn in turns)
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_crops_of_slices_and_of_one_gather_are_the_same(channels):
+    """The first is how a CPU cuts, the second how a GPU does."""
+    flat = torch.randint(256, (2 * 40 * 50, *channels), dtype=torch.uint8)
+    starts, widths = np.repeat([0, 2000], 8), np.repeat([50, 40], 8)  # images of 40 × 50 and 50 × 40 pixels
+    window = np.stack([np.arange(16) % 9, np.arange(16) % 7, np.tile(np.arange(8), 2)])
+    crops = sliced(flat, starts, widths, window, 32)
+    assert crops.shape == (16, 32, 32, *channels)
+    assert torch.equal(crops, gathered(flat, starts, widths, window, 32))
 
 
 def test_every_image_has_its_turn_before_any_has_a_second(store, toy):
