@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from benchmark import stats
 from benchmark.report.frame import Row, runs_frame, scores
@@ -17,7 +18,6 @@ UNTESTED = Difference(np.nan, np.nan, np.nan, np.nan)
 UNBOUNDED = ("hd95", "assd", "object_hausdorff")  # pixels; every other score lies from 0 to 1
 
 Place = tuple[int, int]  # draw, seed
-Images = Bool[np.ndarray, "images"]
 
 
 class Board:
@@ -32,6 +32,8 @@ class Board:
         self.runs = runs_frame(rows)
         self.done = self.runs[self.runs.status == "done"] if len(self.runs) else self.runs
         self.labels: list[str] = list(dict.fromkeys(self.runs.label)) if len(self.runs) else []
+        self.known: dict[tuple, Any] = {}  # what was computed before, by what it is of
+        self._runs = dict(list(self.runs.groupby(["label", "ratio"], sort=False))) if len(self.runs) else {}
         self._places: dict[tuple[str, float], dict[Place, str]] = defaultdict(dict)
         for line in self.done.itertuples():
             self._places[line.label, line.ratio].setdefault((line.draw, line.seed), line.key)
@@ -40,8 +42,9 @@ class Board:
 
     def _check_images(self) -> None:
         first = self.rows[self.done.key.iloc[0]]
+        names = first["scores"]["name"]
         for key in self.done.key:
-            if self.rows[key]["scores"]["name"] != first["scores"]["name"]:
+            if (other := self.rows[key]["scores"]["name"]) is not names and other != names:
                 raise ValueError(
                     f"The runs {key} and {first['key']} were scored on different test images, so they cannot be "
                     "compared; their dataset has changed in between, so run one of them again."
@@ -73,11 +76,13 @@ class Board:
 
     def ratios(self, labels: Sequence[str]) -> list[float]:
         """The ratios at which these labels have runs, finished or not."""
-        return sorted(set(self.runs.ratio[self.runs.label.isin(labels)])) if len(self.runs) else []
+        return sorted({ratio for label, ratio in self._runs if label in labels})
 
-    def at(self, label: str, ratio: float) -> pd.DataFrame:
-        """The runs of a label at a ratio, diverged ones too."""
-        return self.runs[(self.runs.label == label) & (self.runs.ratio == ratio)]
+    def at(self, label: str, ratio: float | None) -> pd.DataFrame:
+        """The runs of a label at a ratio, or at all, diverged ones too."""
+        if ratio is None:
+            return pd.concat([runs for (other, _), runs in self._runs.items() if other == label])
+        return self._runs.get((label, ratio), self.runs[:0])
 
     def keys(self, label: str, ratio: float) -> tuple[str, ...]:
         """The finished runs of a label at a ratio."""
@@ -94,20 +99,23 @@ class Board:
         there = self._places[label, ratio]
         keys = [there[place] for place in (there if places is None else places)]
         found = [_of_class(scores(self.rows[key], metric), c) for key in keys]
-        return np.stack(found) if found else np.zeros((0, len(self.patients)))
+        return np.array(found).reshape(len(found), len(self.patients))
 
     def intervals(
-        self, labels: Sequence[str], ratio: float, metric: str, c: int | None = None, images: Images | None = None
+        self, labels: Sequence[str], ratio: float, metric: str, c: int | None = None, stratum: str = ""
     ) -> dict[str, Interval]:
-        """The mean score of each label at a ratio, on all images or those marked, with its interval."""
-        found = {label: NOTHING for label in labels}
-        for places, alike in self._alike(labels, ratio).items():
+        """The mean score of each label at a ratio, on all images or those of a stratum, with its interval."""
+        of = (ratio, metric, self._class(c), stratum)
+        images = self.strata == stratum if stratum else None
+        for places, alike in self._alike([label for label in labels if (label, *of) not in self.known], ratio).items():
+            found = [NOTHING] * len(alike)
             if places:
                 table = self._table(alike, ratio, metric, c, places, images)
                 most = np.inf if metric in UNBOUNDED else 1.0
                 interval = stats.hierarchical_interval(table, *self._of(places, images), most=most)
-                found |= {label: Interval(*numbers) for label, *numbers in zip(alike, *interval, strict=True)}
-        return found
+                found = [Interval(*numbers) for numbers in zip(*interval, strict=True)]
+            self.known |= {(label, *of): one for label, one in zip(alike, found, strict=True)}
+        return {label: self.known[label, *of] for label in labels}
 
     def differences(
         self, labels: Sequence[str], other: str, ratio: float, metric: str, c: int | None = None,
@@ -118,16 +126,21 @@ class Board:
         The other is taken at the same ratio or at `other_ratio`.
         """
         other_ratio = ratio if other_ratio is None else other_ratio
-        found = {label: UNTESTED for label in labels}
+        of = (ratio, metric, self._class(c), other, other_ratio)
         theirs = self._places[other, other_ratio]
-        for places, alike in self._alike(labels, ratio).items():
-            both = [place for place in places if place in theirs]
-            if both:
+        for places, alike in self._alike([label for label in labels if (label, *of) not in self.known], ratio).items():
+            found = [UNTESTED] * len(alike)
+            if both := [place for place in places if place in theirs]:
                 a = self._table(alike, ratio, metric, c, both)
                 b = self._table([other], other_ratio, metric, c, both)
                 difference = stats.paired_difference(a, np.broadcast_to(b, a.shape), *self._of(both))
-                found |= {label: Difference(*numbers) for label, *numbers in zip(alike, *difference, strict=True)}
-        return found
+                found = [Difference(*numbers) for numbers in zip(*difference, strict=True)]
+            self.known |= {(label, *of): one for label, one in zip(alike, found, strict=True)}
+        return {label: self.known[label, *of] for label in labels}
+
+    def _class(self, c: int | None) -> int | None:
+        """The mean over one class is that of the class."""
+        return 0 if len(self.classes) == 1 else c
 
     def common(self, label: str, other: str, ratio: float) -> int:
         """How many draws and seeds two labels share at a ratio."""
@@ -142,9 +155,9 @@ class Board:
 
     def _table(self, labels, ratio, metric, c, places, images=None) -> Float[np.ndarray, "n labels"]:
         """A line for each image of each run, a column for each label."""
-        columns = [self.values(label, ratio, metric, c, places) for label in labels]
         chosen = slice(None) if images is None else images
-        return np.stack([values[:, chosen].ravel() for values in columns], axis=1)
+        columns = [self.values(label, ratio, metric, c, places)[:, chosen].ravel() for label in labels]
+        return np.array(columns).T
 
     def _of(self, places: Sequence[Place], images=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Patient, draw and seed of each line."""

@@ -17,16 +17,15 @@ def strata(board: Board, options: Options) -> Table | None:
     names = sorted({str(name) for name in board.strata if name})
     if len(names) < 2:
         return None
-    chosen = [board.strata == name for name in names]
     lines = []
     for ratio in board.ratios(labels):
         here = cells.at(board, labels, ratio)
-        found = [cells.scored(board, here, ratio, options.metric, None, options, images) for images in chosen]
+        found = [cells.scored(board, here, ratio, options.metric, None, options, name) for name in names]
         for label in here:
             lines.append(Line((cells.name(board, label, ratio), *(of[label] for of in found)), percent(ratio)))
     columns = [METHOD] + [
-        Column(f"{name} ({images.sum()})", "interval", f"{score.head} by stratum (images)")
-        for name, images in zip(names, chosen, strict=True)
+        Column(f"{name} ({(board.strata == name).sum()})", "interval", f"{score.head} by stratum (images)")
+        for name in names
     ]
     said = [notes.legend(options.uneven, ranked=False), score.unit]
     return notes.table("strata", f"{score.name} by stratum", columns, lines, board, labels, options, said)

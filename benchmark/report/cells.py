@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmark import stats
-from benchmark.report.board import Board, Images
+from benchmark.report.board import Board
 from benchmark.report.frame import BEST, METRICS, PER_IMAGE
 from benchmark.report.table import DASH, Cell, Column
 from benchmark.runs import choose
@@ -80,8 +80,7 @@ def published(board: Board) -> list[str]:
 
 def at(board: Board, labels: Iterable[str], ratio: float) -> list[str]:
     """Those that have runs at a ratio, if only diverged ones."""
-    there = set(board.runs.label[board.runs.ratio == ratio])
-    return [label for label in labels if label in there]
+    return [label for label in labels if len(board.at(label, ratio))]
 
 
 def done(board: Board, labels: Iterable[str], ratio: float) -> list[str]:
@@ -151,18 +150,18 @@ def upwards(difference: Difference, score: Score) -> Difference:
 
 def name(board: Board, label: str, ratio: float | None) -> Cell:
     """What names a line; supervised with all labels is named so."""
-    runs = board.runs[board.runs.label == label] if ratio is None else board.at(label, ratio)
+    runs = board.at(label, ratio)
     upper = ratio == 1 and (runs.method == SUPERVISED).all()
     return Cell(f"{label}, all labels" if upper else label, dagger=bool(runs.uneven.any()), runs=tuple(runs.key))
 
 
 def scored(
     board: Board, labels: Sequence[str], ratio: float, metric: str, c: int | None, options: Options,
-    images: Images | None = None,
+    stratum: str = "",
 ) -> dict[str, Cell]:  # fmt: skip
-    """Each label's score with its interval; on all images, bold where not significantly worse than the best."""
-    intervals = board.intervals(labels, ratio, metric, c, images)
-    ranked = even(board, labels, ratio, options) if images is None else []
+    """Each label's score with its interval; without stratum, bold where not significantly worse than the best."""
+    intervals = board.intervals(labels, ratio, metric, c, stratum)
+    ranked = [] if stratum else even(board, labels, ratio, options)
     bold = tied(board, ranked, ratio, metric, c, intervals)
     return {
         label: interval(found, SCORES[metric], board.keys(label, ratio), label in bold)
@@ -197,7 +196,8 @@ def plain(value: float, digits: int, runs: tuple[str, ...]) -> Cell:
 
 def costs(board: Board, label: str, ratio: float | None) -> list[Cell]:
     """FLOPs as a multiple of supervised's, seconds, million parameters, GB, and runs as draws × seeds."""
-    runs = board.done[(board.done.label == label) & ((board.done.ratio == ratio) | (ratio is None))]
+    runs = board.at(label, ratio)
+    runs = runs[runs.status == "done"]
     if not len(runs):
         return [Cell()] * 5
     keys, one = tuple(runs.key), supervised(board, board.labels)

@@ -226,7 +226,7 @@ def scores(row: Row, metric: str) -> Float[np.ndarray, "images classes"]:
     """The scores of a finished row; nan where an image has none. Scores of whole images have one column."""
     part, name = ("best", metric.removeprefix("best_")) if metric in BEST else ("scores", metric)
     values = np.asarray(row[part][name], dtype=np.float64)
-    return values.reshape(len(values), -1)
+    return values if values.ndim > 1 else values[:, None]
 
 
 def scores_frame(rows: Sequence[Row], metric: str = "dice") -> pd.DataFrame:

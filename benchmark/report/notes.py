@@ -27,7 +27,10 @@ def table(
     if not lines:
         return None
     rows = [board.rows[key] for key in board.runs.key[board.runs.label.isin(labels)]]
-    whole = tuple(note for note in (*said, *trust(board, labels, options.uneven)) if note)
+    of = ("trust", options.uneven, *labels)
+    if of not in board.known:
+        board.known[of] = trust(board, labels, options.uneven)
+    whole = tuple(note for note in (*said, *board.known[of]) if note)
     blocks = "Labelled" if any(line.block for line in lines) else ""
     subject = " ".join(filter(None, (rows[0]["run"]["dataset"], rows[0]["run"]["task"])))
     told = drawn(name, rows, options)
@@ -146,11 +149,17 @@ def _findings(counts: dict[str, int]) -> str:
 
 def empty(board: Board, labels: Sequence[str]) -> list[str]:
     """The policy for images without an object, and how many cases it concerns."""
-    rows = [board.rows[key] for key in board.done.key[board.done.label.isin(labels)]] if len(board.done) else []
+    rows = _done(board, labels)
     if not rows:
         return []
-    present = np.stack([np.asarray(row["scores"]["present"], dtype=bool) for row in rows])
-    predicted = np.stack([np.asarray(row["scores"]["predicted"], dtype=bool) for row in rows])
+    if (of := ("empty", *labels)) not in board.known:
+        board.known[of] = _empty(board, rows)
+    return board.known[of]
+
+
+def _empty(board: Board, rows: Sequence[Row]) -> list[str]:
+    present = np.array([row["scores"]["present"] for row in rows], dtype=bool)
+    predicted = np.array([row["scores"]["predicted"] for row in rows], dtype=bool)
     said = []
     for c, name in enumerate(board.classes):
         scored = (present | predicted)[..., c].sum(1)
@@ -165,9 +174,14 @@ def empty(board: Board, labels: Sequence[str]) -> list[str]:
     return said
 
 
+def _done(board: Board, labels: Sequence[str]) -> list[Row]:
+    """The finished rows of these labels."""
+    return [board.rows[key] for key in board.done.key[board.done.label.isin(labels)]] if len(board.done) else []
+
+
 def cost(board: Board, labels: Sequence[str]) -> list[str]:
     """What costs are measured against and on."""
-    rows = [board.rows[key] for key in board.done.key[board.done.label.isin(labels)]] if len(board.done) else []
+    rows = _done(board, labels)
     if not rows:
         return []
     used = [row["machine"] for row in rows]
