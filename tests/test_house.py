@@ -10,11 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    "benchmark.cli": 6,
+    "benchmark.cli": 7,
     "benchmark.train": 4,
-    "benchmark.speed": 4,
+    "benchmark.speed": 5,
     "benchmark.report": 4,
-    "benchmark.cards": 5,
+    "benchmark.cards": 6,
     "benchmark.planning": 5,
     "benchmark.sweep": 5,
     "benchmark.ablation": 5,
@@ -23,6 +23,7 @@ FLOORS = {
     "benchmark.suites": 3,
     "benchmark.evaluate": 3,
     "benchmark.cost": 3,
+    "benchmark.timing": 3,
     "methods": 2,
     "methods.parts": 1,
     "benchmark.datasets": 1,
@@ -36,7 +37,14 @@ FLOORS = {
 }
 ONLY_IN = {"matplotlib": "benchmark.report", "seaborn": "benchmark.report", "click": "benchmark.cli"}
 
-ROOMS = ("methods.parts", "benchmark.datasets", "benchmark.report", "benchmark.sweep", "benchmark.cli")
+ROOMS = (
+    "methods.parts",
+    "benchmark.datasets",
+    "benchmark.report",
+    "benchmark.speed",
+    "benchmark.sweep",
+    "benchmark.cli",
+)
 
 
 def sources() -> dict[str, Path]:

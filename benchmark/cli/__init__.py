@@ -2,7 +2,7 @@
 
 import click
 
-from benchmark.cli import data, methods, report, run, statistics, sweep
+from benchmark.cli import data, methods, report, run, speed, statistics, sweep
 from benchmark.cli.options import Sentences
 
 
@@ -19,6 +19,7 @@ def main() -> None:
       bench data list                                    which datasets there are, and which are here
       bench data add folder ~/slides --name mine         bring your own images
       bench run --method mean_teacher --dataset mine --ratio 0.5
+      bench speed --methods supervised,cdma              how fast they train and predict here
       bench doctor                                       what of this machine will be used
 
     \b
@@ -29,7 +30,7 @@ def main() -> None:
 
 for command in (run.run, run.predict, sweep.sweep, sweep.ablate, report.report, report.verify):
     main.add_command(command)
-for command in (statistics.plan, statistics.simulate, data.data):
+for command in (statistics.plan, statistics.simulate, speed.speed, data.data):
     main.add_command(command)
 for command in (methods.list_methods, methods.new, methods.check, methods.doctor):
     main.add_command(command)

@@ -1,0 +1,125 @@
+"""`bench speed`: how fast methods train and predict on this machine."""
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+
+import click
+
+import methods
+from benchmark import progress, runs, suites
+from benchmark.cli.options import (
+    RECIPE,
+    data_option,
+    device_option,
+    listed,
+    open_store,
+    results_option,
+    run_options,
+    writable,
+)
+from benchmark.runs import Run
+
+BATCH = "Labelled images a step, and as many unlabelled.  [default: the recipe's]"
+SECONDS = "For training, and again for prediction; after them fewer calls suffice."
+UNTIMED = (
+    "variant", "split", "ratio", "draw", "seed", "labelled", "unlabelled", "weights", "lr", "weight_decay", "schedule",
+)  # fmt: skip
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  bench speed --methods supervised,cdma                       two methods on the quick recipe's network
+  bench speed --batch 4,8 --precision bf16                    all methods at two batch sizes
+  bench speed --methods cdma --compiled --seconds 30          what compilation costs and brings
+  bench speed --recipe full --batch 8,16 --together 1,2,4     a GPU: everything, and several runs at once
+  bench speed --recipe digestpath --methods supervised,cdma   the paper's network"""
+)
+@click.option("--methods", "names", multiple=True, metavar="LIST", callback=listed(str), help="[default: all]")
+@click.option("--batch", "batches", multiple=True, metavar="LIST", callback=listed(int), help=BATCH)
+@click.option("--together", multiple=True, metavar="LIST", callback=listed(int), help="Numbers of runs at once.")
+@click.option("--compiled", is_flag=True, help="A step with compiled losses, too, and what compiling takes.")
+@click.option("--repeats", type=click.IntRange(8), default=40, show_default=True, help="Calls of each mode.")
+@click.option("--seconds", type=click.FloatRange(0), default=10, show_default=True, help=SECONDS)
+@click.option("--recipe", type=RECIPE, default="quick", show_default=True, help=f"One of {', '.join(suites.RECIPES)}.")
+@run_options(*UNTIMED)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@device_option
+@results_option
+@data_option
+def speed(
+    names, batches, together, compiled, repeats, seconds, recipe, threads, device, results, data, **fields
+) -> None:
+    """Times training and prediction of methods, each beside supervised, and leaves their rows in results/speed.
+
+    Every method has a process of its own, in which it takes turns with supervised training, a large matrix product and
+    a large convolution. The weights are untrained and need no file. docs/speed.md says what each number means; `bench
+    report` draws tables and figures of the rows.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    base = Run(**{**suites.RECIPES[runs.choose(recipe, list(suites.RECIPES), "recipe")], **given})
+    names = [runs.choose(name, methods.names(), "method") for name in names or _by_year()]
+    wanted = [
+        dataclasses.replace(base, method=name, labelled=batch, unlabelled=batch)
+        for batch in batches or [base.labelled]
+        for name in names
+    ]
+    if together and min(together) < 1:
+        raise ValueError("The numbers of --together are of runs at once; give such as 1,2,4.")
+    writable(results)
+    open_store(base.dataset, data)  # drawn or found before anything is timed
+    from benchmark import machine, timing
+    from benchmark import speed as instrument
+
+    where = machine.device(device)
+    before, import_s = instrument.before(where), instrument.import_seconds()
+    rows = []
+    with progress.watching("Measuring speed", len(wanted)) as tell:
+        for done, run in enumerate(wanted, 1):
+            job = instrument.Job(
+                run, data, str(where), threads or os.cpu_count(), repeats, seconds, compiled, together or ()
+            )
+            try:
+                rows.append(instrument.measure(job, before, import_s))
+            except instrument.DoesNotFit as error:
+                click.echo(f"Left out: {error}", err=True)
+            else:
+                timing.save(rows[-1], results)
+            tell(done, f"{run.method}, {run.labelled} + {run.unlabelled} images")
+    if not rows:
+        raise ValueError("Nothing fits into memory; give a smaller --batch or --crop.")
+    _print(rows, results)
+
+
+def _by_year() -> list[str]:
+    return sorted(methods.names(), key=lambda name: (name != "supervised", methods.year(name) or math.inf, name))
+
+
+def _print(rows: list[dict], results: Path) -> None:
+    """What matters most of each row, and what may have disturbed it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark import timing
+    from benchmark.report import speed
+
+    heads = (
+        "", "batch", "step ms", "p95", "images/s", "× supervised", "data", "of ceiling", "GB", "predict images/s",
+    )  # fmt: skip
+    table = Table(title=f"Training and prediction on {rows[0]['machine']['device']}", title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="right" if head else "left")
+    for line in speed.speed_frame(rows).itertuples():
+        table.add_row(
+            line.label + " †" * line.unstable, str(line.batch), f"{1000 * line.train_s:.3g}",
+            f"{1000 * line.train_p95_s:.3g}", f"{line.train_images_per_s:.3g}", f"{line.train_relative:.2f}",
+            f"{line.data_share:.1%}", f"{line.train_utilisation:.0%}", f"{line.train_memory / 1e9:.2f}",
+            f"{line.predict_images_per_s:.3g}",
+        )  # fmt: skip
+    Console().print(table)
+    for row in rows:
+        for remark in timing.remarks(row):
+            click.echo(f"{'† ' * remark.startswith('unstable')}{row['title']}, {row['run']['labelled']}: {remark}")
+    click.echo(f"Rows     {results / 'speed'}")

@@ -1,0 +1,333 @@
+"""Rows of speed as tables and a figure: how fast each method trains and predicts, beside supervised."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import methods
+from benchmark import timing
+from benchmark.report.drawing import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
+from benchmark.report.frame import Row
+from benchmark.report.table import Cell, Column, Line, Table, rendered
+from benchmark.runs import write_whole
+
+METHOD = Column("Method", "text")
+MS, SHARE, MEGA, GIGA = 1e3, 100, 1e-6, 1e-9
+
+# what rows of one table have in common
+FIXED = (
+    "dataset", "task", "encoder", "decoder", "norm", "width", "dropout", "crop", "tile", "precision", "optimiser",
+)  # fmt: skip
+NAMED = ("dataset", "encoder", "decoder", "crop", "precision")  # of these, what a title always says
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A line for each row
+
+
+def speed_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """One line for each row, supervised first, then by year: every number that the tables print, in plain units.
+
+    Columns: `key`, `device`, `label`, `method`, `year`, `batch` (labelled images a step), `unstable` (the spread of a
+    mode is too wide); for "train" and "predict" `<mode>_s` and `<mode>_p95_s` of a call, `<mode>_images_per_s`,
+    `<mode>_relative` (to supervised), `<mode>_flops` of a call, `<mode>_counted`, `<mode>_utilisation`, `<mode>_memory`
+    (bytes); `train_spread`; `data_share` of a step that takes its batch from the store; `compiled_relative` and
+    `compile_s`; `segment_pixels_per_s`; `parameters`; `import_s`, `build_s`, `first_step_s`; `joules_per_image`. What
+    was not measured is nan.
+    """
+    frame = pd.DataFrame([_line(row) for row in rows])
+    if frame.empty:
+        return frame
+    frame = frame.assign(other=frame.method != "supervised").sort_values(["other", "year", "label", "batch", "key"])
+    return frame.drop(columns="other").reset_index(drop=True)
+
+
+def _line(row: Row) -> dict[str, float | str | bool]:
+    run, modes = row["run"], row["modes"]
+    timed = {mode: timing.timing(found["seconds"]) for mode, found in modes.items()}
+    told = ", ".join([run["variant"]] * bool(run["variant"]) + [f"{k}={v}" for k, v in run["settings"]])
+    line: dict[str, float | str | bool] = {
+        "key": row["key"],
+        "device": row["machine"]["device"],
+        "method": run["method"],
+        "label": f"{row['title']} ({told})" if told else row["title"],
+        "year": methods.year(run["method"]) or np.nan,
+        "batch": run["labelled"],
+        "unstable": any(found.unstable for found in timed.values()),
+        "train_spread": timed["train"].spread,
+        "data_share": 1 - timed["train"].median / timed["train_data"].median,
+        "compiled_relative": np.nan,
+        "compile_s": row["startup"].get("compile_s", np.nan),
+        "segment_pixels_per_s": modes["segment"]["pixels"] / timed["segment"].median,
+        "parameters": row["cost"]["parameters"],
+        "joules_per_image": np.nan if row["energy"] is None else row["energy"] / modes["train"]["images"],
+        **{name: row["startup"][name] for name in ("import_s", "build_s", "first_step_s")},
+    }
+    if "train_compiled" in timed:
+        line["compiled_relative"] = timed["train_compiled"].median / timed["train"].median
+    for mode in ("train", "predict"):
+        line |= {
+            f"{mode}_s": timed[mode].median,
+            f"{mode}_p95_s": timed[mode].p95,
+            f"{mode}_images_per_s": timing.images_per_s(row, mode),
+            f"{mode}_relative": timing.relative(row, mode),
+            f"{mode}_flops": row["cost"][mode]["flops"],
+            f"{mode}_counted": row["cost"][mode]["counted"],
+            f"{mode}_utilisation": timing.utilisation(row, mode),
+            f"{mode}_memory": row["memory"][mode],
+        }
+    return line
+
+
+def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows grouped by device, threads, data and network, under names that tell two groups apart."""
+    groups: dict[tuple, list[Row]] = defaultdict(list)
+    for row in rows:
+        machine = row["machine"]
+        threads = machine["threads"] if machine["kind"] == "cpu" else None
+        groups[machine["device"], threads, *(row["run"][name] for name in FIXED)].append(row)
+    names: dict[tuple, str] = {}
+    for place in groups:
+        device, threads, *values = place
+        said = dict(zip(FIXED, values, strict=True))
+        others = {name for other in groups for name, value in zip(FIXED, other[2:], strict=True) if value != said[name]}
+        words = [str(said[name]) for name in NAMED]
+        words += [f"{name} {said[name]}" for name in FIXED if name in others and name not in NAMED]
+        names[place] = ", ".join([device, *([f"{threads} threads"] if threads else []), *words])
+    return {names[place]: groups[place] for place in sorted(groups, key=names.__getitem__)}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Tables
+
+
+def tables(rows: Sequence[Row], place: str) -> dict[str, Table]:
+    """The tables of rows of one place, by name: training, prediction, and several runs at once if it was measured."""
+    drawn = {name: draw(rows, place) for name, draw in TABLES.items()}
+    return {name: table for name, table in drawn.items() if table}
+
+
+def training(rows: Sequence[Row], place: str) -> Table:
+    """A line for each method and batch: seconds, images, operations, memory and energy of a training step."""
+    frame, ceiling = speed_frame(rows), "of ceiling %"
+    columns = {
+        Column("ms", group="Step"): (frame.train_s, MS),
+        Column("p95 ms", group="Step"): (frame.train_p95_s, MS),
+        Column("images/s", group="Step"): (frame.train_images_per_s, 1),
+        Column("× supervised", group="Step"): (frame.train_relative, 1),
+        Column("data %", group="Step"): (frame.data_share, SHARE),
+        Column("GFLOPs", group="Operations"): (frame.train_flops, GIGA),
+        Column("× supervised", group="Operations"): (_beside(frame, "train_flops"), 1),
+        Column("counted %", group="Operations"): (frame.train_counted, SHARE),
+        Column(ceiling, group="Operations"): (frame.train_utilisation, SHARE),
+        Column("GB"): (frame.train_memory, GIGA),
+        Column("J/image"): (frame.joules_per_image, 1),
+        Column("build", group="Seconds before"): (frame.build_s, 1),
+        Column("first step", group="Seconds before"): (frame.first_step_s, 1),
+        Column("compile", group="Seconds before"): (frame.compile_s, 1),
+        Column("× eager", group="Compiled"): (frame.compiled_relative, 1),
+        Column("M param."): (frame.parameters, MEGA),
+    }
+    said = [
+        "A step goes from a batch that is on the device to moved weights; supervised took turns with each method.",
+        "Data is what cutting the batch from the store adds to a step, of the two together.",
+        "Operations are those of convolutions, matrix products and attention; the ceiling is "
+        f"{_ceilings(rows)}, the fastest product of large matrices that took its turn with the method.",
+        f"A process needs {frame.import_s.median():.1f} s to import what training needs.",
+    ]
+    return _table("training", "Training speed", place, frame, columns, rows, said)
+
+
+def prediction(rows: Sequence[Row], place: str) -> Table:
+    """A line for each method and batch: seconds, images, operations and memory of a prediction."""
+    frame = speed_frame(rows)
+    columns = {
+        Column("ms", group="Batch"): (frame.predict_s, MS),
+        Column("p95 ms", group="Batch"): (frame.predict_p95_s, MS),
+        Column("images/s", group="Batch"): (frame.predict_images_per_s, 1),
+        Column("× supervised", group="Batch"): (frame.predict_relative, 1),
+        Column("GFLOPs", group="Operations"): (frame.predict_flops, GIGA),
+        Column("counted %", group="Operations"): (frame.predict_counted, SHARE),
+        Column("of ceiling %", group="Operations"): (frame.predict_utilisation, SHARE),
+        Column("GB"): (frame.predict_memory, GIGA),
+        Column("megapixels/s", group="Whole images"): (frame.segment_pixels_per_s, MEGA),
+    }
+    said = [
+        "A batch is on the device and its logits stay there; whole images come from the store, overlap in tiles, and "
+        "their classes end in main memory.",
+    ]
+    return _table("prediction", "Prediction speed", place, frame, columns, rows, said)
+
+
+def packing(rows: Sequence[Row], place: str) -> Table | None:
+    """A line for each method and batch: trainings an hour with so many of them at once; None if never measured."""
+    rows = [row for row in rows if row["together"]]
+    if not rows:
+        return None
+    frame, by_key = speed_frame(rows), {row["key"]: row for row in rows}
+    counts = sorted({packed["runs"] for row in rows for packed in row["together"]})
+    found = {
+        count: [
+            next((timing.runs_per_hour(by_key[key], p) for p in by_key[key]["together"] if p["runs"] == count), np.nan)
+            for key in frame.key
+        ]
+        for count in counts
+    }
+    columns = {Column(f"{count}", group="Runs an hour, at once"): (pd.Series(found[count]), 1) for count in counts}
+    said = [
+        "Training only: start-up, validation and scoring are not in it. On a CPU, runs at once share the threads.",
+        f"Steps of a run: {_range({row['run']['steps'] for row in rows})}.",
+    ]
+    return _table("packing", "Several runs on one device", place, frame, columns, rows, said)
+
+
+TABLES: dict[str, Callable[[Sequence[Row], str], Table | None]] = {
+    "training": training, "prediction": prediction, "packing": packing,
+}  # fmt: skip
+
+
+def _table(
+    name: str, title: str, place: str, frame: pd.DataFrame, columns: dict[Column, tuple[pd.Series, float]],
+    rows: Sequence[Row], said: Sequence[str],
+) -> Table:  # fmt: skip
+    """A block for each batch. Columns in which nothing was measured are left out."""
+    shown = {column: scale * values for column, (values, scale) in columns.items() if values.notna().any()}
+    lines = [
+        Line(
+            (
+                Cell(one.label, dagger=one.unstable, runs=(one.key,)),
+                *(_cell(values[place_], one.key) for values in shown.values()),
+            ),
+            f"{batch} + {_unlabelled(rows, one.key)} images",
+        )
+        for batch, block in frame.groupby("batch")
+        for place_, one in zip(block.index, block.itertuples(), strict=True)
+    ]
+    notes = [*said, *_trust(rows)]
+    keys = sorted(row["key"] for row in rows)
+    drawn = {
+        "table": f"speed-{name}",
+        "place": place,
+        "rows": len(keys),
+        "keys": hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12],
+    }
+    return Table(f"speed-{name}", f"{title}: {place}", (METHOD, *shown), tuple(lines), tuple(notes), drawn, "Step")
+
+
+def _beside(frame: pd.DataFrame, column: str) -> pd.Series:
+    """The column over supervised's value at the same batch; nan where supervised was not measured."""
+    own = frame[frame.method == "supervised"].drop_duplicates("batch").set_index("batch")[column]
+    return frame[column] / frame.batch.map(own)
+
+
+def _cell(value: float, key: str) -> Cell:
+    """Three digits that mean something."""
+    if np.isnan(value):
+        return Cell(runs=(key,))
+    digits = 0 if value == 0 else max(0, 2 - int(np.floor(np.log10(abs(value)))))
+    return Cell(f"{value:.{digits}f}".replace("-", "−"), float(value), runs=(key,))
+
+
+def _unlabelled(rows: Sequence[Row], key: str) -> int:
+    return next(row["run"]["unlabelled"] for row in rows if row["key"] == key)
+
+
+def _ceilings(rows: Sequence[Row]) -> str:
+    rates = [row["ceiling"]["matmul"] / 1e12 for row in rows]
+    rounded = " with factors rounded to TF32" if any(row["ceiling"]["tf32"] for row in rows) else ""
+    low, high = (f"{rate:.3g}" for rate in (min(rates), max(rates)))
+    return f"{low if low == high else f'{low} to {high}'} TFLOP/s{rounded}"
+
+
+def _trust(rows: Sequence[Row]) -> list[str]:
+    """What may have disturbed the measurements, and how many calls they rest on."""
+    calls = {len(mode["seconds"]) for row in rows for mode in row["modes"].values()}
+    said = [
+        f"Medians over {_range(calls)} calls; † marks a method of which a spread between quartiles exceeds "
+        f"{SHARE * timing.STEADY:g} % of the median: do not rely on it."
+    ]
+    by_remark: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for remark in timing.remarks(row):
+            by_remark[remark.partition(":")[0]].append(row["title"])
+    noticed = [f"{_some(titles, len(rows))}: {remark}." for remark, titles in by_remark.items() if remark != "unstable"]
+    loads = [row["conditions"]["load"] for row in rows]
+    return [*said, f"Load of the machine before: {min(loads):g} to {max(loads):g}.", *noticed]
+
+
+def _some(titles: Sequence[str], total: int) -> str:
+    titles = list(dict.fromkeys(titles))
+    return "All" if len(titles) == total and total > 1 else ", ".join(titles)
+
+
+def _range(numbers: set[int]) -> str:
+    return f"{min(numbers)}" if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The figure
+
+
+@in_style
+def throughput(rows: Sequence[Row]) -> Figure | None:
+    """Images a second of each method, in training and prediction; a marker for each batch size. None without rows."""
+    frame = speed_frame(rows)
+    if frame.empty:
+        return None
+    labels = list(dict.fromkeys(frame.label))
+    figure = page(TEXT, 0.16 * len(labels) + 0.75)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, mode, title in zip(panels, ("train", "predict"), ("Training", "Prediction"), strict=True):
+        _throughput_panel(axes, frame, labels, mode)
+        axes.set_title(title)
+        axes.set_xlabel("Images per second")
+    panels[0].set_yticks(range(len(labels)), labels)
+    panels[0].invert_yaxis()
+    batches = frame.batch.nunique()
+    if batches > 1:
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=min(batches, 6))
+    hollow = " Hollow: unstable." if frame.unstable.any() else ""
+    return finished(
+        figure,
+        "Images per second in training (labelled and unlabelled) and in prediction, at the median; bars reach to the "
+        "95th percentile of the time of a call." + hollow,
+    )
+
+
+def _throughput_panel(axes: Axes, frame: pd.DataFrame, labels: Sequence[str], mode: str) -> None:
+    axes.grid(axis="x")
+    axes.set_xlim(0, 1.06 * frame[f"{mode}_images_per_s"].max())
+    sizes = sorted(set(frame.batch))
+    for k, size in enumerate(sizes):
+        colour, marker, _ = SERIES[k % len(SERIES)] if len(sizes) > 1 else (BLACK, "o", "-")
+        block = frame[frame.batch == size]
+        y = block.label.map(labels.index).to_numpy() + 0.16 * (k - (len(sizes) - 1) / 2)
+        rate = block[f"{mode}_images_per_s"].to_numpy()
+        slow = rate * block[f"{mode}_s"].to_numpy() / block[f"{mode}_p95_s"].to_numpy()
+        axes.hlines(y, slow, rate, color=GREY, linewidth=0.8)
+        fill = np.where(block.unstable, "white", colour)
+        axes.scatter(rate, y, s=12, marker=marker, c=fill, edgecolors=colour, linewidths=0.8, zorder=3)
+        axes.scatter([], [], s=12, marker=marker, color=colour, label=f"{size} labelled images a step")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Files
+
+
+def draw(rows: Sequence[Row], out: Path) -> list[str]:
+    """Writes tables/speed/… and figures/speed/… of each place into `out`, and returns the names of the places."""
+    groups = places(rows)
+    for place, group in groups.items():
+        folder = timing.slug(place)
+        for table in tables(group, place).values():
+            for ending, text in rendered(table).items():
+                path = out / "tables" / "speed" / folder / f"{table.name}.{ending}"
+                write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        save(throughput(group), out / "figures" / "speed" / folder / "throughput")
+    return list(groups)

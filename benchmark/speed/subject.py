@@ -1,0 +1,132 @@
+"""A method with all it needs to train and to predict, each as a call that can be timed."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import methods
+from benchmark.cost import autocast, count, count_prediction
+from benchmark.data import Batches, draw
+from benchmark.datasets.store import Store
+from benchmark.evaluate import segment
+from benchmark.runs import Run
+from benchmark.speed import gauges
+from benchmark.speed.turns import wait
+from benchmark.train import build, optimiser, take_step
+from methods.base import Batch
+
+MORE_CALLS = 3  # after the first, until memory has reached its peak
+
+
+class Subject:
+    """The method of a run: untrained, because its weights do not decide how long it takes.
+
+    Its learning rate is 0: a step does the same arithmetic, and the next one starts where it did.
+    """
+
+    def __init__(self, run: Run, store: Store, device: torch.device):
+        self.run, self.device = run, device
+        drawn = draw(store, run)
+        self.batches = Batches(run, store, drawn, device, methods.get(run.method).uses_unlabelled)
+        self.batch, self.step, self.taken = self.batches.at(0), 0, 0
+        self.image, self.classes = store.image(drawn.test[0]), len(store.classes)
+        self.startup: dict[str, float] = {}
+        self.memory: dict[str, int] = {}
+        used = gauges.in_use(device)
+        self.startup["build_s"] = self._seconds(self._build)
+        self.memory["predict"] = gauges.peak_of(device, lambda: self._first("first_predict_s", self.predict), used)
+        self.memory["train"] = gauges.peak_of(device, lambda: self._first("first_step_s", self.train), used)
+
+    @property
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Of each mode the images a call, and the pixels where they are not those of the crops."""
+        trained = {"images": len(self.batch.x) + len(self.batch.u)}
+        height, width = self.image.shape[:2]
+        return {
+            "train": trained,
+            "train_data": trained,
+            "train_compiled": trained,
+            "predict": {"images": len(self.batch.x)},
+            "segment": {"images": 1, "pixels": height * width},
+        }
+
+    def train(self) -> None:
+        """A step on the batch that is already there."""
+        self._train_on(self.batch)
+
+    def train_data(self) -> None:
+        """A step on the next batch, cut from the store."""
+        self.step += 1
+        self._train_on(self.batches.at(self.step))
+
+    @torch.inference_mode()
+    def predict(self) -> None:
+        """The network on the labelled half of the batch."""
+        self._mode(training=False)
+        with autocast(self.device, self.run.precision):
+            self.method.predict(self.batch.x)
+
+    def segment(self) -> None:
+        """A whole image of the store, tile by tile."""
+        self._mode(training=False)
+        segment(
+            self.method.predict, self.image, tile=self.run.tile, batch=self.run.labelled, device=self.device,
+            precision=self.run.precision,
+        )  # fmt: skip
+
+    def compiled(self) -> Callable[[], None]:
+        """A step with compiled losses; `startup` learns how long it takes until they are."""
+        eager = self.method.losses
+        fast = torch.compile(eager)
+
+        def train() -> None:
+            self.method.losses = fast
+            try:
+                self.train()
+            finally:
+                self.method.losses = eager
+
+        self.startup["compile_s"] = self._seconds(lambda: [train() for _ in range(MORE_CALLS)])
+        return train
+
+    def cost(self) -> dict[str, Any]:
+        """See `cost` of a row in `benchmark.timing`."""
+        self._mode(training=True)
+        training = count(self.method, self.batch, self.run.precision)
+        return {
+            "train": {name: training[name] for name in ("flops", "counted", "images")},
+            "predict": count_prediction(self.method, self.batch.x, self.run.precision),
+            "parameters": training["parameters"],
+        }
+
+    def _build(self) -> None:
+        method = build(self.run, self.classes, pretrained=False)
+        self.method = method.to(self.device, memory_format=torch.channels_last)
+        self.optimiser = optimiser(self.method, self.run)
+        for group in self.optimiser.param_groups:
+            group["lr"] = 0.0
+
+    def _train_on(self, batch: Batch) -> None:
+        self._mode(training=True)
+        self.taken += 1
+        t = 1 - 1e-6 * (self.taken % 1000)  # the full price, and never twice the same, as in training
+        take_step(self.method, self.optimiser, batch, t, self.run.precision)
+
+    def _mode(self, training: bool) -> None:
+        if self.method.training != training:
+            self.method.train(training)
+
+    def _first(self, name: str, call: Callable[[], None]) -> None:
+        self.startup[name] = self._seconds(call)
+        for _ in range(MORE_CALLS):
+            call()
+        wait(self.device)
+
+    def _seconds(self, call: Callable[[], Any]) -> float:
+        wait(self.device)
+        start = time.perf_counter()
+        call()
+        wait(self.device)
+        return round(time.perf_counter() - start, 3)

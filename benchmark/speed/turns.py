@@ -1,0 +1,73 @@
+"""Several calls take turns at the same clock, so that whatever else the machine does falls on all of them alike."""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+WARM_CALLS, WARM_S = 3, {"cpu": 0.0, "cuda": 1.0}  # before the clock runs: at least so many calls, and so long
+STEPS = {"cpu": 1, "cuda": 10}  # calls a turn: a GPU is given work ahead, as in training
+LEAST = 8  # calls of each, however long they take
+
+Call = Callable[[], None]
+
+
+def take_turns(
+    calls: Mapping[str, Call], device: torch.device, *, repeats: int, seconds: float = float("inf"),
+    during: Call | None = None,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Seconds of at least `repeats` calls of each; of fewer, but LEAST, once `seconds` have passed.
+
+    The order is turned around with every round, so that nobody always follows the same neighbour. On a GPU the clock is
+    the device's own, and the host waits for the device only between turns. `during` is called once a turn, while the
+    device works.
+    """
+    for call in calls.values():
+        _warm_up(call, device)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    begun = time.perf_counter()
+    for turn in itertools.count():
+        for name in list(calls)[:: 1 if turn % 2 == 0 else -1]:
+            times[name] += _turn(calls[name], device, during)
+        done = min(map(len, times.values()))
+        if done >= repeats or (done >= LEAST and time.perf_counter() - begun > seconds):
+            return times
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _warm_up(call: Call, device: torch.device) -> None:
+    begun = time.perf_counter()
+    for done in itertools.count():
+        if done >= WARM_CALLS and time.perf_counter() - begun >= WARM_S[device.type]:
+            break
+        call()
+        wait(device)
+
+
+def _turn(call: Call, device: torch.device, during: Call | None) -> list[float]:
+    """Seconds of each call of one turn."""
+    wait(device)
+    marks = [_mark(device)]
+    for _ in range(STEPS[device.type]):
+        call()
+        marks.append(_mark(device))
+    if during:
+        during()
+    wait(device)
+    if device.type == "cuda":
+        return [a.elapsed_time(b) / 1000 for a, b in itertools.pairwise(marks)]
+    return [b - a for a, b in itertools.pairwise(marks)]
+
+
+def _mark(device: torch.device) -> float | torch.cuda.Event:
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event

@@ -1,0 +1,148 @@
+"""Rows of speed: what was timed on which device, written once and whole; and what a list of seconds says.
+
+A row is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its keys:
+
+`key`; `run`, the fields of the run that was timed; `title` of the method; `measured_at`, UTC.
+`machine`: device, its kind ("cpu" or "cuda"), threads, cores, versions, commit.
+`modes`: of each mode its `images` a call, the `seconds` of every call, and where it says more, `pixels` a call. `train`
+    is a training step on a batch that is already there, `train_data` the same with the batch cut from the store,
+    `train_compiled` the first with compiled losses; `predict` is the network on a batch that is already there,
+    `segment` whole images of the store, tile by tile, to classes in main memory.
+`beside`: the same of supervised training and prediction, which took turns with this method; {} in its own rows.
+`ceiling`: operations a second of the largest products that took turns with them: `matmul`, `convolution`, and `tf32`.
+`cost`: of a `train` step and of a `predict` call the `flops` and the `counted` share; `parameters` that learn.
+`startup`, seconds: `import_s` in a fresh process, `build_s` of method and optimiser, `first_step_s`, `first_predict_s`,
+    and `compile_s`, the first calls of the compiled losses.
+`memory`, bytes beyond the data: `train` and `predict`, at their peak.
+`energy`, joules a step of `train`; None where the device does not tell.
+`together`: of each number of runs at once `runs`, `threads` of each, and `steps_per_s` of all of them.
+`conditions`: `load` of the machine before it started, `others_cores` that other processes kept busy meanwhile,
+    `clock_mhz` and `celsius` (lowest and highest), `throttled` (reason: share of readings), `gpu_processes` before it
+    started. What is not told is None.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmark import runs
+from benchmark.runs import Run
+
+FORMAT = 1  # of a row; raised when the meaning of a key changes
+STEADY = 0.05  # the largest spread that is not marked unstable
+QUIET = 0.05  # share of the cores that other processes may use before it is worth a remark
+
+# what of a run decides how long a step takes
+DECISIVE = (
+    "method", "variant", "settings", "dataset", "task", "encoder", "decoder", "norm", "width", "dropout", "crop",
+    "tile", "labelled", "unlabelled", "optimiser", "precision",
+)  # fmt: skip
+
+
+class Timing(NamedTuple):
+    """What a list of seconds says."""
+
+    median: float  # seconds
+    p95: float  # seconds
+    spread: float  # between the quartiles, as a share of the median
+    count: int
+
+    @property
+    def unstable(self) -> bool:
+        return self.spread > STEADY
+
+
+def timing(seconds: list[float]) -> Timing:
+    """Median, 95th percentile and spread of the seconds of several calls."""
+    low, median, high, p95 = np.quantile(seconds, (0.25, 0.5, 0.75, 0.95))
+    return Timing(float(median), float(p95), float((high - low) / median), len(seconds))
+
+
+def key(run: Run, device: str, threads: int) -> str:
+    """Device, method and batch, and a short hash of all that decides how long a step takes."""
+    decisive = [getattr(run, name) for name in DECISIVE] + [device, threads]
+    digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:10]
+    name = f"{run.method}-{run.variant}" if run.variant else run.method
+    return f"{slug(device)}_{name}_b{run.labelled}_{digest}"
+
+
+def slug(device: str) -> str:
+    """The device's name as part of a file's."""
+    plain = re.sub(r"\(r\)|\(tm\)|\bcpu\b|@.*", " ", device.lower())
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "device"
+
+
+def save(row: dict[str, Any], results: Path) -> Path:
+    """Writes a row once and whole, in place of an older one of the same key."""
+    path = results / "speed" / f"{row['key']}.json"
+    text = json.dumps({"format": FORMAT, **row}, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    runs.write_whole(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+    return path
+
+
+def load(results: Path) -> list[dict[str, Any]]:
+    """All rows of speed, in the order of their keys."""
+    return [_read(path) for path in sorted((results / "speed").glob("*.json"))]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"The row {path} is not whole ({error}); delete it and measure again.") from error
+    if row.get("format") != FORMAT:
+        raise ValueError(
+            f"The row {path} has format {row.get('format')}, this version reads {FORMAT}; measure it again."
+        )
+    return row
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What the numbers of a row say
+
+
+def images_per_s(row: dict[str, Any], mode: str) -> float:
+    """Images a second at the median; of training, labelled and unlabelled together."""
+    return row["modes"][mode]["images"] / timing(row["modes"][mode]["seconds"]).median
+
+
+def relative(row: dict[str, Any], mode: str) -> float:
+    """How much longer than supervised it takes, at the median: 1 in supervised's own rows."""
+    if not row["beside"]:
+        return 1.0
+    return timing(row["modes"][mode]["seconds"]).median / timing(row["beside"][mode]["seconds"]).median
+
+
+def utilisation(row: dict[str, Any], mode: str, ceiling: str = "matmul") -> float:
+    """Counted operations a second, as a share of those of the largest product measured in the same turns."""
+    return row["cost"][mode]["flops"] / timing(row["modes"][mode]["seconds"]).median / row["ceiling"][ceiling]
+
+
+def runs_per_hour(row: dict[str, Any], together: dict[str, Any]) -> float:
+    """How many trainings end in an hour, start-up and scoring apart, with so many of them at once."""
+    return 3600 * together["steps_per_s"] / row["run"]["steps"]
+
+
+def remarks(row: dict[str, Any]) -> list[str]:
+    """Sentences about what may have disturbed the measurement; none if nothing was noticed."""
+    said, conditions, cores = [], row["conditions"], row["machine"]["cores"]
+    shaky = [mode for mode, timed in row["modes"].items() if timing(timed["seconds"]).unstable]
+    if shaky:
+        said.append(f"unstable: the spread of {', '.join(shaky)} exceeds {STEADY:.0%}")
+    others = conditions["others_cores"]
+    if others is not None and others > QUIET * cores:
+        said.append(f"other processes kept {others:.1f} of {cores} cores busy meanwhile")
+    if conditions["gpu_processes"]:
+        said.append(f"{conditions['gpu_processes']} other processes were on the GPU")
+    said += [
+        f"the GPU slowed down ({reason}) in {share:.0%} of the readings"
+        for reason, share in conditions["throttled"].items()
+    ]
+    if conditions["clock_mhz"] and conditions["clock_mhz"][0] < (1 - STEADY) * conditions["clock_mhz"][1]:
+        low, high = conditions["clock_mhz"]
+        said.append(f"the clock moved between {low:.0f} and {high:.0f} MHz")
+    return said
