@@ -186,9 +186,9 @@ def test_figures_and_overlays_are_embedded_small():
     blank = np.zeros((40, 40), np.uint8)
     picture = panel("image000", rows[0]["key"], np.full((40, 40, 3), 200, np.uint8), blank, blank)
     [name] = frame.comparisons(rows)
-    text = drawn(rows, {name: {"score_against_ratio": png()}}, {name: [picture]})
+    text = drawn(rows, {name: {"score-ratio": png()}}, {name: [picture]})
     [(figure, _)] = Document(text).all("img")
-    assert figure["alt"].startswith("Score against ratio")
+    assert figure["alt"] == "Dice over the labelled share: phantom"
     kind, _, data = figure["src"].partition(",")
     assert kind == "data:image/webp;base64"
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (300, 300)
@@ -196,6 +196,13 @@ def test_figures_and_overlays_are_embedded_small():
     [overlay] = opened(text)[name]["overlays"]
     assert base64.b64decode(overlay["picture"]) == picture.picture
     assert (overlay["image"], overlay["key"]) == ("image000", rows[0]["key"])
+
+
+def test_every_figure_has_a_caption():
+    from benchmark.report import figures, folder
+    from benchmark.report.page import CAPTIONS
+
+    assert {*figures.FIGURES, folder.QUALITATIVE} == set(CAPTIONS)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -253,10 +260,10 @@ def test_a_page_that_is_too_large_keeps_means_over_runs_and_says_so():
 
 
 def test_what_is_left_out_next_is_named_too_and_what_never_fits_is_refused():
-    rows = suite(draws=3, seeds=2, images=200)
+    rows = suite(draws=2, seeds=2, images=60)
     [name] = once = some_tables(rows)
     once[name] |= {"comparison": once[name]["ratios"], "further": once[name]["ratios"]}
-    figure = {name: {"a figure": png(1000)}}
+    figure = {name: {"a figure": png(400)}}
 
     def fitted(limit: int) -> str:
         return drawn(rows, figure, drawn=once, limit=limit)
@@ -498,6 +505,11 @@ def test_it_is_readable_on_a_phone(visit, made):
     assert visit.value("getComputedStyle(document.querySelector('#drawer text')).fontSize") == "12px"
     assert visit.value("document.querySelector('#drawer svg').getBoundingClientRect().width") <= 340
     sticky = "document.querySelector('#phantom-ratios tbody th').getBoundingClientRect().left"
+    scrolled = "document.getElementById('drawer').scrollTop"
+    visit.value(f"{scrolled} = 200")
+    visit.size(360, 700, phone=True)  # as when the bar with the address goes away
+    visit.value("new Promise(requestAnimationFrame)")
+    assert visit.value(scrolled) == 200
     visit.press("Escape")
     before = visit.value(sticky)
     visit.value("document.querySelector('#phantom .scroll').scrollLeft = 120")
@@ -522,3 +534,7 @@ def test_a_print_has_the_tables_and_none_of_the_controls(visit):
     assert visit.value(shown.format("nav")) == visit.value(shown.format(".controls")) == "none"
     assert visit.value(shown.format("#phantom-ratios")) == "table"
     visit.ask("Emulation.setEmulatedMedia", media="", features=[])
+    visit.value("dispatchEvent(new Event('beforeprint'))")
+    assert visit.value("document.querySelectorAll('details:not([open])').length") == 0
+    visit.value("dispatchEvent(new Event('afterprint'))")
+    assert visit.value("document.querySelectorAll('#phantom details[open]').length") == 1

@@ -47,13 +47,13 @@ def opened(
     """The runs of one comparison as the page's script reads them.
 
     `cells` says for each run's key the cell that it is in, METHOD/RATIO, and `methods` how each METHOD is printed.
-    Keys: `methods`; `images`, and for each its `patient` and, where rows have one, `stratum`; `runs`, whose `scores`
-    follow the order of `images` (the mean over the classes that have a score, in 1/SCALE; null where none has); instead
-    of every run's scores `means` by cell; `overlays`.
+    Keys: `methods`; `classes`, how many foreground classes there are; `images`, and for each its `patient` and, where
+    rows have one, `stratum`; `runs`, whose `scores` follow the order of `images` (the mean over the classes that have a
+    score, in 1/SCALE; null where none has); instead of every run's scores `means` by cell; `overlays`.
     """
     finished = [row for row in rows if "scores" in row]
     scores = {row["key"]: image_scores(row) for row in finished}
-    data: dict[str, Any] = {"methods": methods, **_images(finished)}
+    data: dict[str, Any] = {"methods": methods, "classes": len(rows[0]["classes"]) - 1, **_images(finished)}
     data["runs"] = [_run(row, cells[row["key"]], detail) for row in rows]
     for run in data["runs"]:
         if run["key"] in scores:

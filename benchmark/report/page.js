@@ -17,7 +17,6 @@ const mean = (values) => {
   return there.length ? there.reduce((sum, value) => sum + value, 0) / there.length : null;
 };
 const shown = (value) => (value === null || value === undefined ? "–" : value.toFixed(1).replace("-", "−"));
-const SHORT = 12; // lines of a long table that are shown at first, as page.css says
 const percent = (value) => (value === null || value === undefined ? null : 100 * value);
 const many = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 
@@ -112,6 +111,7 @@ const drawer = document.getElementById("drawer");
 const title = document.getElementById("drawer-title");
 const body = document.getElementById("drawer-body");
 const loaded = new Map();
+const SHORT = 12; // lines of a long table that are shown at first, as page.css says
 
 function load(slug) {
   if (!loaded.has(slug)) {
@@ -126,7 +126,6 @@ function load(slug) {
 // The address says what is open: #comparison/method/ratio, and then nothing, the key of a run, or vs/another method
 async function follow() {
   const [slug, method, ratio, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
-  const place = { slug, method, ratio, key: rest.length === 1 ? rest[0] : "", other: rest[0] === "vs" ? rest[1] : "" };
   if (ratio && !("DecompressionStream" in window)) {
     title.textContent = "This browser is too old to open the runs";
     body.replaceChildren(html("p", {}, "The tables and figures of the page can be read all the same."));
@@ -139,7 +138,9 @@ async function follow() {
     return;
   }
   if (!drawer.open) drawer.showModal(); // first, as charts are drawn as wide as it is
-  show(data, place);
+  const key = rest.length === 1 ? rest[0] : "";
+  const other = rest[0] === "vs" && data.runs.some((run) => run.cell === `${rest[1]}/${ratio}`) ? rest[1] : "";
+  show(data, { slug, method, ratio, key, other });
   title.focus();
 }
 
@@ -157,11 +158,25 @@ function show(data, place) {
   const seen = key ? runs.filter((run) => run.key === key) : runs;
   body.replaceChildren(
     html("p", { class: "about" }, document.getElementById(`${slug}-title`).textContent),
-    html("p", { class: "siblings" }, "Ratio ", ...ratios.sort((a, b) => a.split("/").at(-1) - b.split("/").at(-1)).map((cell) =>
-      html("a", { href: `#${slug}/${cell}`, ...(cell === `${method}/${ratio}` ? { "aria-current": "true" } : {}) }, cell.split("/").at(-1)))),
+    html(
+      "p",
+      { class: "siblings" },
+      "Ratio ",
+      ...ratios
+        .sort((a, b) => a.split("/").at(-1) - b.split("/").at(-1))
+        .map((cell) =>
+          html(
+            "a",
+            { href: `#${slug}/${cell}`, ...(cell === `${method}/${ratio}` ? { "aria-current": "true" } : {}) },
+            cell.split("/").at(-1),
+          ),
+        ),
+    ),
     html("h3", {}, many(runs.length, "run")),
     runTable(runs),
-    ...(other ? [html("h3", {}, `${many(at(other).length, "run")} of ${data.methods[other]}`), runTable(at(other))] : []),
+    ...(other
+      ? [html("h3", {}, `${many(at(other).length, "run")} of ${data.methods[other]}`), runTable(at(other))]
+      : []),
     ...(lines.some((line) => line.score !== null) ? scorePart(data, place, runs, others, every, lines) : []),
     ...overlayPart(data, seen),
     ...curvePart(seen),
@@ -182,12 +197,18 @@ function differences(data, { method, ratio, other }, runs, theirs, every) {
   const pairs = every
     ? runs.filter((run) => run.scores && twin(run)).map((run) => [run.scores, twin(run).scores])
     : [[data.means[`${method}/${ratio}`] ?? [], data.means[`${other}/${ratio}`] ?? []]];
-  return perImage(data, (i) => pairs.map(([mine, their]) => ((mine[i] ?? null) === null || (their[i] ?? null) === null ? null : mine[i] - their[i])));
+  return perImage(data, (i) =>
+    pairs.map(([mine, their]) =>
+      (mine[i] ?? null) === null || (their[i] ?? null) === null ? null : mine[i] - their[i],
+    ),
+  );
 }
 
 function perImage(data, valuesOf) {
   return data.images.map((name, i) => {
-    const values = valuesOf(i).filter((value) => value !== null && value !== undefined).map((value) => value / 100);
+    const values = valuesOf(i)
+      .filter((value) => value !== null && value !== undefined)
+      .map((value) => value / 100);
     return {
       name,
       patient: data.patients[data.patient[i]],
@@ -217,11 +238,38 @@ function runTable(runs) {
 // A table whose columns named in `text` are not numbers; a cell is [what is shown, what it is sorted by]
 function table(heads, rows, text) {
   const kind = (column) => (text.includes(heads[column]) ? { class: "text" } : {});
-  const node = html("table", { class: "sortable" },
-    html("thead", {}, html("tr", {}, ...heads.map((head, column) =>
-      html("th", { scope: "col", ...kind(column) }, html("button", { type: "button" }, html("span", {}, head)))))),
-    html("tbody", {}, ...rows.map((row) => html("tr", {}, ...row.map(([content, value], column) =>
-      html("td", { ...kind(column), ...(value === null || value === undefined ? {} : { "data-value": value }) }, content))))));
+  const node = html(
+    "table",
+    { class: "sortable" },
+    html(
+      "thead",
+      {},
+      html(
+        "tr",
+        {},
+        ...heads.map((head, column) =>
+          html("th", { scope: "col", ...kind(column) }, html("button", { type: "button" }, html("span", {}, head))),
+        ),
+      ),
+    ),
+    html(
+      "tbody",
+      {},
+      ...rows.map((row) =>
+        html(
+          "tr",
+          {},
+          ...row.map(([content, value], column) =>
+            html(
+              "td",
+              { ...kind(column), ...(value === null || value === undefined ? {} : { "data-value": value }) },
+              content,
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
   sortable(node);
   return html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": heads.join(", ") }, node);
 }
@@ -231,22 +279,45 @@ function scorePart(data, { slug, method, ratio, key, other }, runs, others, ever
     location.hash = `${slug}/${method}/${ratio}${rest ? `/${rest}` : ""}`;
   };
   const finished = runs.filter((run) => run.status === "done");
-  const one = choice("Shown", "of", key, [
-    ["", finished.length === 1 ? "the run" : `mean over ${many(finished.length, "run")}`],
-    ...(every && finished.length > 1 && !other ? finished.map((run) => [run.key, `draw ${run.draw}, seed ${run.seed}`]) : []),
-  ], go);
-  const against = choice("Less those of", "vs", other, [
-    ["", "nothing"], ...others.map((name) => [name, data.methods[name]]),
-  ], (name) => go(name && `vs/${name}`));
+  const one = choice(
+    "Shown",
+    "of",
+    key,
+    [
+      ["", finished.length === 1 ? "the run" : `mean over ${many(finished.length, "run")}`],
+      ...(every && finished.length > 1 && !other
+        ? finished.map((run) => [run.key, `draw ${run.draw}, seed ${run.seed}`])
+        : []),
+    ],
+    go,
+  );
+  const against = choice(
+    "Less those of",
+    "vs",
+    other,
+    [["", "nothing"], ...others.map((name) => [name, data.methods[name]])],
+    (name) => go(name && `vs/${name}`),
+  );
   const what = other ? "Difference" : "Dice";
   const several = Math.max(...lines.map((line) => line.of)) > 1;
-  const heads = ["Image", what, "Patient", ...(data.strata ? ["Stratum"] : []), ...(several ? ["Lowest run", "Highest run"] : [])];
+  const heads = [
+    "Image",
+    what,
+    "Patient",
+    ...(data.strata ? ["Stratum"] : []),
+    ...(several ? ["Lowest run", "Highest run"] : []),
+  ];
   const rows = lines.map((line) => [
     [line.name, line.name],
     [shown(line.score), line.score],
     [line.patient, line.patient],
     ...(data.strata ? [[line.stratum || "–", line.stratum]] : []),
-    ...(several ? [[shown(line.low), line.low], [shown(line.high), line.high]] : []),
+    ...(several
+      ? [
+          [shown(line.low), line.low],
+          [shown(line.high), line.high],
+        ]
+      : []),
   ]);
   const images = table(heads, rows, ["Image", "Patient", "Stratum"]);
   sort(images.firstChild, images.querySelector("thead tr").cells[1], "ascending");
@@ -265,7 +336,14 @@ function scorePart(data, { slug, method, ratio, key, other }, runs, others, ever
     });
     parts.push(more);
   }
-  if (!every) parts.push(html("p", { class: "caption" }, "Of this comparison the page holds means over runs; every run's scores are in its row."));
+  if (!every)
+    parts.push(
+      html(
+        "p",
+        { class: "caption" },
+        "Of this comparison the page holds means over runs; every run's scores are in its row.",
+      ),
+    );
   return parts;
 }
 
@@ -283,23 +361,35 @@ function overlayPart(data, chosen) {
   const of = new Map(chosen.map((run) => [run.key, run]));
   return [
     html("h3", {}, "Overlays"),
-    html("p", { class: "caption" },
-      html("span", { class: "swatch truth" }), "truth ", html("span", { class: "swatch prediction" }), "prediction, drawn over the truth"),
-    html("div", { class: "overlays" }, ...found.map((overlay) => {
-      const run = of.get(overlay.key);
-      const score = run.scores?.[data.images.indexOf(overlay.image)];
-      const words = `${overlay.image}${score === null || score === undefined ? "" : `, Dice ${shown(score / 100)}`}`;
-      return html("figure", {},
-        html("img", { src: `data:image/webp;base64,${overlay.picture}`, alt: `Truth and prediction on ${words}` }),
-        html("figcaption", {}, words, keys.size > 1 ? ` (draw ${run.draw}, seed ${run.seed})` : ""));
-    })),
+    html("p", { class: "caption" }, ...overlayKey(data.classes)),
+    html(
+      "div",
+      { class: "overlays" },
+      ...found.map((overlay) => {
+        const run = of.get(overlay.key);
+        const score = run.scores?.[data.images.indexOf(overlay.image)];
+        const words = `${overlay.image}${score === null || score === undefined ? "" : `, Dice ${shown(score / 100)}`}`;
+        return html(
+          "figure",
+          {},
+          html("img", { src: `data:image/webp;base64,${overlay.picture}`, alt: `Truth and prediction on ${words}` }),
+          html("figcaption", {}, words, keys.size > 1 ? ` (draw ${run.draw}, seed ${run.seed})` : ""),
+        );
+      }),
+    ),
   ];
+}
+
+function overlayKey(classes) {
+  if (classes > 1) return ["Truth on the left, prediction on the right; colours tell the classes."];
+  const swatch = (what) => html("span", { class: `swatch ${what}` });
+  return [swatch("truth"), "truth ", swatch("prediction"), "prediction, drawn over the truth"];
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Charts
 
-const LEFT = 40, RIGHT = 16; // pixels beside the axes
+const [LEFT, RIGHT, TOP, BOTTOM] = [40, 16, 8, 28]; // pixels around what is drawn
 const wide = () => Math.max(260, body.clientWidth - 2 * parseFloat(getComputedStyle(body).paddingLeft));
 
 function ticks(low, high, about) {
@@ -307,19 +397,21 @@ function ticks(low, high, about) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
   const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1) found.push(Number((i * step).toPrecision(6)));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1)
+    found.push(Number((i * step).toPrecision(6)));
   return found;
 }
 
 // A frame with axes; x and y give the pixel of a value
 function frame(width, height, xs, ys, name, xTicks) {
-  const left = LEFT, right = RIGHT, top = 8, bottom = 28;
-  const x = (value) => left + ((value - xs[0]) / (xs[1] - xs[0] || 1)) * (width - left - right);
-  const y = (value) => height - bottom - ((value - ys[0]) / (ys[1] - ys[0] || 1)) * (height - top - bottom);
+  const x = (value) => LEFT + ((value - xs[0]) / (xs[1] - xs[0] || 1)) * (width - LEFT - RIGHT);
+  const y = (value) => height - BOTTOM - ((value - ys[0]) / (ys[1] - ys[0] || 1)) * (height - TOP - BOTTOM);
   const node = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name });
   for (const tick of ticks(...ys, 4))
-    node.append(svg("line", { class: "axis", x1: left, x2: width - right, y1: y(tick), y2: y(tick) }),
-      svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, String(tick)));
+    node.append(
+      svg("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }),
+      svg("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, String(tick)),
+    );
   for (const tick of xTicks ? ticks(...xs, Math.max(2, width / 90)) : [])
     node.append(svg("text", { x: x(tick), y: height - 10, "text-anchor": "middle" }, String(tick)));
   return [node, x, y];
@@ -331,21 +423,28 @@ function dots(lines, what) {
     if (!by.has(line.patient)) by.set(line.patient, []);
     by.get(line.patient).push(line);
   }
-  const groups = [...by].map(([patient, images]) => [patient, images, mean(images.map((image) => image.score))])
+  const groups = [...by]
+    .map(([patient, images]) => [patient, images, mean(images.map((image) => image.score))])
     .sort((a, b) => a[2] - b[2]);
   const all = groups.flatMap(([, images]) => images);
   const values = all.map((image) => image.score);
-  const width = wide(), height = 240;
+  const [width, height] = [wide(), 240];
   const low = Math.floor(Math.min(...values) / 10) * 10;
   const high = what === "Dice" ? 100 : Math.ceil(Math.max(...values) / 10) * 10;
   const words = `${what} of ${many(all.length, "test image")} of ${many(groups.length, "patient")}`;
   const [node, x, y] = frame(width, height, [-0.5, groups.length - 0.5], [low, Math.max(high, low + 10)], words, false);
-  const along = (value, look) => node.append(svg("line", { class: look, x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
-  const under = (place, text) => node.append(svg("text", { x: x(place), y: height - 10, "text-anchor": "middle" }, text));
+  const along = (value, look) =>
+    node.append(svg("line", { class: look, x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
+  const under = (place, text) =>
+    node.append(svg("text", { x: x(place), y: height - 10, "text-anchor": "middle" }, text));
   if (low < 0) along(0, "zero");
   const space = (width - LEFT - RIGHT) / groups.length;
   const named = groups.every(([patient]) => space > 8 * patient.length);
-  if (!named) under((groups.length - 1) / 2, `${many(groups.length, "patient")}, the ${what === "Dice" ? "worst" : "lowest"} first`);
+  if (!named)
+    under(
+      (groups.length - 1) / 2,
+      `${many(groups.length, "patient")}, the ${what === "Dice" ? "worst" : "lowest"} first`,
+    );
   groups.forEach(([patient, images, middle], place) => {
     images.forEach((image, i) => {
       const aside = images.length > 1 ? (i / (images.length - 1) - 0.5) * 0.5 : 0;
@@ -353,11 +452,15 @@ function dots(lines, what) {
       dot.line = image;
       node.append(dot);
     });
-    if (images.length > 1) node.append(svg("line", { class: "middle", x1: x(place - 0.35), x2: x(place + 0.35), y1: y(middle), y2: y(middle) }));
+    if (images.length > 1)
+      node.append(
+        svg("line", { class: "middle", x1: x(place - 0.35), x2: x(place + 0.35), y1: y(middle), y2: y(middle) }),
+      );
     if (named) under(place, patient);
   });
   along(mean(values), "mean");
-  const usual = "A dot is an image, a bar its patient's mean, the dashed line the mean of all images. Point at a dot to read it.";
+  const usual =
+    "A dot is an image, a bar its patient's mean, the dashed line the mean of all images. Point at a dot to read it.";
   const caption = html("p", { class: "caption" }, usual);
   node.addEventListener("pointerover", (event) => {
     node.querySelector(".picked")?.classList.remove("picked");
@@ -369,13 +472,15 @@ function dots(lines, what) {
 }
 
 // series: [[name, [[x, y], …]], …]; those of one name look the same and are named once
-function curves(name, series, xName) {
-  const drawn = series.map(([what, points]) => [what, points.filter(([, value]) => value !== null)]).filter(([, points]) => points.length);
+function curves(name, series) {
+  const drawn = series
+    .map(([what, points]) => [what, points.filter(([, value]) => value !== null)])
+    .filter(([, points]) => points.length);
   if (!drawn.length) return null;
   const points = drawn.flatMap(([, points]) => points);
   const values = points.map(([, value]) => value);
   const fromZero = name !== "Validation Dice";
-  const width = Math.min(wide(), 380), height = 190;
+  const [width, height] = [Math.min(wide(), 380), 190];
   const ends = fromZero
     ? [Math.min(0, ...values), Math.max(...values)]
     : [Math.floor(Math.min(...values) / 5) * 5, Math.ceil(Math.max(...values) / 5) * 5];
@@ -383,11 +488,32 @@ function curves(name, series, xName) {
   const names = [...new Set(drawn.map(([what]) => what))];
   for (const [what, points] of drawn) {
     const look = `curve s${names.indexOf(what) % 4}`;
-    node.append(svg("path", { class: look, d: points.map(([step, value], i) => `${i ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("") }));
+    node.append(
+      svg("path", {
+        class: look,
+        d: points.map(([step, value], i) => `${i ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join(""),
+      }),
+    );
   }
-  const key = names.map((what, i) => html("span", {},
-    svg("svg", { width: 26, height: 8, "aria-hidden": "true" }, svg("line", { class: `curve s${i % 4}`, x1: 0, x2: 26, y1: 4, y2: 4 })), what));
-  return html("figure", {}, html("figcaption", {}, `${name} by ${xName}`), node, html("div", { class: "key caption" }, ...key));
+  const key = names.map((what, i) =>
+    html(
+      "span",
+      {},
+      svg(
+        "svg",
+        { width: 26, height: 8, "aria-hidden": "true" },
+        svg("line", { class: `curve s${i % 4}`, x1: 0, x2: 26, y1: 4, y2: 4 }),
+      ),
+      what,
+    ),
+  );
+  return html(
+    "figure",
+    {},
+    html("figcaption", {}, `${name} by step`),
+    node,
+    html("div", { class: "key caption" }, ...key),
+  );
 }
 
 function curvePart(runs) {
@@ -398,13 +524,18 @@ function curvePart(runs) {
     const { step = [], ...terms } = run.training;
     const zip = (values) => step.map((at, i) => [at, values[i]]);
     if (one) return Object.entries(terms).map(([term, values]) => [term, zip(values)]);
-    const total = step.map((_, i) => Object.values(terms).reduce((sum, values) => (values[i] === null ? null : sum + values[i]), 0));
+    const total = step.map((_, i) =>
+      Object.values(terms).reduce((sum, { [i]: value }) => (sum === null || value === null ? null : sum + value), 0),
+    );
     return [["sum of the terms, one line a run", zip(total)]];
   });
-  const validation = having.map((run) => [one ? "Dice" : "one line a run", (run.validation.step ?? []).map((at, i) => [at, percent(run.validation.dice[i])])]);
+  const validation = having.map((run) => [
+    one ? "Dice" : "one line a run",
+    (run.validation.step ?? []).map((at, i) => [at, percent(run.validation.dice[i])]),
+  ]);
   return [
     html("h3", {}, "Training"),
-    html("div", { class: "curves" }, curves("Loss", loss, "step"), curves("Validation Dice", validation, "step")),
+    html("div", { class: "curves" }, curves("Loss", loss), curves("Validation Dice", validation)),
   ];
 }
 
@@ -418,8 +549,18 @@ drawer.addEventListener("click", (event) => {
 drawer.addEventListener("close", () => {
   if (location.hash.includes("/")) history.replaceState(null, "", location.hash.split("/")[0]);
 });
+const closed = []; // tables that are opened only to be printed
+window.addEventListener("beforeprint", () => {
+  closed.push(...document.querySelectorAll("details:not([open])"));
+  for (const details of closed) details.open = true;
+});
+window.addEventListener("afterprint", () => {
+  for (const details of closed.splice(0)) details.open = false;
+});
 window.addEventListener("hashchange", follow);
+let width = innerWidth; // a phone's height changes while it is scrolled; only the width makes charts be drawn again
 window.addEventListener("resize", () => {
-  if (drawer.open) follow();
+  if (drawer.open && innerWidth !== width) follow();
+  width = innerWidth;
 });
 follow();

@@ -15,6 +15,7 @@ import jinja2
 from PIL import Image
 
 from benchmark.report import tables
+from benchmark.report.drawing import DPI
 from benchmark.report.embedded import Detail, pack
 from benchmark.report.frame import Row, runs_frame
 from benchmark.report.overlays import Panel
@@ -22,8 +23,23 @@ from benchmark.report.table import DAGGER, Cell, Column, Table
 
 LIMIT = 5_000_000  # bytes of the page
 FIGURE_PIXELS = 1400  # the widest embedded figure; a phone and a sheet of paper show less
+INCH = 120  # pixels of the page at which an inch of a printed figure is shown
 COLOURS = 64  # of an embedded figure: enough for smooth letters and bands
 MAIN = ("ratios", "comparison")  # the tables that come first; the first of all is open when the page is
+
+CAPTIONS = {
+    "score-ratio": "Dice over the labelled share",
+    "score-flops": "Dice over the work of training",
+    "score-seconds": "Dice over the time of training",
+    "ranks": "Average ranks over patients; bars join methods that do not differ significantly",
+    "differences": "Mean difference to supervised, with its interval",
+    "differences-images": "Difference to supervised on every test image",
+    "ablation": "Difference of variants to the method as published",
+    "sensitivity": "Dice over the values of settings",
+    "losses": "Terms of the loss during training",
+    "validation": "Dice of the validation images during training",
+    "qualitative": "A hard, a typical and an easy test image before all methods",
+}
 
 Downloads = Mapping[str, Mapping[str, str]]  # of a comparison: by table, kind ("CSV") and address beside the page
 
@@ -158,9 +174,13 @@ class Section:
                 places.insert(1, Place(block, value=block))
         notes = [note for note in table.notes if note not in self.notes]
         return {
-            "name": table.name, "title": table.title, "heads": heads, "lines": lines, "notes": notes,
+            "name": table.name,
+            "title": table.title.rpartition(": ")[0] or table.title,  # without the subject, which is the section's
+            "heads": heads,
+            "lines": lines,
+            "notes": notes,
             "downloads": downloads,
-        }  # fmt: skip
+        }
 
     def _place(self, cell: Cell) -> Place:
         text, bracket, interval = cell.text.partition(" [")
@@ -192,17 +212,17 @@ def _head(column: Column) -> Head:
 # Figures, names, text
 
 
-def _figure(title: str, png: bytes) -> dict[str, Any]:
+def _figure(name: str, png: bytes) -> dict[str, Any]:
     """A figure for the page, as WebP: of few colours without loss, or with, whichever is smaller."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
+    width, height = (round(side * INCH / DPI) for side in image.size)
     image.thumbnail((FIGURE_PIXELS, 4 * FIGURE_PIXELS), Image.Resampling.LANCZOS)
     few = image.quantize(COLOURS, dither=Image.Dither.NONE).convert("RGB")
     packed = [io.BytesIO(), io.BytesIO()]
     few.save(packed[0], "WEBP", lossless=True, method=4)
     image.save(packed[1], "WEBP", quality=80, method=4)
     picture = base64.b64encode(min((file.getvalue() for file in packed), key=len)).decode()
-    name = re.sub(r"[-_]+", " ", title)
-    return {"name": name[:1].upper() + name[1:], "picture": picture, "width": image.width, "height": image.height}
+    return {"caption": CAPTIONS.get(name, name), "picture": picture, "width": width, "height": height}
 
 
 def _slugs(names: Sequence[str]) -> list[str]:
