@@ -127,6 +127,7 @@ def _carry_out(
     partition, minutes, gpus, flags, detach, skip_failed, dry_run, results: Path, data: Path, off: str = "", **fields,
 ) -> None:  # fmt: skip
     _refuse_strangers(on, {"--partition": partition, "--slurm": flags, "--detach": detach, "--gpus-per-task": gpus})
+    cluster = _slurm_parameters(partition, minutes, gpus, flags) if on == "slurm" else {}
     over = {"ratios": ratios, "draws": draws, "seeds": seeds, "recipe": recipe, "ablated": variants}
     given = {field: value for field, value in fields.items() if value is not None}
     suite = dataclasses.replace(
@@ -171,7 +172,7 @@ def _carry_out(
     elif on == "slurm":
         from benchmark.sweep.slurm import Slurm
 
-        executor = Slurm(job, results / "slurm", at_once, _slurm_parameters(partition, minutes, gpus, flags))
+        executor = Slurm(job, results / "slurm", at_once, cluster)
         if detach:
             executor.start([one.run for one in planned if one.state != task.DONE])
             click.echo(f"{len(executor.jobs)} jobs are in the queue; their rows will lie in {results / 'runs'}.")
