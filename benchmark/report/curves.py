@@ -112,8 +112,10 @@ def validation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> 
     if not any(len(curve.x) > 1 for curve in curves.values()):
         return None
 
+    last = max(curve.x.max() for curve in curves.values())
+
     def dress(axes: Axes) -> None:
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.04 * last)
         axes.xaxis.set_major_locator(MaxNLocator(2, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 

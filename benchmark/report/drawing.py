@@ -169,10 +169,11 @@ def name_points(
                 near = (np.clip(at[i, 0], box.x0, box.x1), np.clip(at[i, 1], box.y0, box.y1))
                 lead = Line([at[i], near])
                 faults = (
-                    sum(box.overlaps(other) for other in (*boxes, *marks))
+                    100 * sum(box.overlaps(other) for other in boxes)
+                    + 100 * (frame.x0 > box.x0 or box.x1 > frame.x1 or frame.y0 > box.y0 or box.y1 > frame.y1)
+                    + 10 * sum(box.overlaps(mark) for mark in marks)
+                    + 3 * sum(lead.intersects_bbox(other, filled=False) for other in boxes)
                     + sum(line.intersects_bbox(box, filled=False) for line in leads)
-                    + sum(lead.intersects_bbox(other, filled=False) for other in boxes)
-                    + 3 * (frame.x0 > box.x0 or box.x1 > frame.x1 or frame.y0 > box.y0 or box.y1 > frame.y1)
                 )
                 if best is None or faults < best[0]:
                     best = (faults, radius, box, lead)
