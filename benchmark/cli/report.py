@@ -41,13 +41,14 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     """
     out = out or results
     writable(out)
+    from benchmark import timing
     from benchmark.report import cells, folder
 
     options = cells.Options(metric, uneven)
     rows = _rows(results, suite)
     pictures = _Pictures(results, data, device) if panels else folder.no_pictures
     with progress.watching("Drawing", folder.steps(rows)) as tell:
-        names = folder.draw(rows, out, options, pictures, tell)
+        names = folder.draw(rows, out, options, pictures, tell, timing.load(results))
     if readme:
         text = readme.read_text(encoding="utf-8")
         block = folder.headline(rows, Path(out).as_posix())
@@ -141,11 +142,12 @@ def verify(files, results) -> None:
     that begins with "bench table" stays with its table. Fails if a number does not hold.
     """
     rows = _rows(results, None)
+    from benchmark import timing
     from benchmark.report import verify as checks
 
     wrong = 0
     for path in files:
-        verdict = checks.verify(path, rows)
+        verdict = checks.verify(path, rows, timing.load(results))
         wrong += len(verdict.findings)
         for finding in verdict.findings:
             click.echo(f"{path}, {finding}")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from benchmark.progress import Tell, silent
-from benchmark.report import tables
+from benchmark.report import speed, tables
 from benchmark.report.cells import Options
 from benchmark.report.figures import FIGURES, save
 from benchmark.report.frame import Row, comparisons
@@ -36,11 +36,11 @@ def no_pictures(rows: Sequence[Row]) -> Pictures:
 
 def draw(
     rows: Sequence[Row], out: Path, options: Options = Options(),  # noqa: B008
-    pictures: Callable[[Sequence[Row]], Pictures] = no_pictures, tell: Tell = silent,
+    pictures: Callable[[Sequence[Row]], Pictures] = no_pictures, tell: Tell = silent, speeds: Sequence[Row] = (),
 ) -> list[str]:  # fmt: skip
     """Writes tables/, figures/, index.html and README.md into `out` and returns the names of the comparisons.
 
-    The same rows give the same bytes. `tell` hears of `steps(rows)` steps.
+    `speeds` are rows of `benchmark.timing`. The same rows give the same bytes. `tell` hears of `steps(rows)` steps.
     """
     groups, done = comparisons(rows), 0
 
@@ -73,7 +73,7 @@ def draw(
         for name, of in drawn.items()
     }
     _write(out / "index.html", page(groups, figures, overlays, drawn=drawn, downloads=downloads))
-    _write(out / "README.md", _index(groups, drawn, figures))
+    _write(out / "README.md", _index(groups, drawn, figures) + speed.draw(speeds, out))
     step("page")
     return list(groups)
 

@@ -14,17 +14,18 @@ import methods
 from benchmark import timing
 from benchmark.report.drawing import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
 from benchmark.report.frame import Row
-from benchmark.report.table import Cell, Column, Line, Table, rendered
-from benchmark.runs import write_whole
+from benchmark.report.table import Cell, Column, Line, Table, rendered, to_markdown
+from benchmark.runs import choose, write_whole
 
 METHOD = Column("Method", "text")
+PREFIX = "speed-"  # of the names of these tables
 MS, SHARE, MEGA, GIGA = 1e3, 100, 1e-6, 1e-9
 
 # what rows of one table have in common
 FIXED = (
     "dataset", "task", "encoder", "decoder", "norm", "width", "dropout", "crop", "tile", "precision", "optimiser",
 )  # fmt: skip
-NAMED = ("dataset", "encoder", "decoder", "crop", "precision")  # of these, what a title always says
+BARE = ("dataset", "encoder", "decoder", "precision")  # what a title always says, without its name
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -97,8 +98,8 @@ def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
         device, threads, *values = place
         said = dict(zip(FIXED, values, strict=True))
         others = {name for other in groups for name, value in zip(FIXED, other[2:], strict=True) if value != said[name]}
-        words = [str(said[name]) for name in NAMED]
-        words += [f"{name} {said[name]}" for name in FIXED if name in others and name not in NAMED]
+        words = [said[name] for name in BARE] + [f"crop {said['crop']}"]
+        words += [f"{name} {said[name]}" for name in FIXED if name in others and name not in (*BARE, "crop")]
         names[place] = ", ".join([device, *([f"{threads} threads"] if threads else []), *words])
     return {names[place]: groups[place] for place in sorted(groups, key=names.__getitem__)}
 
@@ -212,12 +213,12 @@ def _table(
     notes = [*said, *_trust(rows)]
     keys = sorted(row["key"] for row in rows)
     drawn = {
-        "table": f"speed-{name}",
+        "table": PREFIX + name,
         "place": place,
         "rows": len(keys),
         "keys": hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12],
     }
-    return Table(f"speed-{name}", f"{title}: {place}", (METHOD, *shown), tuple(lines), tuple(notes), drawn, "Step")
+    return Table(PREFIX + name, f"{title}: {place}", (METHOD, *shown), tuple(lines), tuple(notes), drawn, "Step")
 
 
 def _beside(frame: pd.DataFrame, column: str) -> pd.Series:
@@ -320,14 +321,29 @@ def _throughput_panel(axes: Axes, frame: pd.DataFrame, labels: Sequence[str], mo
 # Files
 
 
-def draw(rows: Sequence[Row], out: Path) -> list[str]:
-    """Writes tables/speed/… and figures/speed/… of each place into `out`, and returns the names of the places."""
-    groups = places(rows)
-    for place, group in groups.items():
-        folder = timing.slug(place)
-        for table in tables(group, place).values():
+def draw(rows: Sequence[Row], out: Path) -> str:
+    """Writes tables/speed/… and figures/speed/… of each place into `out`; what an index says of them, as Markdown."""
+    said = ["## Speed\n"] if rows else []
+    for place, group in places(rows).items():
+        folder, drawn = timing.slug(place), tables(group, place)
+        for table in drawn.values():
             for ending, text in rendered(table).items():
                 path = out / "tables" / "speed" / folder / f"{table.name}.{ending}"
                 write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
         save(throughput(group), out / "figures" / "speed" / folder / "throughput")
-    return list(groups)
+        said.append(to_markdown(drawn["training"], folded=True))
+        said += [
+            f"- {table.title}: "
+            + ", ".join(f"[{e}](tables/speed/{folder}/{table.name}.{e})" for e in ("md", "csv", "tex"))
+            for table in drawn.values()
+        ]
+        said.append(f"\n![throughput](figures/speed/{folder}/throughput.png)\n")
+    return "\n".join(said)
+
+
+def again(told: dict, rows: Sequence[Row]) -> Table | None:
+    """The table that says of itself that it was drawn so, from the rows that are there now; None without such rows."""
+    group = places(rows).get(told["place"])
+    return group and TABLES[choose(told["table"].removeprefix(PREFIX), list(TABLES), "table of speed")](
+        group, told["place"]
+    )

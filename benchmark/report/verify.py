@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.report import notes, tables
+from benchmark.report import notes, speed, tables
 from benchmark.report.cells import Options
 from benchmark.report.frame import Row
-from benchmark.report.table import END, FORMATS, PROVENANCE
+from benchmark.report.table import END, FORMATS, PROVENANCE, Table
 
 WORDS = re.compile(r"\w*\d\w*(?:\.\d+)*")  # with a digit in them: in captions, notes and layout
 CELL = re.compile(r"[+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|[+−-]?inf\b|[<>†–]|\*\*|\b(?:True|False)\b")
@@ -45,7 +45,7 @@ class Verdict:
     findings: list[Finding] = field(default_factory=list)
 
 
-def verify(path: Path, rows: Sequence[Row]) -> Verdict:
+def verify(path: Path, rows: Sequence[Row], speeds: Sequence[Row] = ()) -> Verdict:
     """Draws the tables of a file (.csv, .md or .tex; in a paper, too) again from the rows and compares every number.
 
     A table is found by the line that says how it was drawn. Its lines and columns are found by their names, so that
@@ -57,7 +57,7 @@ def verify(path: Path, rows: Sequence[Row]) -> Verdict:
     verdict = Verdict()
     for told, first, text in _regions(path.read_text(encoding="utf-8"), ending):
         verdict.tables += 1
-        _check(told, first, text, ending, rows, verdict)
+        _check(told, first, text, ending, rows, speeds, verdict)
     if not verdict.tables:
         raise ValueError(
             f"{path} has no table of `bench report`; keep the line '{PROVENANCE} …' when you copy a table, since it "
@@ -81,17 +81,18 @@ def _regions(text: str, ending: str) -> Iterator[tuple[str, int, str]]:
         yield start[1], text.count("\n", 0, start.end()) + 1, text[start.end() : until if end < 0 else end]
 
 
-def _check(told: str, first: int, text: str, ending: str, rows: Sequence[Row], verdict: Verdict) -> None:
+def _check(
+    told: str, first: int, text: str, ending: str, rows: Sequence[Row], speeds: Sequence[Row], verdict: Verdict
+) -> None:  # fmt: skip
     """Adds what does not hold in one table."""
     try:
         drawn = json.loads(told)
-        options = Options(drawn["metric"], drawn["uneven"])
-        table = tables.draw(drawn["table"], notes.selected(rows, drawn), options)
+        table = _again(drawn, rows, speeds)
     except (ValueError, KeyError, TypeError) as error:
         verdict.findings.append(Finding(first, "how it was drawn", told, f"what `bench report` wrote ({error})"))
         return
     if table is None:
-        why = f"the name of a table and of rows that are here; none of the {len(rows)} rows fit"
+        why = f"the name of a table and of rows that are here; none of the {len(rows) + len(speeds)} rows fit"
         verdict.findings.append(Finding(first, "how it was drawn", told, why))
         return
     for name, value in table.drawn.items():
@@ -103,6 +104,14 @@ def _check(told: str, first: int, text: str, ending: str, rows: Sequence[Row], v
     keys = 1 + bool(table.blocks)
     read = READERS[ending]
     _compare(read(text, first, keys), read(expected, start, keys), verdict)
+
+
+def _again(drawn: dict[str, Any], rows: Sequence[Row], speeds: Sequence[Row]) -> Table | None:
+    """The table as it would be drawn now."""
+    if drawn["table"].startswith(speed.PREFIX):
+        return speed.again(drawn, speeds)
+    options = Options(drawn["metric"], drawn["uneven"])
+    return tables.draw(drawn["table"], notes.selected(rows, drawn), options)
 
 
 def _show(value: Any) -> str:

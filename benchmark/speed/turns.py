@@ -31,7 +31,7 @@ def take_turns(
         for name in list(calls)[:: 1 if turn % 2 == 0 else -1]:
             times[name] += _turn(calls[name], device, during)
         done = min(map(len, times.values()))
-        if done >= repeats or (done >= LEAST and time.perf_counter() - begun > seconds):
+        if done >= repeats or (done >= LEAST and time.perf_counter() - begun >= seconds):
             return times
 
 
