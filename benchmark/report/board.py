@@ -89,8 +89,8 @@ class Board:
         return tuple(self._places[label, ratio].values())
 
     def has(self, metric: str) -> bool:
-        """Whether finished rows have this metric."""
-        return any(metric in row.get("scores", ()) for row in self.rows.values())
+        """Whether all finished rows have this metric."""
+        return len(self.done) > 0 and all(metric in self.rows[key]["scores"] for key in self.done.key)
 
     def values(
         self, label: str, ratio: float, metric: str, c: int | None = None, places: Sequence[Place] | None = None

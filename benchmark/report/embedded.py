@@ -124,11 +124,15 @@ def _thinned(columns: dict[str, list]) -> dict[str, list]:
     if not steps:
         return {}
     ends = np.unique(np.linspace(0, len(steps), min(CURVE_LINES, len(steps)) + 1).round().astype(int))
-    terms = {
-        name: [_significant(_mean(part)) for part in np.split(np.array(values, dtype=np.float64), ends[1:-1])]
-        for name, values in columns.items()
-        if name != "step"
-    }
+    terms = {}
+    for name, column in columns.items():
+        if name != "step":
+            values = np.array(column, dtype=np.float64)
+            there = ~np.isnan(values)
+            count = np.add.reduceat(there, ends[:-1], dtype=np.int64)
+            sums = np.add.reduceat(np.where(there, values, 0), ends[:-1])
+            means = np.where(count, sums / np.maximum(count, 1), np.nan)
+            terms[name] = [_significant(mean) for mean in means.tolist()]
     return {"step": [steps[end - 1] for end in ends[1:]], **terms}
 
 
@@ -143,5 +147,5 @@ def _whole(values: np.ndarray) -> list[int | None]:
     return [None if value != value else int(value) for value in np.round(values * SCALE).tolist()]
 
 
-def _significant(value: np.ndarray, digits: int = 3) -> float | None:
+def _significant(value: float, digits: int = 3) -> float | None:
     return float(f"{value:.{digits}g}") if np.isfinite(value) else None

@@ -72,6 +72,8 @@ def objects(board: Board, options: Options) -> Table | None:
     """Scores of whole images: objects, as in the GlaS challenge, and calibration."""
     labels = cells.published(board)
     metrics = [metric for metric in WHOLE if board.has(metric)]
+    if not metrics:
+        return None
     said = [notes.legend(options.uneven), "Object Hausdorff in pixels, all else in points of 100."]
     columns, lines = [METHOD, *_heads(metrics)], _lines(board, labels, metrics, options, whole=True)
     title = "Objects and calibration" if len(metrics) > 1 else "Calibration"

@@ -1,0 +1,163 @@
+"""Rows are read small and whole, compared only where that is fair, and kinds of runs are told apart by their labels."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from rows import row, suite
+
+from benchmark import runs
+from benchmark.report import frame
+
+
+def saved(rows: list[dict], folder) -> list[dict]:
+    """The rows as they are read from files."""
+    for one in rows:
+        runs.save(one, folder)
+    return frame.load(folder)
+
+
+def listed(values):
+    """Arrays as the lists of a row, nan as None."""
+    if isinstance(values, np.ndarray):
+        return listed(values.tolist())
+    if isinstance(values, list):
+        return [listed(value) for value in values]
+    if isinstance(values, dict):
+        return {name: listed(value) for name, value in values.items()}
+    return None if isinstance(values, float) and math.isnan(values) else values
+
+
+@pytest.mark.parametrize("classes", [("background", "gland"), ("background", "gland", "tumour")])
+def test_what_is_read_is_what_was_written(tmp_path, classes):
+    made = [row("cdma", classes=classes, empty=(1, 2), objects=True), row("cps", classes=classes, status="diverged")]
+    found = {one["key"]: one for one in saved(made, tmp_path)}
+    for one in made:
+        assert listed(found[one["key"]]) == json.loads(json.dumps(one))
+    assert found[made[0]["key"]]["scores"]["dice"].shape == (24, len(classes) - 1)
+
+
+def test_rows_share_the_names_of_images_and_the_scores_of_the_last_step_if_it_was_the_best(tmp_path):
+    one, other = row(), row("cdma")
+    other["best"] = {"step": other["run"]["steps"], **{name: other["scores"][name] for name in ("dice", "jaccard")}}
+    first, second = sorted(saved([one, other], tmp_path), key=lambda r: r["run"]["method"], reverse=True)
+    assert first["scores"]["name"] is second["scores"]["name"]
+    assert second["best"]["dice"] is second["scores"]["dice"]
+    assert first["best"]["dice"] is not first["scores"]["dice"]
+
+
+def test_a_broken_row_is_named_with_the_remedy(tmp_path):
+    saved([row()], tmp_path)
+    path = next((tmp_path / "runs").iterdir())
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(ValueError, match=f"{path.name}.*not whole.*delete it"):
+        frame.load(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Comparisons
+
+
+def test_runs_of_other_data_or_networks_are_never_compared():
+    rows = [row(), row("cdma"), row(dataset="glas"), row(encoder="resnet34"), row(tile=512), row(content="d0d0" * 8)]
+    groups = frame.comparisons(rows)
+    assert {name: len(of) for name, of in groups.items()} == {
+        "phantom tu-tf_efficientnet_lite0 tile 256 content c0ffee": 2,
+        "phantom tu-tf_efficientnet_lite0 tile 256 content d0d0d0": 1,
+        "phantom tu-tf_efficientnet_lite0 tile 512": 1,
+        "phantom resnet34": 1,
+        "glas": 1,
+    }
+
+
+def test_one_comparison_is_named_by_its_dataset_and_task():
+    assert list(frame.comparisons(suite(dataset="ebhi-seg", task="epithelium"))) == ["ebhi-seg epithelium"]
+    assert frame.comparisons([]) == {}
+
+
+def test_a_fingerprint_is_that_of_the_comparison_and_not_of_the_run():
+    one = frame.fingerprint(row())
+    assert frame.fingerprint(row("cdma", ratio=0.5, seed=3, steps=7)) == one
+    assert frame.fingerprint(row(width=64)) != one
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Runs
+
+
+def test_a_run_is_a_line_with_its_cost():
+    (line,) = frame.runs_frame([row("cdma", ratio=0.2, draw=3, seed=4)]).itertuples()
+    assert (line.method, line.label, line.year, line.ratio, line.draw, line.seed) == ("cdma", "CDMA", 2023, 0.2, 3, 4)
+    assert line.images == 400 * (4 + 4) or line.images == 400 * (4 + 4 + 4)
+    assert line.status == "done"
+
+
+def test_supervised_comes_first_and_then_the_older_methods():
+    methods = frame.runs_frame(suite(("cdma", "mean_teacher", "unimatch_v2", "supervised"), draws=1)).label
+    assert list(dict.fromkeys(methods)) == ["Supervised", "Mean Teacher", "CDMA", "UniMatch V2"]
+
+
+def test_what_differs_from_most_runs_is_in_the_label_so_that_it_is_not_taken_for_another_seed():
+    common = [row("cdma", seed=seed) for seed in range(3)]
+    more = [row("cdma", lr=0.01), row("cdma", steps=800), row("cdma", variant="no_um", settings={"temperature": 5})]
+    lines = frame.runs_frame([*common, *more]).drop_duplicates("label").set_index("label").uneven
+    assert lines.to_dict() == {
+        "CDMA": False,
+        "CDMA (lr 0.01)": False,
+        "CDMA (steps 800)": True,
+        "CDMA (no_um, temperature=5)": False,
+    }
+
+
+def test_two_methods_of_one_title_keep_their_names():
+    rows = [row("cdma"), row("cps")]
+    rows[1]["title"] = "CDMA"
+    assert list(frame.runs_frame(rows).label) == ["CDMA [cps]", "CDMA [cdma]"]
+
+
+def test_a_method_that_is_gone_comes_last():
+    rows = [row("cdma"), row("mean_teacher")]
+    rows[1]["run"]["method"] = "gone"
+    assert list(frame.runs_frame(rows).method) == ["cdma", "gone"]
+    assert math.isnan(frame.runs_frame(rows).year[1])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Scores
+
+
+def test_a_score_is_a_line_for_each_image_and_class_of_finished_runs():
+    rows = [row("cdma", classes=("background", "a", "b"), images=6, patients=3, empty=(0, 1))]
+    rows.append(row("cps", classes=("background", "a", "b"), status="diverged"))
+    found = frame.scores_frame(rows, "dice")
+    assert len(found) == 12
+    assert list(found.class_[:4]) == ["a", "b", "a", "b"]
+    assert list(found.image[:4]) == ["image000", "image000", "image001", "image001"]
+    assert list(found.patient[::2]) == ["p0", "p1", "p2", "p0", "p1", "p2"]
+    assert list(found.stratum[::2]) == ["benign", "malignant", "benign", "benign", "malignant", "benign"]
+    assert found.value[:2].tolist() == [0, 0], "a false alarm"
+    assert found.value[2:4].isna().all(), "no object, and none predicted"
+    assert found.value[4:].tolist() == np.ravel(rows[0]["scores"]["dice"][2:]).tolist()
+
+
+def test_scores_at_the_step_that_was_best_on_validation_are_another_metric():
+    one = row("cdma")
+    assert frame.scores_frame([one], "best_dice").value.tolist() == np.ravel(one["best"]["dice"]).tolist()
+
+
+def test_a_score_of_whole_images_has_no_class_and_old_rows_no_stratum():
+    one = row("cdma", objects=True, classes=("background", "a", "b"))
+    del one["scores"]["stratum"]
+    found = frame.scores_frame([one, row("cps", classes=("background", "a", "b"))], "object_f1")
+    assert found.value.tolist() == one["scores"]["object_f1"], "rows without objects have no lines"
+    assert set(found.class_) == set(found.stratum) == {""}
+
+
+def test_an_unknown_metric_offers_the_nearest():
+    with pytest.raises(ValueError, match="no metric 'dise'; did you mean 'dice'"):
+        frame.scores_frame([row()], "dise")
+
+
+def test_no_runs_have_no_scores():
+    assert frame.scores_frame([row(status="diverged")]).empty

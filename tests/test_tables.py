@@ -1,0 +1,406 @@
+"""Tables say what the rows say: means, intervals, who is tied, what is missing, and what all of it rests on."""
+
+import io
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from rows import row, suite
+
+from benchmark import stats
+from benchmark.report import frame, tables
+from benchmark.report.cells import Options
+from benchmark.report.table import Cell, Column, Line, Table, latex, rendered, to_csv, to_latex, to_markdown
+
+LEVELS = {"p0": 0.9, "p1": 0.8, "p2": 0.7, "p3": 0.6}
+
+
+def scored(method: str, dice: dict[str, float], **fields) -> dict:
+    """A row with one image for each patient, and this Dice."""
+    one = row(method, images=len(dice), patients=len(dice), **fields)
+    for name in ("dice", "jaccard", "boundary_f1"):
+        one["scores"][name] = [[value] for value in dice.values()]
+    one["scores"]["hd95"] = [[100 * (1 - value)] for value in dice.values()]
+    one["scores"]["assd"] = [[10 * (1 - value)] for value in dice.values()]
+    one["best"] |= {"dice": one["scores"]["dice"], "jaccard": one["scores"]["jaccard"]}
+    return one
+
+
+def shifted(by: float, wobble: float = 0.0) -> dict[str, float]:
+    return {patient: dice + by + wobble * (-1) ** k for k, (patient, dice) in enumerate(LEVELS.items())}
+
+
+def place(table: Table, line: str, column: str, block: str = "") -> Cell:
+    """The cell at a line and a column of a table."""
+    heads = [c.full for c in table.columns]
+    for of in table.lines:
+        if of.cells[0].text == line and block in ("", of.block):
+            return of.cells[heads.index(column)]
+    raise KeyError((line, column, block))
+
+
+def notes(table: Table) -> str:
+    return " ".join(table.notes)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Methods × ratios × metrics
+
+
+def test_a_cell_is_the_mean_its_interval_and_the_runs_behind_it():
+    one = scored("cdma", LEVELS)
+    cell = place(tables.draw("comparison", [one]), "CDMA", "Dice ↑")
+    mean, low, high = stats.hierarchical_interval(list(LEVELS.values()), list(LEVELS), [0] * 4, [0] * 4)
+    assert mean == pytest.approx(0.75)
+    assert (cell.mean, cell.low, cell.high) == pytest.approx((100 * mean, 100 * low, 100 * high))
+    assert cell.text == f"75.0 [{100 * low:.1f}, {100 * high:.1f}]"
+    assert cell.runs == (one["key"],)
+
+
+def test_runs_are_averaged_and_counted_as_draws_and_seeds():
+    rows = [
+        scored("cdma", shifted(0.01 * (draw + 2 * seed)), draw=draw, seed=seed) for draw in (0, 1) for seed in (0, 1)
+    ]
+    table = tables.draw("comparison", rows)
+    assert place(table, "CDMA", "Dice ↑").mean == pytest.approx(76.5)
+    assert place(table, "CDMA", "Runs").text == "2 × 2"
+    assert place(tables.draw("comparison", rows[:3]), "CDMA", "Runs").text == "3"
+
+
+def test_bold_are_the_best_and_those_not_significantly_worse():
+    rows = [scored("cdma", shifted(0.05, 0.001)), scored("cps", shifted(0.05, -0.001)), scored("supervised", LEVELS)]
+    table = tables.draw("comparison", rows)
+    assert [place(table, name, "Dice ↑").bold for name in ("CDMA", "CPS", "Supervised")] == [True, True, False]
+    assert [place(table, name, "HD95 ↓").bold for name in ("CDMA", "CPS", "Supervised")] == [True, True, False]
+
+
+def test_nothing_is_bold_where_nothing_can_be_tested():
+    one_patient = [scored(name, {"p0": dice}) for name, dice in (("cdma", 0.9), ("cps", 0.8))]
+    table = tables.draw("comparison", one_patient)
+    assert place(table, "CDMA", "Dice ↑").text == "90.0 [–]"
+    assert not any(cell.bold for line in table.lines for cell in line.cells)
+    alone = tables.draw("comparison", [scored("cdma", LEVELS)])
+    assert not any(cell.bold for line in alone.lines for cell in line.cells)
+
+
+def test_another_budget_carries_a_dagger_and_is_not_ranked_unless_asked():
+    rows = [
+        scored("supervised", LEVELS),
+        scored("cps", shifted(0.001, 0.002)),
+        scored("cdma", shifted(0.09), steps=800),
+    ]
+    table = tables.draw("comparison", rows)
+    assert place(table, "CDMA (steps 800)", "Method").dagger
+    assert not place(table, "CDMA (steps 800)", "Dice ↑").bold
+    assert place(table, "Supervised", "Dice ↑").bold
+    assert "for that reason not ranked" in notes(table)
+    asked = tables.draw("comparison", rows, Options(uneven=True))
+    assert place(asked, "CDMA (steps 800)", "Dice ↑").bold
+    assert not place(asked, "Supervised", "Dice ↑").bold
+    assert "unequal budgets ranked together" in notes(asked)
+    assert "CDMA (steps 800)†" in to_markdown(asked)
+
+
+def test_all_labels_are_a_bound_in_a_block_of_their_own():
+    table = tables.draw("comparison", suite(("supervised", "cdma"), draws=2))
+    assert [(line.block, line.cells[0].text) for line in table.lines][-1] == ("100 %", "Supervised, all labels")
+    assert not any(cell.bold for cell in table.lines[-1].cells)
+
+
+def test_what_was_not_run_is_a_dash():
+    rows = [*suite(("supervised", "cdma"), ratios=(0.1, 0.2)), row("cps", ratio=0.2)]
+    table = tables.draw("ratios", rows)
+    assert place(table, "CPS", "Dice ↑: 10 %") == Cell("–")
+    assert place(table, "CPS", "Dice ↑: 20 %").mean > 0
+    assert place(table, "CDMA", "Dice ↑: 100 %").text == "–"
+
+
+def test_a_diverged_run_is_named_and_in_no_mean():
+    rows = [scored("cdma", LEVELS), row("cdma", draw=1, status="diverged"), row("cps", status="diverged")]
+    table = tables.draw("comparison", rows)
+    assert place(table, "CDMA", "Dice ↑").mean == pytest.approx(75)
+    assert place(table, "CPS", "Dice ↑").text == "–"
+    assert "Diverged, and in no mean: CDMA at 10 %, draw 1, seed 0." in table.notes
+    assert "Diverged, and in no mean: CPS at 10 %, draw 0, seed 0." in table.notes
+
+
+def test_every_class_has_blocks_of_its_own_and_others_get_their_mean():
+    rows = suite(("supervised", "cdma"), ratios=(0.1,), draws=1, classes=("background", "gland", "tumour"))
+    table = tables.draw("comparison", rows)
+    of = np.array(rows[1]["scores"]["dice"])
+    assert place(table, "CDMA", "Dice ↑", "gland, 10 %").mean == pytest.approx(100 * of[:, 0].mean())
+    assert place(table, "CDMA", "Dice ↑", "tumour, 10 %").mean == pytest.approx(100 * of[:, 1].mean())
+    assert place(tables.draw("ratios", rows), "CDMA", "Dice ↑: 10 %").mean == pytest.approx(100 * of.mean())
+
+
+def test_tasks_have_tables_of_their_own():
+    rows = suite(dataset="ebhi-seg", task="benign") + suite(dataset="ebhi-seg", task="malignant")
+    titles = [tables.draw("ratios", of).title for of in frame.comparisons(rows).values()]
+    assert titles == ["Dice by labelled share: ebhi-seg benign", "Dice by labelled share: ebhi-seg malignant"]
+
+
+def test_costs_stand_beside_supervised():
+    rows = [row("supervised"), row("cdma")]
+    rows[1]["budget"]["flops"] = 3 * rows[0]["budget"]["flops"]
+    rows[1]["measured"] = {"seconds": 61.4, "peak_memory": 2.26e9}
+    table = tables.draw("comparison", rows)
+    assert [place(table, "CDMA", head).text for head in ("FLOPs ×", "Seconds", "GB")] == ["3.00", "61", "2.3"]
+    assert place(table, "Supervised", "FLOPs ×").text == "1.00"
+    assert place(tables.draw("comparison", rows[1:]), "CDMA", "FLOPs ×").text == "–"
+
+
+def test_another_metric_is_printed_in_its_unit():
+    table = tables.draw("ratios", [scored("cdma", LEVELS)], Options("assd"))
+    assert place(table, "CDMA", "ASSD ↓: 10 %").text.startswith("2.50 [")
+    assert "ASSD in pixels." in table.notes
+    with pytest.raises(ValueError, match="no metric 'asd'; did you mean 'assd'"):
+        Options("asd")
+
+
+def test_the_step_that_was_best_on_validation_has_a_table_beside_the_score():
+    one = row("cdma")
+    cell = place(tables.draw("further", [one]), "CDMA", "Dice, best on validation ↑")
+    assert cell.mean == pytest.approx(100 * np.mean(one["best"]["dice"]))
+
+
+def test_objects_have_a_table_where_they_are_numbered():
+    one = row("cdma", objects=True)
+    found = place(tables.draw("objects", [one]), "CDMA", "Object Hausdorff ↓")
+    assert found.mean == pytest.approx(np.mean(one["scores"]["object_hausdorff"]))
+    assert "Object" not in str(tables.draw("objects", [row("cdma")]).columns)
+
+
+def test_no_rows_have_no_tables_and_only_diverged_ones_have_dashes():
+    assert tables.tables([]) == {}
+    only = tables.tables([row("cdma", status="diverged")])
+    assert place(only["comparison"], "CDMA", "Dice ↑").text == "–"
+
+
+def test_runs_with_other_test_images_are_refused():
+    rows = [row("cdma"), row("cps")]
+    rows[1]["scores"]["name"][3] = "another"
+    with pytest.raises(ValueError, match="different test images"):
+        tables.draw("comparison", rows)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Claims
+
+
+def test_a_paired_difference_comes_with_holm_and_the_risk_of_its_claim():
+    rows = [scored("supervised", LEVELS), scored("cdma", shifted(0.03, 0.02)), scored("cps", shifted(-0.01, 0.004))]
+    table = tables.draw("paired", rows)
+    a, same = np.array(list(shifted(0.03, 0.02).values())), (list(LEVELS), [0] * 4, [0] * 4)
+    b = np.array(list(shifted(-0.01, 0.004).values()))
+    base = np.array(list(LEVELS.values()))
+    found = stats.paired_difference(a, base, *same)
+    cell = place(table, "CDMA", "against supervised: Δ")
+    assert (cell.mean, cell.low, cell.high) == pytest.approx((3.0, 100 * found.low, 100 * found.high))
+    assert cell.text == f"+3.0 [{100 * found.low:.1f}, {100 * found.high:.1f}]".replace("-", "−")
+    adjusted = stats.holm([found.p, stats.paired_difference(b, base, *same).p])
+    assert place(table, "CDMA", "against supervised: p (Holm)").mean == pytest.approx(adjusted[0])
+    assert place(table, "CPS", "against supervised: p (Holm)").mean == pytest.approx(adjusted[1])
+    risk = place(table, "CPS", "against supervised: P(false claim)").mean
+    assert risk == pytest.approx(stats.false_claim(b, base, *same))
+    assert risk > 0.5, "it scores lower"
+    best = place(table, "CPS", "against the best: P(false claim)").mean
+    assert best == pytest.approx(stats.false_claim(a, b, *same))
+    assert place(table, "CDMA", "against the best: Δ").text == "–"
+
+
+def test_only_runs_of_the_same_draw_and_seed_are_paired():
+    rows = [scored("supervised", LEVELS, draw=0), scored("supervised", shifted(0.1), draw=1)]
+    rows += [scored("cdma", shifted(0.02, 0.01), draw=0), scored("cdma", shifted(0.05), draw=7)]
+    table = tables.draw("paired", rows)
+    assert place(table, "CDMA", "against supervised: Δ").mean == pytest.approx(2.0)
+    assert place(table, "CDMA", "Pairs").text == "1"
+
+
+def test_labels_saved_are_where_supervised_reaches_the_method():
+    curve = {0.05: 0.0, 0.1: 0.02, 0.2: 0.04, 1.0: 0.08}
+    rows = [scored("supervised", shifted(gain, 0.001 * k), ratio=r) for k, (r, gain) in enumerate(curve.items())]
+    rows += [scored("cdma", shifted(0.04, 0.002), ratio=0.1), scored("cps", shifted(-0.2), ratio=0.1)]
+    table = tables.draw("labels_saved", rows)
+    assert place(table, "CDMA", "Labels that supervised needs (%): 10 %").mean == pytest.approx(20)
+    assert place(table, "CPS", "Labels that supervised needs (%): 10 %").text.startswith("<5 [")
+    assert tables.draw("labels_saved", rows[-2:]) is None
+
+
+def test_at_equal_cost_a_dear_method_is_read_where_it_had_spent_as_much():
+    rows = [row("supervised"), row("cdma")]
+    for one, flops in zip(rows, (1e12, 4e12), strict=True):
+        one["budget"]["flops"] = flops
+        one["measured"]["seconds"] = 10.0
+        one["validation"] = {"step": [100, 200, 400], "dice": [0.5, 0.6, 0.7 + flops / 1e14]}
+    table = tables.draw("equal_cost", rows)
+    head = "Validation Dice ↑ after: "
+    assert place(table, "CDMA", head + "400 steps").text == "74.0"
+    assert place(table, "CDMA", head + "1 TFLOPs").text == "50.0", "a quarter of its steps"
+    assert place(table, "Supervised", head + "1 TFLOPs").text == "71.0"
+    assert place(table, "CDMA", head + "10 s").text == "74.0"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Patients, strata, ablations
+
+
+def test_patients_have_the_worst_the_usual_and_the_best_and_who_is_better_than_supervised():
+    rows = [scored("supervised", LEVELS), scored("cdma", {"p0": 0.95, "p1": 0.5, "p2": 0.8, "p3": 0.61})]
+    table = tables.draw("patients", rows)
+    assert place(table, "CDMA", "Worst is").text == "p1"
+    assert [place(table, "CDMA", head).text for head in ("Worst", "Median", "Best")] == ["50.0", "70.5", "95.0"]
+    assert place(table, "CDMA", "Better than supervised").text == "3 of 4"
+    far = tables.draw("patients", rows, Options("hd95"))
+    assert [place(far, "CDMA", head).text for head in ("Worst is", "Worst", "Best")] == ["p1", "50.0", "5.0"]
+
+
+def test_a_patient_is_the_mean_of_its_images_and_the_hardest_comes_first():
+    one = row("cdma", images=4, patients=2)
+    one["scores"]["dice"] = [[0.9], [0.2], [0.7], [None]]
+    table = tables.draw("per_patient", [one])
+    assert [[cell.text for cell in line.cells] for line in table.lines] == [["p1", "2", "20.0"], ["p0", "2", "80.0"]]
+
+
+def test_a_page_has_room_for_seven_methods_and_says_which_they_are():
+    names = ("supervised", "cdma", "cps", "bcp", "cct", "ict", "urpc", "dtc", "augseg")
+    rows = [row(name, better=0.1 * k) for k, name in enumerate(names)]
+    rows[0] = row("supervised", better=-1.0)
+    table = tables.draw("per_patient", rows)
+    heads = {column.name for column in table.columns[2:]}
+    assert len(heads) == 7
+    assert "Supervised" in heads
+    assert "Of 9 methods the 7 with the best mean, supervised among them." in table.notes
+
+
+def test_strata_are_scored_apart():
+    one = row("cdma")
+    dice, strata = np.ravel(one["scores"]["dice"]), np.array(one["scores"]["stratum"])
+    table = tables.draw("strata", [one])
+    cell = place(table, "CDMA", "Dice ↑ by stratum (images): malignant (12)")
+    assert cell.mean == pytest.approx(100 * dice[strata == "malignant"].mean())
+    one["scores"]["stratum"] = [""] * 24
+    assert tables.draw("strata", [one]) is None
+
+
+def test_an_ablation_stands_beside_the_whole_method_and_supervised():
+    rows = [scored("supervised", LEVELS), scored("cdma", shifted(0.03, 0.01)), scored("mean_teacher", LEVELS)]
+    rows += [scored("cdma", shifted(0.01, 0.01), variant="no_um"), scored("cdma", LEVELS, settings={"temperature": 5})]
+    found = tables.tables(rows)
+    table = found["ablation_cdma"]
+    lines = [line.cells[0].text for line in table.lines]
+    assert lines == ["Supervised", "CDMA", "CDMA (no_um)", "CDMA (temperature=5)"]
+    assert place(table, "CDMA (no_um)", "against the whole method: Δ").mean == pytest.approx(-2)
+    assert place(table, "CDMA (no_um)", "against supervised: Δ").mean == pytest.approx(1)
+    assert [line.cells[0].text for line in found["comparison"].lines] == ["Supervised", "Mean Teacher", "CDMA"]
+    assert "ablation_mean_teacher" not in found
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What a table rests on
+
+
+def test_the_certificate_of_the_split_stands_under_every_table():
+    for table in tables.tables(suite(objects=True)).values():
+        said = notes(table)
+        assert "test 24 images of 8 patients (list 000000)" in said, table.name
+        assert "At 10 %: 10 labelled images of 3 patients, 90 unlabelled" in said
+        assert "Audit: no patient, slide, duplicate or near-duplicate is shared between parts." in table.notes
+        assert "400 steps of 4 labelled and 4 unlabelled crops of 128 pixels" in said
+
+
+def test_what_the_audit_found_and_a_leak_are_said():
+    one = row("cdma")
+    one["certificate"]["audit"]["train-test"] |= {"patients": 11, "near": 3}
+    one["certificate"]["leak"] = "11 of 12 test patients also train"
+    table = tables.draw("comparison", [one])
+    assert "Audit: train and test share 11 patients, 3 near-duplicate images." in table.notes
+    assert "This split leaks: 11 of 12 test patients also train." in table.notes
+
+
+def test_empty_masks_are_counted():
+    rows = [row("cdma", empty=(0, 1, 2)), row("supervised", empty=(0, 1, 2))]
+    said = notes(tables.draw("comparison", rows))
+    assert "22 of 24 images are scored in a run" in said
+    assert "A missed object (0 in all runs) or a false alarm (2) has Dice 0" in said
+
+
+def test_a_single_run_is_said_to_be_one():
+    warning = "Cells of a single run: the interval is for new patients, not for new draws and seeds."
+    assert warning in tables.draw("comparison", [row("cdma")]).notes
+    assert warning not in tables.draw("comparison", [row("cdma"), row("cdma", draw=1)]).notes
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# CSV, Markdown, LaTeX
+
+
+NASTY = Table(
+    "nasty", "50 % of \\all_ & {these} #1: ~ ^ $x$ < µ → ü 中",
+    (Column("A|B", "text"), Column("Dice ↑", "ranked", "x_1 & y"), Column("Δ", "number", "x_1 & y")),
+    (Line((Cell("a_b & c%"), Cell("−1.5 [−2.0, –]", -1.5, -2.0, bold=True), Cell("<0.001", 0.0004)), "5 %"),
+     Line((Cell("[x]", dagger=True), Cell(), Cell()), "5 %")),
+    ("Costs 5 $ & more_than #2 [sic].",), {"table": "nasty"}, "Labelled",
+)  # fmt: skip
+
+
+def test_a_csv_file_is_read_by_pandas_as_numbers():
+    read = pd.read_csv(io.StringIO(to_csv(NASTY)))
+    assert list(read.columns[:4]) == ["Labelled", "A|B", "x_1 & y: Dice ↑", "x_1 & y: Dice ↑ low"]
+    assert read["x_1 & y: Dice ↑"][0] == -1.5
+    assert read["x_1 & y: Dice ↑"].isna().tolist() == [False, True]
+    assert read["x_1 & y: Dice ↑ tied with best"].tolist() == [True, False]
+    assert read["A|B"].tolist() == ["a_b & c%", "[x]†"]
+
+
+def test_a_markdown_table_has_as_many_cells_in_every_line():
+    lines = [line for line in to_markdown(NASTY).splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in lines} == {5}
+    assert "| 5 % | a_b & c% | **−1.5** [−2.0, –] | &lt;0.001 |" in lines
+
+
+def test_signs_that_mean_something_to_latex_are_escaped():
+    assert latex("50 % & a_b #1 {x} ~^\\") == (
+        "50 \\% \\& a\\_b \\#1 \\{x\\} \\textasciitilde{}\\textasciicircum{}\\textbackslash{}"
+    )
+    assert latex("−1 ± 2 × [3] ↑") == "$-$1 $\\pm$ 2 $\\times$ {[}3{]} $\\uparrow$"
+    assert latex("中 ü") == "U+4E2D ü"
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles_with_nothing_but_booktabs_and_graphicx(tmp_path):
+    many = suite(
+        ("supervised", "cdma", "cps", "mean_teacher"), ratios=(0.05, 0.1, 0.2, 0.5), objects=True, empty=(1, 2)
+    )
+    many += [row("cdma", variant="no_um", objects=True), row("cps", steps=800, objects=True)]
+    body = "".join(map(to_latex, [NASTY, *tables.tables(many).values()]))
+    head = "\\documentclass{article}\n\\usepackage{booktabs}\n\\usepackage{graphicx}\n\\begin{document}\n"
+    (tmp_path / "paper.tex").write_text(head + body + "\\end{document}\n", encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull \\hbox" not in done.stdout
+    assert "Missing character" not in (tmp_path / "paper.log").read_text(errors="replace")
+
+
+def test_a_long_table_goes_on_in_another_float_and_blocks_stay_whole():
+    lines = tuple(Line((Cell(f"m{k}"), Cell(str(k), k)), f"{k // 20} %") for k in range(100))
+    text = to_latex(Table("long", "Long", (Column("Method", "text"), Column("x")), lines, ("Note.",), {}, "Labelled"))
+    floats = text.split("\\begin{table}")[1:]
+    assert [part.count("m") - part.count("\\m") > 0 for part in floats] == [True] * 3
+    assert ["(continued)" in part for part in floats] == [False, True, True]
+    assert ["textit{2 \\%}" in part for part in floats] == [False, True, False]
+    assert [part.count("Note.") for part in floats] == [0, 0, 1]
+    assert text.count("\\label{tab:long}") == 1
+
+
+def test_the_order_of_rows_and_whether_they_are_lists_or_arrays_changes_nothing(tmp_path):
+    from benchmark import runs
+
+    rows = suite(empty=(1, 2), objects=True)
+    for one in rows:
+        runs.save(one, tmp_path)
+    drawn = {name: rendered(table) for name, table in tables.tables(rows).items()}
+    assert {name: rendered(table) for name, table in tables.tables(rows[::-1]).items()} == drawn
+    assert {name: rendered(table) for name, table in tables.tables(frame.load(tmp_path)).items()} == drawn
