@@ -13,7 +13,7 @@ from scipy.special import ndtr
 from scipy.stats import chi2
 
 from benchmark.report.comparison import Comparison, Paired
-from benchmark.stats import Spread, half_width, spread
+from benchmark.stats import Spread, half_width, pooled_freedom, spread
 
 DRAWS, SEEDS = (2, 3, 4, 5, 7, 10, 15, 20), (1, 3, 5)  # of a plan's table
 MOST = 1000  # draws that are still called possible
@@ -33,6 +33,7 @@ class Components(NamedTuple):
     draws: float
     seeds: float
     patients_freedom: float
+    methods: int = 2  # of the table, which pools what runs vary where there are four or more
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ def _balanced(pair: Paired) -> Paired:
 
 
 def components(pairs: Sequence[Paired]) -> Components:
-    """From the scores of pairs of methods, all of one design; variances are averaged over the pairs."""
+    """From the scores of every two of some methods, all of one design; variances are averaged over the pairs."""
     draws, seeds = design(pairs[0])
     if draws * seeds < 2:
         raise ValueError(
@@ -79,7 +80,8 @@ def components(pairs: Sequence[Paired]) -> Components:
     if max(patients, np.nanmax([across, inside])) <= 0:
         raise ValueError("The methods have equal scores on every image, so there is no difference to plan for.")
     between = across if seeds == 1 else max(across - inside / seeds, 0.0)  # nan where there is one draw
-    return Components(max(patients, 0.0), between if draws > 1 else np.nan, inside, freedom)
+    methods = round((1 + np.sqrt(1 + 8 * len(pairs))) / 2)  # that have so many pairs
+    return Components(max(patients, 0.0), between if draws > 1 else np.nan, inside, freedom, methods)
 
 
 def _of_pairs(pairs: Sequence[Paired], draws: int, seeds: int) -> Float[np.ndarray, "4 k"]:
@@ -144,7 +146,7 @@ def plan(of: Components, difference: float) -> Plan:
 
 
 def power(of: Components, draws: float, seeds: int, difference: float) -> float:
-    """The chance that `paired_difference` of so many runs is significant where the true difference is this one."""
+    """The chance that `paired_difference` of so many runs, pooled, is significant where this is the true difference."""
     return _power(*_widths(of, draws, seeds), difference)
 
 
@@ -160,7 +162,8 @@ def _widths(of: Components, draws: float, seeds: int) -> tuple[float, Float[np.n
     """
     between, within = np.nan_to_num(of.draws), np.nan_to_num(of.seeds)
     variances = of.patients, between / draws + within / (draws * seeds)
-    freedoms = of.patients_freedom, (draws if draws > 1 else seeds) - 1
+    runs_freedom = (draws if draws > 1 else seeds) - 1
+    freedoms = of.patients_freedom, pooled_freedom(runs_freedom, of.methods - 1) if of.methods > 3 else runs_freedom
     estimated = [
         variance * (chi2.ppf(QUANTILES, freedom) / freedom if np.isfinite(freedom) else np.ones(QUANTILES.size))
         for variance, freedom in zip(variances, freedoms, strict=True)

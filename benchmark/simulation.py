@@ -13,7 +13,17 @@ from scipy.stats import skew
 
 from benchmark.progress import silent
 from benchmark.runs import write_whole
-from benchmark.stats import Difference, hierarchical_interval, holm, paired_difference, tie_group
+from benchmark.stats import (
+    Difference,
+    Spread,
+    hierarchical_interval,
+    holm,
+    paired_difference,
+    pooled_runs,
+    spread,
+    tested,
+    tie_group,
+)
 
 AT_ONCE = 2_000_000  # scores in memory
 GAIN = 0.2  # of the second method over the first, on the scale of the effects
@@ -185,16 +195,17 @@ def level(world: World, design: Design, simulations: int, random: np.random.Gene
     found, in_runs = [], []
     for part in _parts(design, METHODS, simulations):
         values, *labels = simulate(equal, design, np.zeros(METHODS), part, random)[:4]
+        pair = paired_difference(values[:, 1], values[:, 0], *labels)
         to_first = _differences(values, values[:, :1], labels)
         best = values.mean(0).argmax(0)
         to_best = _differences(values, np.take_along_axis(values, best[None, None], axis=1), labels)
         for i in range(part):
             others = np.arange(METHODS) != best[i]
             p = to_best.p[others, i] / 2  # none has a higher mean than the best
-            table = [Difference(*numbers) for numbers in zip(*(part[:, i] for part in to_best), strict=True)]
+            table = [Difference(*numbers) for numbers in zip(*(number[:, i] for number in to_best), strict=True)]
             found.append(
                 [
-                    to_first.p[1, i] < 0.05,
+                    pair.p[i] < 0.05,
                     (holm(to_first.p[1:, i]) < 0.05).any(),
                     (holm(p) < 0.05).any(),
                     not tie_group(table).all(),
@@ -207,10 +218,9 @@ def level(world: World, design: Design, simulations: int, random: np.random.Gene
 
 
 def _differences(values: Float[np.ndarray, "n k s"], other: Float[np.ndarray, "n _ s"], labels: list) -> Difference:
-    """Of every method from another one, with entries (k, s)."""
-    size = values.shape[1:]
-    flat = paired_difference((values - other).reshape(len(values), -1), np.zeros((len(values), 1)), *labels)
-    return Difference(*(part.reshape(size) for part in flat))
+    """Of every method from another one, pooled as in a table, with entries (k, s)."""
+    parts = spread((values - other).reshape(len(values), -1), *labels)
+    return tested(pooled_runs(Spread(*(part.reshape(values.shape[1:]) for part in parts))))
 
 
 def _parts(design: Design, methods: int, simulations: int) -> Iterator[int]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from scipy.optimize import elementwise, isotonic_regression
-from scipy.special import expit, logit, ndtr, ndtri, stdtrit
+from scipy.special import digamma, expit, logit, ndtr, ndtri, polygamma, stdtrit
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 FARTHEST = 37.0  # deviates from zero; beyond, the normal distribution's tail leaves float64
@@ -21,6 +21,7 @@ Values = Float[np.ndarray, "n"] | Float[np.ndarray, "n k"]
 Labels = Sequence[Hashable] | np.ndarray
 # of images of a patient; at 0, skewed scores of few and unequal patients are covered too rarely (docs/statistics.md)
 WORKING_CORRELATION = 0.05
+SHARED = 0.25  # correlation of the variances of two differences that correlate by a half
 
 
 class Interval(NamedTuple):
@@ -96,18 +97,17 @@ def _bounds(
 
 
 def paired_difference(
-    a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels, level: float = 0.95
+    a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels, level: float = 0.95, pooled: bool = False
 ) -> Difference:
     """The mean of a − b over the images that have a score in both, with a symmetric `hierarchical_interval`.
 
     Entry i of a and b is the same image under the same draw and seed. p is the level at which the interval's end would
-    touch zero. Where all differences are zero it is 1. Not estimable: bounds and p are nan.
+    touch zero. Where all differences are zero it is 1. Not estimable: bounds and p are nan. With `pooled`, the columns
+    are differences of several methods to the same one, and tell each other how much runs vary (see `pooled_runs`).
     """
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     parts = spread(difference, patients, draws, seeds)
-    reach = half_width(parts, level)
-    p = 2 * ndtr(-_deviates(parts))
-    return Difference(*_plain(difference, parts.mean, parts.mean - reach, parts.mean + reach, p))
+    return Difference(*_plain(difference, *tested(pooled_runs(parts) if pooled else parts, level)))
 
 
 def false_claim(a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels) -> float | Float[np.ndarray, "k"]:
@@ -229,6 +229,58 @@ def _interaction(residuals, patient, units, patient_factors, unit_factors, unit_
     cells = (_adder(patient * size[1] + units, size[0] * size[1]) @ residuals).reshape(*size, -1)
     centred = cells - unit_shares * cells.sum(1, keepdims=True)
     return np.einsum("pdk,pk,dk->k", centred**2, patient_factors, unit_factors)
+
+
+def pooled_runs(parts: Spread) -> Spread:
+    """The same with the variances by runs of several methods' differences to one method moderated by each other.
+
+    Two to five draws say little about the variance of one difference, but many differences say much about variances in
+    general. The variance s² with f degrees of freedom becomes (f₀ s₀² + f s²) / (f₀ + f) with f₀ + f; s₀² and f₀, how
+    alike the variances are, are estimated from the differences themselves (empirical Bayes: Smyth, Statistical
+    Applications in Genetics and Molecular Biology 3, 2004, sections 3 and 6.2). As all have one method in common, their
+    variances correlate by a quarter, which limits what they tell together to f k / (1 + (k − 1)/4). The first axis is
+    that of the k methods; fewer than three, or without a variance by runs, stay as they are.
+    """
+    here = (parts.runs > 0) & np.isfinite(parts.runs_freedom)
+    f = np.where(here, parts.runs_freedom, 1)
+    k = here.sum(0)
+
+    def mean(values: Float[np.ndarray, "k ..."]) -> Float[np.ndarray, "..."]:
+        return np.where(here, values, 0).sum(0) / np.maximum(k, 1)
+
+    logs = np.log(np.where(here, parts.runs, 1)) - digamma(f / 2) + np.log(f / 2)
+    expected = (1 - SHARED) * mean(polygamma(1, f / 2))
+    prior = 2 * _trigamma_inverse(mean((logs - mean(logs)) ** 2) * k / np.maximum(k - 1, 1) - expected)
+    alike = np.isinf(prior)  # as much as chance allows
+    f0 = np.where(alike, 1, prior)
+    typical = np.where(alike, mean(parts.runs), np.exp(mean(logs) + digamma(f0 / 2) - np.log(f0 / 2)))
+    share = np.where(alike, 1, f0 / (f0 + f))
+    pooled = here & (k > 2)
+    return parts._replace(
+        runs=np.where(pooled, share * typical + (1 - share) * parts.runs, parts.runs),
+        runs_freedom=np.where(pooled, np.minimum(prior + f, pooled_freedom(f, k)), parts.runs_freedom),
+    )
+
+
+def pooled_freedom(freedom: Float[np.ndarray, "..."], differences: Int[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """The degrees of freedom that so many equal variances of differences to one method have together."""
+    return freedom * differences / (1 + (differences - 1) * SHARED)
+
+
+def _trigamma_inverse(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Where the trigamma function has these values, by Newton's steps from below; inf where they are not above 0."""
+    above = np.maximum(values, 1e-7)
+    x = 0.5 + 1 / above
+    for _ in range(20):
+        trigamma = polygamma(1, x)
+        x = x + trigamma * (1 - trigamma / above) / polygamma(2, x)
+    return np.where(values > 1e-7, x, np.inf)
+
+
+def tested(parts: Spread, level: float = 0.95) -> Difference:
+    """The mean, its symmetric interval, and p of zero."""
+    reach = half_width(parts, level)
+    return Difference(parts.mean, parts.mean - reach, parts.mean + reach, 2 * ndtr(-_deviates(parts)))
 
 
 def half_width(parts: Spread, level: float = 0.95) -> Float[np.ndarray, "k"]:

@@ -8,6 +8,7 @@ import scikit_posthocs
 from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
+from scipy.special import digamma, polygamma
 from statsmodels.stats.multitest import multipletests
 
 from benchmark.stats import (
@@ -24,6 +25,7 @@ from benchmark.stats import (
     labels_saved,
     mean_interval,
     paired_difference,
+    pooled_runs,
     scores_at_cost,
     spread,
     tie_group,
@@ -326,6 +328,55 @@ def test_images_of_one_patient_do_not_make_a_claim_safer():
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Several methods
+
+
+def spread_of_runs(*variances: float, freedom: float = 2.0) -> Spread:
+    """Of differences with these variances by runs, and nothing by patients."""
+    k, runs = len(variances), np.array(variances)
+    patients_freedom, runs_freedom = np.full(k, np.inf), np.full(k, freedom)
+    return Spread(np.ones(k), np.zeros(k), runs, np.zeros(k), patients_freedom, runs_freedom, np.ones(k, dtype=bool))
+
+
+def test_variances_that_are_alike_become_their_mean_with_more_degrees_of_freedom():
+    found = pooled_runs(spread_of_runs(1, 2, 3, 2))
+    assert found.runs == pytest.approx(2)
+    assert found.runs_freedom == pytest.approx(2 * 4 / (1 + 3 / 4)), "less than 8, as all share one method"
+
+
+def test_variances_that_differ_more_than_by_chance_are_drawn_together_and_not_made_equal():
+    # logarithms differ by log 100 each: variance 21.2 · 5/3; less 3/4 of what chance brings, ψ′(1) = π²/6
+    variances = 100.0 ** np.arange(4)
+    found = pooled_runs(spread_of_runs(*variances))
+    more = np.log(100) ** 2 * 5 / 3 - 0.75 * np.pi**2 / 6
+    prior = found.runs_freedom[0] - 2
+    assert polygamma(1, prior / 2) == pytest.approx(more)
+    share = prior / (prior + 2)
+    typical = (found.runs - (1 - share) * variances) / share
+    expected = np.log(1000) - (digamma(1) - np.log(1)) + digamma(prior / 2) - np.log(prior / 2)
+    assert np.log(typical) == pytest.approx(expected)
+
+
+def test_what_does_not_vary_or_is_alone_is_not_pooled():
+    kept = pooled_runs(spread_of_runs(0, 1, 2, 3))
+    assert kept.runs.tolist() == pytest.approx([0, 2, 2, 2])
+    assert kept.runs_freedom[0] == 2
+    assert pooled_runs(spread_of_runs(1, 3)).runs.tolist() == [1, 3]
+    assert pooled_runs(spread_of_runs(1, 2, 3, freedom=np.inf)).runs.tolist() == [1, 2, 3]
+
+
+def test_methods_of_a_table_need_fewer_draws_together_than_alone():
+    values, *labels = benchmark_of(patients=20, draws=3, seeds=1, columns=(12,), missing=0)
+    values += 0.05 * np.random.default_rng(1).standard_normal((3, 12))[labels[1]]
+    alone, together = (paired_difference(values, values[:, :1], *labels, pooled=pooled) for pooled in (False, True))
+    assert together.mean == pytest.approx(alone.mean)
+    assert np.median(together.high[1:] - together.low[1:]) < 0.75 * np.median(alone.high[1:] - alone.low[1:])
+    assert [part[0] for part in together] == [0, 0, 0, 1], "the one that all are compared with"
+    one_run = labels[1] == 0
+    found = [
+        paired_difference(values[one_run], values[one_run, :1], *(part[one_run] for part in labels), pooled=pooled)
+        for pooled in (False, True)
+    ]
+    assert found[0].p == pytest.approx(found[1].p), "one run has no spread of runs to share"
 
 
 def test_holm_is_as_elsewhere_and_leaves_what_was_not_tested():

@@ -64,7 +64,7 @@ def _print_plan(name: str, pairs: list, spread, found, detect: float) -> None:
 
     draws, seeds = planning.design(pairs[0])
     patients = len(set(pairs[0].patients))
-    click.echo(f"{name}: {len(pairs)} pairs of methods, {draws} × {seeds} draws × seeds, {patients} test patients")
+    click.echo(f"{name}: {spread.methods} methods, {draws} × {seeds} draws × seeds, {patients} test patients")
     deviations = {part: 100 * getattr(spread, part) ** 0.5 for part in ("patients", "draws", "seeds")}
     said = [f"{part} {deviation:.2f}" for part, deviation in deviations.items() if deviation == deviation]
     click.echo(f"Standard deviation of a difference, in points: {', '.join(said)}")

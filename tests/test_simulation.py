@@ -1,0 +1,177 @@
+"""Simulated benchmarks have the true means that they claim, and show where statistics hold and where they do not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmark import simulation
+from benchmark.cli import main
+from benchmark.simulation import (
+    WORLDS,
+    Design,
+    Study,
+    World,
+    coverage,
+    draw,
+    images_of_patients,
+    level,
+    simulate,
+    tables,
+)
+from benchmark.stats import Difference, paired_difference, tie_group
+
+DOCS = Path(__file__).parent.parent / "docs" / "statistics.md"
+EASY = WORLDS["easy"]
+
+
+def random(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_patients_have_unequal_numbers_of_images():
+    assert images_of_patients(4).tolist() == [1, 2, 3, 7]  # −3 log(7/8, 5/8, 3/8, 1/8), rounded up
+    assert images_of_patients(100).mean() == pytest.approx(3.5, abs=0.1)
+
+
+def test_labels_name_the_patient_the_draw_and_the_seed_of_every_score():
+    found = simulate(EASY, Design(2, 3, 2), np.zeros(2), 5, random())
+    images = images_of_patients(2).sum()
+    assert found.values.shape == (6 * images, 2, 5)
+    assert found.draws.tolist() == np.repeat([0, 1, 2], 2 * images).tolist()
+    assert found.seeds.tolist() == np.tile(np.repeat([0, 1], images), 3).tolist()
+    assert found.patients.tolist() == np.tile(np.repeat([0, 1], images_of_patients(2)), 6).tolist()
+
+
+@pytest.mark.parametrize(("draws", "seeds"), [(1, 1), (1, 3), (3, 1)])
+def test_the_true_mean_is_the_mean_over_ever_more_patients(draws, seeds):
+    found = simulate(EASY, Design(1500, draws, seeds), np.array([0.0, 0.5]), 4, random())
+    if draws * seeds == 1:
+        assert found.values.mean(0) == pytest.approx(found.true, abs=0.006)
+    assert found.true_for_new_runs[1] > found.true_for_new_runs[0]
+    if draws > 1:
+        assert found.true == pytest.approx(np.repeat(found.true_for_new_runs[:, None], 4, axis=1))
+
+
+def test_what_a_design_varies_is_averaged_over_and_the_rest_is_as_it_is():
+    spread = [
+        simulate(EASY, Design(2, *runs), np.zeros(1), 300, random()).true.std() for runs in ((1, 1), (1, 3), (2, 1))
+    ]
+    assert spread[0] > spread[1] > spread[2] == pytest.approx(0, abs=1e-12)
+
+
+def test_what_is_shared_cancels_in_a_difference():
+    shared = World(centre=1.0, patient=1.0, image=1.0, **{name: 0.0 for name in vars(EASY) if name.startswith("own")})
+    values = simulate(shared, Design(5, 2, 2), np.zeros(3), 4, random()).values
+    assert np.ptp(values, axis=1) == pytest.approx(0)
+    assert values.std() > 0.1
+
+
+@pytest.mark.parametrize(("world", "design"), [("easy", (20, 3, 3)), ("easy", (20, 1, 1)), ("hard", (10, 5, 1))])
+def test_intervals_cover_as_often_as_they_say(world, design):
+    found = coverage(WORLDS[world], Design(*design), 800, random(1))
+    assert 0.92 <= found.score <= 0.98  # 800 simulations: a standard error of 0.008
+    assert 0.92 <= found.difference <= 0.98
+
+
+def test_one_run_says_little_about_the_next():
+    found = coverage(EASY, Design(100, 1, 1), 300, random())
+    assert found.score > 0.9
+    assert found.score_for_new_runs < 0.75
+    assert found.difference_for_new_runs < 0.55
+
+
+def test_tests_find_nothing_where_nothing_is_but_the_winner_looks_better_than_it_is():
+    found = level(EASY, Design(50, 3, 1), 300, random())
+    assert max(found.test, found.holm, found.tie_group) < 0.09  # a standard error of 0.013
+    assert found.winner > 0.1
+    assert np.isnan(found.test_for_new_runs)
+
+
+def test_methods_that_are_equal_differ_in_the_runs_at_hand():
+    found = level(EASY, Design(50, 1, 1), 200, random())
+    assert found.test < 0.1
+    assert found.test_for_new_runs > 0.3
+
+
+def test_the_tie_group_keeps_its_level_and_finds_what_is_worse():
+    gains = np.array([0.0] * 4 + [-0.5] * 4)
+    values, *labels = simulate(EASY, Design(50, 3, 1), gains, 300, random())[:4]
+    tied = []
+    for table in np.moveaxis(values, 2, 0):
+        found = paired_difference(table, table[:, [table.mean(0).argmax()]], *labels, pooled=True)
+        tied.append(tie_group([Difference(*parts) for parts in zip(*found, strict=True)]))
+    assert np.mean([not group[:4].all() for group in tied]) < 0.09  # a standard error of 0.013
+    assert np.mean([group[4:] for group in tied]) < 0.5
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The page
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(simulation, "PATIENTS", (10,))
+    monkeypatch.setattr(simulation, "LEVEL_PATIENTS", (10,))
+    monkeypatch.setattr(simulation, "WORLDS", {"easy": EASY})
+    monkeypatch.setattr(simulation, "DESIGNS", ((1, 1), (2, 1)))
+    monkeypatch.setattr(simulation, "LEVEL_DESIGNS", ((1, 1), (2, 1)))
+
+
+def test_tables_hold_what_was_found_and_mark_what_is_outside(small):
+    easy = {("easy", 10, *runs): simulation.Coverage(0.951, 0.9291, 0.8, 0.7) for runs in ((1, 1), (2, 1))}
+    wrong = {(10, 1, 1): simulation.Level(0.05, 0.04, 0.3, 0.01, 0.5), (10, 2, 1): simulation.Level(0, 0, 0, 0, np.nan)}
+    drawn = tables(Study(400, easy, wrong))
+    assert drawn["coverage"].splitlines()[2] == "| easy | 10 | 95.1 / **92.9** | 95.1 / **92.9** |"
+    assert drawn["new runs"].splitlines()[2] == "| 10 | 80 | 70 |"
+    assert drawn["level"].splitlines()[2:] == [
+        "| 10 | 1 × 1 | 5.0 | 4.0 | **30.0** | 1.0 | **50.0** |",
+        "| 10 | 2 × 1 | 0.0 | 0.0 | 0.0 | 0.0 | – |",
+    ]
+    assert "standard error of a 95 % cell is 1.1" in drawn["simulations"]  # √(0.95 · 0.05 / 400)
+
+
+def test_the_same_seed_gives_the_same_study_and_another_another(small):
+    first, again, other = (simulation.study(30, seed) for seed in (0, 0, 1))
+    assert first.coverage == again.coverage
+    assert str(first.level) == str(again.level)
+    assert first.coverage != other.coverage
+
+
+def test_a_page_is_drawn_between_its_marks_and_nowhere_else(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- level -->\nold\n<!-- end -->\nafter\n<!-- coverage -->\n<!-- end -->\n")
+    draw({"level": "new", "coverage": "table"}, page)
+    drawn = "before\n<!-- level -->\nnew\n<!-- end -->\nafter\n<!-- coverage -->\ntable\n<!-- end -->\n"
+    assert page.read_text() == drawn
+    with pytest.raises(ValueError, match="no place for 'worlds'; add the lines"):
+        draw({"level": "lost", "worlds": "x"}, page)
+    assert page.read_text() == drawn, "a page that lacks a mark stays as it is"
+
+
+def test_the_command_prints_tables_or_draws_them(small, tmp_path):
+    printed = CliRunner().invoke(main, ["simulate", "--simulations", "20"])
+    assert printed.exit_code == 0
+    assert "| patients | draws × seeds | one test |" in printed.output
+    page = tmp_path / "page.md"
+    names = ("worlds", "coverage", "new runs", "level", "simulations")
+    page.write_text("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in names))
+    told = CliRunner().invoke(main, ["simulate", "--simulations", "20", "--out", str(page)])
+    assert told.exit_code == 0
+    assert page.read_text().count("|") == printed.output.count("|")
+
+
+def test_the_docs_have_a_place_for_every_table(tmp_path):
+    page = tmp_path / "statistics.md"
+    page.write_text(DOCS.read_text(encoding="utf-8"), encoding="utf-8")
+    draw(dict.fromkeys(("worlds", "coverage", "new runs", "level", "simulations"), "| drawn |"), page)
+
+
+@pytest.mark.slow
+def test_the_docs_are_what_the_command_draws(tmp_path):
+    page = tmp_path / "statistics.md"
+    page.write_text(DOCS.read_text(encoding="utf-8"), encoding="utf-8")
+    draw(tables(simulation.study()), page)
+    drawn, committed = page.read_text(encoding="utf-8").splitlines(), DOCS.read_text(encoding="utf-8").splitlines()
+    assert drawn == committed
