@@ -136,6 +136,8 @@ def remarks(row: dict[str, Any]) -> list[str]:
     others = conditions["others_cores"]
     if others is not None and others > QUIET * cores:
         said.append(f"other processes kept {others:.1f} of {cores} cores busy meanwhile")
+    if row["machine"]["kind"] == "cuda" and conditions["clock_mhz"] is None:
+        said.append("the GPU does not tell its clocks, so that throttling cannot be seen")
     if conditions["gpu_processes"]:
         said.append(f"{conditions['gpu_processes']} other processes were on the GPU")
     said += [

@@ -56,3 +56,18 @@ def test_counting_leaves_the_method_as_it_was():
     cost.count(method, batch())
     assert all(torch.equal(before[name], value) for name, value in method.state_dict().items())
     assert all(parameter.grad is None for parameter in method.parameters())
+
+
+def test_the_counted_share_sets_what_has_a_formula_against_an_operation_for_each_other_element():
+    outputs = 2 * 8 * 32 * 32
+    others = outputs + outputs + 1 + 1  # the mean, its gradient, the gradient of the loss, and the sum of the terms
+    counted = cost.count(Grouped(), batch())
+    assert counted["counted"] == pytest.approx(counted["flops"] / (counted["flops"] + others), rel=1e-12)
+
+
+def test_a_prediction_counts_one_forward_pass_and_leaves_the_method_as_it_was():
+    method = methods.build("mean_teacher", ARCH).train()
+    found, step = cost.count_prediction(method, batch().x), cost.count(methods.build("supervised", ARCH), batch())
+    assert step["flops"] / found["flops"] == pytest.approx(3, rel=0.02)  # the gradient of the images is not needed
+    assert 0.9 < found["counted"] < 1
+    assert method.training

@@ -203,6 +203,14 @@ def test_what_may_have_disturbed_is_remarked(conditions, remark):
     assert timing.remarks(row) == [remark]
 
 
+def test_a_gpu_that_keeps_its_clocks_to_itself_is_remarked():
+    row = made("supervised")
+    row["machine"] |= {"kind": "cuda"}
+    assert timing.remarks(row) == []
+    row["conditions"] |= {"clock_mhz": None}
+    assert timing.remarks(row) == ["the GPU does not tell its clocks, so that throttling cannot be seen"]
+
+
 def test_seconds_of_other_processes_are_those_the_machine_worked_less_our_own(monkeypatch):
     readings = {"busy": iter([100.0, 130.0]), "own": iter([5.0, 15.0]), "now": iter([0.0, 10.0])}
     monkeypatch.setattr(gauges, "busy_seconds", lambda: next(readings["busy"]))
@@ -456,7 +464,7 @@ def test_the_table_of_training_says_what_is_worked_out_by_hand():
     said = {name: cell(table, "CDMA", "4 + 4 images", name) for name in [c.full for c in table.columns[1:]]}
     assert said == {
         "Step: ms": "200", "Step: p95 ms": "200", "Step: images/s": "40.0", "Step: × supervised": "2.00",
-        "Step: data %": "20.0", "Operations: GFLOPs": "50.0", "Operations: × supervised": "2.50",
+        "Step: data %": "20.0", "Operations: GFLOPs/image": "6.25", "Operations: × supervised": "2.50",
         "Operations: counted %": "99.0", "Operations: of ceiling %": "25.0", "GB": "2.00",
         "Seconds before: build": "0.500", "Seconds before: first step": "1.50", "M param.": "3.00",
     }  # fmt: skip
@@ -466,7 +474,7 @@ def test_the_table_of_training_says_what_is_worked_out_by_hand():
 def test_prediction_and_packing_have_tables_and_what_was_not_measured_has_none():
     rows = [made("supervised"), made("cdma")]
     table = report.prediction(rows, "here")
-    assert cell(table, "CDMA", "4 + 4 images", "Batch: images/s") == "80.0"
+    assert cell(table, "CDMA", "4 + 4 images", "Crops: images/s") == "80.0"
     assert cell(table, "CDMA", "4 + 4 images", "Whole images: megapixels/s") == "0.500"
     packed = report.packing(rows, "here")
     assert cell(packed, "CDMA", "4 + 4 images", "Runs an hour, at once: 2") == "288"

@@ -36,11 +36,11 @@ def speed_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """One line for each row, supervised first, then by year: every number that the tables print, in plain units.
 
     Columns: `key`, `device`, `label`, `method`, `year`, `batch` (labelled images a step), `unstable` (the spread of a
-    mode is too wide); for "train" and "predict" `<mode>_s` and `<mode>_p95_s` of a call, `<mode>_images_per_s`,
-    `<mode>_relative` (to supervised), `<mode>_flops` of a call, `<mode>_counted`, `<mode>_utilisation`, `<mode>_memory`
-    (bytes); `train_spread`; `data_share` of a step that takes its batch from the store; `compiled_relative` and
-    `compile_s`; `segment_pixels_per_s`; `parameters`; `import_s`, `build_s`, `first_step_s`; `joules_per_image`. What
-    was not measured is nan.
+    mode is too wide); for "train" and "predict" `<mode>_s`, `<mode>_p95_s`, `<mode>_images` and `<mode>_flops` of a
+    call, `<mode>_images_per_s`, `<mode>_relative` (to supervised), `<mode>_counted`, `<mode>_utilisation` and
+    `<mode>_memory` (bytes); `train_spread`; `data_share` of a step that takes its batch from the store;
+    `compiled_relative` and `compile_s`; `segment_pixels_per_s`; `parameters`; `import_s`, `build_s`, `first_step_s`;
+    `joules_per_image`. What was not measured is nan.
     """
     frame = pd.DataFrame([_line(row) for row in rows])
     if frame.empty:
@@ -76,6 +76,7 @@ def _line(row: Row) -> dict[str, float | str | bool]:
         line |= {
             f"{mode}_s": timed[mode].median,
             f"{mode}_p95_s": timed[mode].p95,
+            f"{mode}_images": modes[mode]["images"],
             f"{mode}_images_per_s": timing.images_per_s(row, mode),
             f"{mode}_relative": timing.relative(row, mode),
             f"{mode}_flops": row["cost"][mode]["flops"],
@@ -123,7 +124,7 @@ def training(rows: Sequence[Row], place: str) -> Table:
         Column("images/s", group="Step"): (frame.train_images_per_s, 1),
         Column("× supervised", group="Step"): (frame.train_relative, 1),
         Column("data %", group="Step"): (frame.data_share, SHARE),
-        Column("GFLOPs", group="Operations"): (frame.train_flops, GIGA),
+        Column("GFLOPs/image", group="Operations"): (frame.train_flops / frame.train_images, GIGA),
         Column("× supervised", group="Operations"): (_beside(frame, "train_flops"), 1),
         Column("counted %", group="Operations"): (frame.train_counted, SHARE),
         Column(ceiling, group="Operations"): (frame.train_utilisation, SHARE),
@@ -149,19 +150,19 @@ def prediction(rows: Sequence[Row], place: str) -> Table:
     """A line for each method and batch: seconds, images, operations and memory of a prediction."""
     frame = speed_frame(rows)
     columns = {
-        Column("ms", group="Batch"): (frame.predict_s, MS),
-        Column("p95 ms", group="Batch"): (frame.predict_p95_s, MS),
-        Column("images/s", group="Batch"): (frame.predict_images_per_s, 1),
-        Column("× supervised", group="Batch"): (frame.predict_relative, 1),
-        Column("GFLOPs", group="Operations"): (frame.predict_flops, GIGA),
+        Column("ms", group="Crops"): (frame.predict_s, MS),
+        Column("p95 ms", group="Crops"): (frame.predict_p95_s, MS),
+        Column("images/s", group="Crops"): (frame.predict_images_per_s, 1),
+        Column("× supervised", group="Crops"): (frame.predict_relative, 1),
+        Column("GFLOPs/image", group="Operations"): (frame.predict_flops / frame.predict_images, GIGA),
         Column("counted %", group="Operations"): (frame.predict_counted, SHARE),
         Column("of ceiling %", group="Operations"): (frame.predict_utilisation, SHARE),
         Column("GB"): (frame.predict_memory, GIGA),
         Column("megapixels/s", group="Whole images"): (frame.segment_pixels_per_s, MEGA),
     }
     said = [
-        "A batch is on the device and its logits stay there; whole images come from the store, overlap in tiles, and "
-        "their classes end in main memory.",
+        "Crops are a batch that is on the device, and its logits stay there; whole images come from the store, overlap "
+        "in tiles, and their classes end in main memory.",
     ]
     return _table("prediction", "Prediction speed", place, frame, columns, rows, said)
 
@@ -218,7 +219,7 @@ def _table(
         "rows": len(keys),
         "keys": hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12],
     }
-    return Table(PREFIX + name, f"{title}: {place}", (METHOD, *shown), tuple(lines), tuple(notes), drawn, "Step")
+    return Table(PREFIX + name, f"{title}: {place}", (METHOD, *shown), tuple(lines), tuple(notes), drawn, "Batch")
 
 
 def _beside(frame: pd.DataFrame, column: str) -> pd.Series:

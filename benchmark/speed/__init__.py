@@ -191,8 +191,8 @@ def _in_processes(job: Job, count: int, work: Callable[[Job], Any]) -> list[Any]
     with ProcessPoolExecutor(count, context, _prepare, (meeting, job.threads)) as pool:
         try:
             return [future.result() for future in [pool.submit(_worked, work, job) for _ in range(count)]]
-        except BrokenProcessPool as error:
-            raise _does_not_fit(job) from error
+        except BrokenProcessPool as error:  # killed from outside
+            raise DoesNotFit(f"A process was killed: {_does_not_fit(job)}") from error
 
 
 def _prepare(meeting: Barrier, threads: int) -> None:
