@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from benchmark.report.comparison import Comparison
 from benchmark.report.drawing import (
@@ -31,6 +31,8 @@ from benchmark.report.drawing import (
     wrapped,
 )
 from benchmark.report.frame import Row
+
+REACH = 10_000  # times the least that is drawn of losses is the most
 
 
 class Curve(NamedTuple):
@@ -75,8 +77,9 @@ def multiples(
         axes.set_axis_off()
     figure.supxlabel(axis[0], size=SIZE)
     figure.supylabel(axis[1], size=SIZE)
-    handles = [(Patch(color=ACCENT, alpha=0.2, linewidth=0), Line2D([], [], color=ACCENT, marker="o", markersize=2.5))]
-    names = [f"the method named, {band}"]
+    line = Line2D([], [], color=ACCENT, marker="o", markersize=2.5)
+    handles: list = [(Patch(color=ACCENT, alpha=0.2, linewidth=0), line) if band else line]
+    names = [f"the method named, {band}" if band else "the method named"]
     if reference in curves:
         handles.append(Line2D([], [], color=BLACK, linestyle=(0, (3, 1)), linewidth=0.9))
         names.append(reference)
@@ -113,14 +116,15 @@ def validation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> 
         return None
 
     last = max(curve.x.max() for curve in curves.values())
+    band = "range of runs" if any((curve.high > curve.low).any() for curve in curves.values()) else ""
 
     def dress(axes: Axes) -> None:
         axes.set_xlim(0, 1.04 * last)
-        axes.xaxis.set_major_locator(MaxNLocator(2, integer=True))
+        axes.xaxis.set_major_locator(FixedLocator([0, last // 2, last]))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
     figure = multiples(
-        curves, c.reference, (f"Step, at {percent(ratio)} % labels", "Validation Dice (%)"), dress, band="range of runs"
+        curves, c.reference, (f"Step, at {percent(ratio)} % labels", "Validation Dice (%)"), dress, band=band
     )
     return finished(
         figure, f"Dice on the validation images during training at {percent(ratio)} % labels: mean over runs and range."
@@ -129,7 +133,7 @@ def validation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> 
 
 @in_style
 def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
-    """The terms of each method's loss over the steps, means over runs; what is not above 0 is left out.
+    """The terms of each method's loss over the steps, means over runs; what is next to 0 is left out.
 
     Uneven budgets are left out. None where no history has two lines.
     """
@@ -159,6 +163,7 @@ def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figu
             axes.plot(history.index, values, color=colour, linestyle=dashes, linewidth=0.9, label=term)
             here[term] = (values[~np.isnan(values)][-1], colour)
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(100))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.grid(axis="y")
@@ -169,6 +174,8 @@ def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figu
         axes.set_axis_off()
     last = max(history.index.max() for history in histories.values())
     grid[0, 0].set_xlim(0, 1.6 * last)
+    low, high = grid[0, 0].get_ylim()
+    grid[0, 0].set_ylim(max(low, high / REACH), high)
     grid[0, 0].set_xticks([0, last // 2, last])
     figure.supxlabel("Step", size=SIZE)
     figure.supylabel(f"Loss terms at {percent(ratio)} % labels", size=SIZE)
@@ -178,7 +185,7 @@ def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figu
     return finished(
         figure,
         f"Terms of the loss at {percent(ratio)} % labels, weighted as they are minimised, means over runs and over the "
-        "steps between two points. Terms that are not above 0 are not drawn.",
+        f"steps between two points. What is 0, or below the largest by more than {REACH:g} times, is not drawn.",
     )
 
 
