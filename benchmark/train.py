@@ -356,12 +356,14 @@ def _mix(seed: int, step: int) -> int:
 @contextlib.contextmanager
 def exact(device: torch.device, deterministic: bool):
     """Deterministic kernels on the CPU, where they cost nothing, and on a GPU when asked."""
-    before = torch.are_deterministic_algorithms_enabled()
+    before, filled = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a twelfth of a step, and nothing here reads it
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 def _arch(run: Run, classes: int) -> Arch:

@@ -192,7 +192,11 @@ class UnetDecoder(nn.Module):
         image, *skips, x = features
         height, width = image.shape[-2:]
         for up, block, skip in zip(self.ups, self.blocks, [*reversed(skips), None], strict=True):
-            x = block(up(x), 2 * x.shape[-2], 2 * x.shape[-1], skip)
+            size = 2 * x.shape[-2], 2 * x.shape[-1]
+            x = F.interpolate(up(x), size, mode=block.interpolation_mode)
+            if skip is not None:
+                x = block.attention1(_joined(x, skip))
+            x = block.attention2(block.conv2(block.conv1(x)))
         return self.head(x)[..., :height, :width]
 
 
@@ -224,7 +228,7 @@ class DeepLabDecoder(nn.Module):
         image, low, x = features
         height, width = image.shape[-2:]
         x = F.interpolate(self.up(x), low.shape[-2:], mode=self.mode)
-        x = self.head(self.fuse(torch.cat([x, self.low(low)], 1)))
+        x = self.head(self.fuse(_joined(x, self.low(low))))
         return F.interpolate(x, scale_factor=4, mode="bilinear")[..., :height, :width]
 
 
@@ -333,6 +337,21 @@ def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return IMAGENET
     settings = timm.models.get_pretrained_cfg(name.removeprefix("tu-"))
     return (tuple(settings.mean), tuple(settings.std)) if settings else IMAGENET
+
+
+def _joined(resized: Tensor, other: Tensor) -> Tensor:
+    """Both maps' channels. The first one's gradient is dense: resizing a slice of channels back is ten times slower."""
+    return torch.cat([_DenseGradient.apply(resized), other], 1)
+
+
+class _DenseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient.clone()
 
 
 def _head(channels: int, arch: Arch) -> nn.Sequential:
