@@ -11,7 +11,9 @@ from rows import row, suite
 
 from benchmark import stats
 from benchmark.report import frame, tables
+from benchmark.report.board import Board
 from benchmark.report.cells import Options
+from benchmark.report.comparison import Comparison
 from benchmark.report.table import Cell, Column, Line, Table, latex, rendered, to_csv, to_latex, to_markdown
 
 LEVELS = {"p0": 0.9, "p1": 0.8, "p2": 0.7, "p3": 0.6}
@@ -208,6 +210,23 @@ def test_a_paired_difference_comes_with_holm_and_the_risk_of_its_claim():
     best = place(table, "CPS", "against the best: P(false claim)").mean
     assert best == pytest.approx(stats.false_claim(a, b, *same))
     assert place(table, "CDMA", "against the best: Δ").text == "–"
+
+
+def test_a_difference_is_the_same_whoever_asks_and_whoever_else_is_asked_for():
+    rows = suite(("supervised", "mean_teacher", "cps", "cct", "cdma"), (0.1,), draws=3, bounds=False)
+    labels = list(Board(rows).labels)
+    every = Board(rows).differences(labels, "Supervised", 0.1, "dice")
+    assert Board(rows).differences(["CDMA"], "Supervised", 0.1, "dice")["CDMA"] == every["CDMA"]
+    assert Comparison(rows).difference("CDMA", "Supervised", 0.1) == pytest.approx(every["CDMA"]), "in figures"
+    a, b = (
+        np.concatenate([r["scores"]["dice"] for r in rows if r["run"]["method"] == m]) for m in ("cdma", "supervised")
+    )
+    runs = [r for r in rows if r["run"]["method"] == "cdma"]
+    patients = np.concatenate([r["scores"]["patient"] for r in runs])
+    draws = np.repeat([r["run"]["draw"] for r in runs], len(patients) // 3)
+    alone = stats.paired_difference(a.ravel(), b.ravel(), patients, draws, 0 * draws)
+    assert every["CDMA"].mean == pytest.approx(alone.mean)
+    assert every["CDMA"].high != pytest.approx(alone.high), "methods tell each other how much runs vary"
 
 
 def test_only_runs_of_the_same_draw_and_seed_are_paired():

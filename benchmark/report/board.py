@@ -1,7 +1,7 @@
 """The finished runs of a comparison: intervals and paired differences of many methods at once."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -123,19 +123,22 @@ class Board:
     ) -> dict[str, Difference]:  # fmt: skip
         """Each label's score less that of another, on the same images after the same draws and seeds.
 
-        The other is taken at the same ratio or at `other_ratio`.
+        The other is taken at the same ratio or at `other_ratio`. All labels of the ratio tell each other how much runs
+        vary (see `benchmark.stats.pooled_runs`), whichever of them are asked for.
         """
         other_ratio = ratio if other_ratio is None else other_ratio
         of = (ratio, metric, self._class(c), other, other_ratio)
         theirs = self._places[other, other_ratio]
-        for places, alike in self._alike([label for label in labels if (label, *of) not in self.known], ratio).items():
-            found = [UNTESTED] * len(alike)
-            if both := [place for place in places if place in theirs]:
-                a = self._table(alike, ratio, metric, c, both)
-                b = self._table([other], other_ratio, metric, c, both)
-                difference = stats.paired_difference(a, np.broadcast_to(b, a.shape), *self._of(both))
-                found = [Difference(*numbers) for numbers in zip(*difference, strict=True)]
-            self.known |= {(label, *of): one for label, one in zip(alike, found, strict=True)}
+        if any((label, *of) not in self.known for label in labels):
+            everyone = dict.fromkeys([*labels, *(label for label, at in self._runs if at == ratio)])
+            for both, alike in self._alike(everyone, ratio, theirs).items():
+                found = [UNTESTED] * len(alike)
+                if both:
+                    a = self._table(alike, ratio, metric, c, both)
+                    b = self._table([other], other_ratio, metric, c, both)
+                    difference = stats.paired_difference(a, np.broadcast_to(b, a.shape), *self._of(both), pooled=True)
+                    found = [Difference(*numbers) for numbers in zip(*difference, strict=True)]
+                self.known |= {(label, *of): one for label, one in zip(alike, found, strict=True)}
         return {label: self.known[label, *of] for label in labels}
 
     def _class(self, c: int | None) -> int | None:
@@ -146,11 +149,14 @@ class Board:
         """How many draws and seeds two labels share at a ratio."""
         return len(self._places[label, ratio].keys() & self._places[other, ratio].keys())
 
-    def _alike(self, labels: Sequence[str], ratio: float) -> dict[tuple[Place, ...], list[str]]:
+    def _alike(
+        self, labels: Iterable[str], ratio: float, among: Collection[Place] | None = None
+    ) -> dict[tuple[Place, ...], list[str]]:
         """Labels by the draws and seeds of their runs, so that those with the same are worked on together."""
         groups: dict[tuple[Place, ...], list[str]] = defaultdict(list)
         for label in labels:
-            groups[tuple(sorted(self._places[label, ratio]))].append(label)
+            there = self._places[label, ratio]
+            groups[tuple(sorted(there if among is None else there.keys() & set(among)))].append(label)
         return groups
 
     def _table(self, labels, ratio, metric, c, places, images=None) -> Float[np.ndarray, "n labels"]:

@@ -1,6 +1,7 @@
 """The numbers behind figures: the scores of a comparison as images × runs, and intervals and differences of methods."""
 
 import functools
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -122,11 +123,23 @@ class Comparison:
         return Paired(self.scores[:, a].T.ravel(), self.scores[:, b].T.ravel(), *self._drawn(a))
 
     def difference(self, label: str, other: str, ratio: float) -> Difference | None:
-        """The mean of a label's scores less the other's, paired; None where they share no draw, seed and score."""
+        """The mean of a label's scores less the other's, paired; None where they share no draw, seed and score.
+
+        All labels of the ratio tell each other how much runs vary (see `benchmark.stats.pooled_runs`).
+        """
         if (label, other, ratio) not in self._known:
-            pair = self.paired(label, other, ratio)
-            found = stats.paired_difference(*pair) if pair else None
-            self._known[label, other, ratio] = None if found is None or np.isnan(found.mean) else found
+            self._known[label, other, ratio] = None
+            alike: dict[tuple, dict[str, Paired]] = defaultdict(dict)
+            for name in (name for name, at in self.columns if at == ratio):
+                if pair := self.paired(name, other, ratio):
+                    alike[pair.draws.tobytes(), pair.seeds.tobytes()][name] = pair
+            for group in alike.values():
+                pairs = list(group.values())
+                a, b = (np.stack([getattr(pair, side) for pair in pairs], axis=1) for side in ("a", "b"))
+                found = stats.paired_difference(a, b, *pairs[0][2:], pooled=True)
+                for name, *numbers in zip(group, *found, strict=True):
+                    difference = None if np.isnan(numbers[0]) else Difference(*map(float, numbers))
+                    self._known[name, other, ratio] = difference
         return self._known[label, other, ratio]
 
     def _drawn(self, columns: Sequence[int]) -> tuple[Int[np.ndarray, "n"], ...]:
