@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from methods.base import Logits
 from methods.parts.attention import Channel, ChannelSpatial, Spatial
-from methods.parts.losses import cross_entropy, distill
+from methods.parts.losses import cross_entropy, divergence, tempered
 from methods.parts.nets import Arch
 
 Kind = Literal["none", "channel", "spatial", "both"]
@@ -27,9 +27,9 @@ def cross_distill(branches: Sequence[Logits], temperature: float) -> Tensor:
     temperature 0 it is the cross entropy with the teacher's argmax. One branch alone loses nothing.
     """
 
-    def taught(student: Logits, teacher: Logits) -> Tensor:
-        hard = temperature == 0
-        return cross_entropy(student, teacher.argmax(1)) if hard else distill(student, teacher, temperature)
-
-    pairs = permutations(branches, 2)
-    return sum((taught(*pair) for pair in pairs), start=branches[0].new_zeros(())) / len(branches)
+    if temperature == 0:
+        lost = [cross_entropy(student, teacher.argmax(1)) for student, teacher in permutations(branches, 2)]
+    else:
+        log_p = [tempered(z, temperature) for z in branches]  # of a branch once, whoever it teaches
+        lost = [temperature**2 * divergence(teacher.detach(), student) for student, teacher in permutations(log_p, 2)]
+    return sum(lost, start=branches[0].new_zeros(())) / len(branches)

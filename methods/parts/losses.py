@@ -37,9 +37,17 @@ def dice(logits: Logits, y: Masks) -> Tensor:
 
 def distill(student: Logits, teacher: Logits, temperature: float = 1.0) -> Tensor:
     """T² · KL(softmax(sg teacher / T) ‖ softmax(student / T)): summed over classes, mean over pixels."""
-    log_s = (at_least_single(student) / temperature).log_softmax(1)
-    log_t = (at_least_single(teacher).detach() / temperature).log_softmax(1)
-    return temperature**2 * mean((log_t.exp() * (log_t - log_s)).sum(1))
+    return temperature**2 * divergence(tempered(teacher, temperature).detach(), tempered(student, temperature))
+
+
+def tempered(logits: Logits, temperature: float) -> Logits:
+    """ln softmax(logits / T)."""
+    return (at_least_single(logits) / temperature).log_softmax(1)
+
+
+def divergence(log_p: Logits, log_q: Logits) -> Tensor:
+    """KL(p ‖ q) of log-probabilities: summed over classes, mean over pixels."""
+    return mean((log_p.exp() * (log_p - log_q)).sum(1))
 
 
 def entropy(logits: Logits) -> Tensor:
