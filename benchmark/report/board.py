@@ -74,6 +74,15 @@ class Board:
         """The stratum of each test image, "" where there is none."""
         return np.array(self.images.get("stratum") or [""] * len(self.images["name"]), dtype=object)
 
+    @cached_property
+    def published(self) -> list[str]:
+        """Methods without variants and settings; of a method that has no such runs, what there is."""
+        if not len(self.runs):
+            return []
+        plain = (self.runs.variant == "") & (self.runs.settings == "")
+        shown = self.runs[plain | ~self.runs.method.isin(self.runs.method[plain])]
+        return list(dict.fromkeys(shown.label))
+
     def ratios(self, labels: Sequence[str]) -> list[float]:
         """The ratios at which these labels have runs, finished or not."""
         return sorted({ratio for label, ratio in self._runs if label in labels})
@@ -119,18 +128,19 @@ class Board:
 
     def differences(
         self, labels: Sequence[str], other: str, ratio: float, metric: str, c: int | None = None,
-        other_ratio: float | None = None,
+        other_ratio: float | None = None, family: Sequence[str] | None = None,
     ) -> dict[str, Difference]:  # fmt: skip
         """Each label's score less that of another, on the same images after the same draws and seeds.
 
-        The other is taken at the same ratio or at `other_ratio`. All labels of the ratio tell each other how much runs
-        vary (see `benchmark.stats.pooled_runs`), whichever of them are asked for.
+        The other is taken at the same ratio or at `other_ratio`. The labels of a family, those published if no other is
+        named, tell each other how much runs vary (see `benchmark.stats.pooled_runs`), whichever of them are asked for.
         """
         other_ratio = ratio if other_ratio is None else other_ratio
-        of = (ratio, metric, self._class(c), other, other_ratio)
+        family = tuple(self.published if family is None else family)
+        of = (ratio, metric, self._class(c), other, other_ratio, family)
         theirs = self._places[other, other_ratio]
         if any((label, *of) not in self.known for label in labels):
-            everyone = dict.fromkeys([*labels, *(label for label, at in self._runs if at == ratio)])
+            everyone = dict.fromkeys([*labels, *(label for label in family if (label, ratio) in self._runs)])
             for both, alike in self._alike(everyone, ratio, theirs).items():
                 found = [UNTESTED] * len(alike)
                 if both:

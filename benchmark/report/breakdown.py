@@ -13,7 +13,7 @@ METHODS_ACROSS = 7  # in a table with a line for each patient: what a page holds
 
 def strata(board: Board, options: Options) -> Table | None:
     """Scores by stratum of the test images, such as the grade."""
-    labels, score = cells.published(board), options.score
+    labels, score = board.published, options.score
     names = sorted({str(name) for name in board.strata if name})
     if len(names) < 2:
         return None
@@ -33,7 +33,7 @@ def strata(board: Board, options: Options) -> Table | None:
 
 def patients(board: Board, options: Options) -> Table | None:
     """How methods do on their worst, usual and best patients, and on how many they beat supervised."""
-    labels, score = cells.published(board), options.score
+    labels, score = board.published, options.score
     sign = 1 if score.higher else -1
     lines = []
     for ratio in board.ratios(labels):
@@ -57,7 +57,7 @@ def patients(board: Board, options: Options) -> Table | None:
 
 def per_patient(board: Board, options: Options) -> Table | None:
     """A line for each test patient, the hardest first, at the share of labels with most methods."""
-    labels, score = cells.published(board), options.score
+    labels, score = board.published, options.score
     ratio = cells.main_ratio(board, labels)
     if ratio is None:
         return None

@@ -69,15 +69,6 @@ class Options:
 # Which methods, and in which order
 
 
-def published(board: Board) -> list[str]:
-    """Methods without variants and settings; of a method that has no such runs, what there is."""
-    if not len(board.runs):
-        return []
-    plain = (board.runs.variant == "") & (board.runs.settings == "")
-    shown = board.runs[plain | ~board.runs.method.isin(board.runs.method[plain])]
-    return list(dict.fromkeys(shown.label))
-
-
 def at(board: Board, labels: Iterable[str], ratio: float) -> list[str]:
     """Those that have runs at a ratio, if only diverged ones."""
     return [label for label in labels if len(board.at(label, ratio))]

@@ -12,7 +12,7 @@ from benchmark.stats import Difference, Interval
 
 def paired(board: Board, options: Options) -> Table | None:
     """Differences to supervised and to the best on the same images, with what a claim from them risks."""
-    labels, score = cells.published(board), options.score
+    labels, score = board.published, options.score
     lines = []
     for ratio in board.ratios(labels):
         here = cells.done(board, labels, ratio)
@@ -69,7 +69,7 @@ def _false(difference: Difference | None, score: Score, upwards: bool) -> float:
 
 def labels_saved(board: Board, options: Options) -> Table | None:
     """The labelled share at which supervised training reaches a method's score."""
-    labels, score = cells.published(board), options.score
+    labels, score = board.published, options.score
     baseline = cells.supervised(board, labels)
     reached = [ratio for ratio in board.ratios([baseline]) if board.keys(baseline, ratio)] if baseline else []
     others = [label for label in labels if label != baseline]
@@ -111,7 +111,7 @@ def _share(interval: Interval | None, ratios: list[float], runs: tuple[str, ...]
 
 def equal_cost(board: Board, options: Options) -> Table | None:
     """Validation Dice where every method has spent the same: steps, FLOPs, seconds."""
-    labels = cells.published(board)
+    labels = board.published
     keys = [key for label in labels for ratio in board.ratios(labels) for key in board.keys(label, ratio)]
     rows = [board.rows[key] for key in keys if len(board.rows[key]["validation"].get("step", ()))]
     if len({row["run"]["method"] for row in rows}) < 2:

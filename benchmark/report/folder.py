@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from benchmark.progress import Tell, silent
 from benchmark.report import speed, tables
 from benchmark.report.cells import Options
+from benchmark.report.comparison import Comparison
 from benchmark.report.figures import FIGURES, save
 from benchmark.report.frame import Row, comparisons
 from benchmark.report.overlays import Panel
@@ -60,8 +61,9 @@ def draw(
         step(f"tables of {name}")
         found = pictures(group)
         figures[name], overlays[name] = {}, found.overlays
+        shared = Comparison(group)
         for kind, function in {**FIGURES, QUALITATIVE: lambda _, figure=found.figure: figure}.items():
-            if figure := function(group):
+            if figure := function(shared):
                 png, _ = save(figure, out / "figures" / slug(name) / kind)
                 figures[name][kind] = png.read_bytes()
             step(f"{kind} of {name}")
@@ -129,7 +131,8 @@ def headline(rows: Sequence[Row], folder: str = "results") -> str:
     table = tables.draw(HEADLINE_TABLE, groups[name]) if name else None
     if table is None:
         raise ValueError("There are no finished runs, so there is no headline; give `bench sweep quick` first.")
-    shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](groups[name])), None)
+    shared = Comparison(groups[name])
+    shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](shared)), None)
     picture = f"![{table.title}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
     return picture + to_markdown(table, folded=True)
 

@@ -43,7 +43,7 @@ def _functions(board: Board) -> dict[str, Callable[[Board, Options], Table | Non
 
 def comparison(board: Board, options: Options) -> Table | None:
     """Methods by ratio: overlap and distance of every class with intervals, tie group, cost, and runs behind them."""
-    labels = cells.published(board)
+    labels = board.published
     costs = [Column("FLOPs ×"), Column("Seconds"), Column("M param."), Column("GB"), Column("Runs", "text")]
     said = [
         notes.legend(options.uneven),
@@ -57,7 +57,7 @@ def comparison(board: Board, options: Options) -> Table | None:
 
 def further(board: Board, options: Options) -> Table | None:
     """Boundaries, and the scores of the step that was best on validation."""
-    labels = cells.published(board)
+    labels = board.published
     said = [
         notes.legend(options.uneven),
         "All in points of 100. Best on validation: the same runs at the step that was best on validation, beside the "
@@ -70,7 +70,7 @@ def further(board: Board, options: Options) -> Table | None:
 
 def objects(board: Board, options: Options) -> Table | None:
     """Scores of whole images: objects, as in the GlaS challenge, and calibration."""
-    labels = cells.published(board)
+    labels = board.published
     metrics = [metric for metric in WHOLE if board.has(metric)]
     if not metrics:
         return None
@@ -82,7 +82,7 @@ def objects(board: Board, options: Options) -> Table | None:
 
 def ratios(board: Board, options: Options) -> Table | None:
     """Methods × ratios, one metric."""
-    labels, score = cells.published(board), options.score
+    labels, score = board.published, options.score
     shares = board.ratios(labels)
     scored = [
         cells.scored(board, cells.at(board, labels, ratio), ratio, options.metric, None, options) for ratio in shares
@@ -107,7 +107,7 @@ def ablation(board: Board, options: Options, method: str) -> Table | None:
     runs, score = board.runs[board.runs.method == method], options.score
     full = list(dict.fromkeys(runs.label[(runs.variant == "") & (runs.settings == "")]))
     changed = [label for label in dict.fromkeys(runs.label) if label not in full]
-    baseline = cells.supervised(board, cells.published(board))
+    baseline = cells.supervised(board, board.published)
     labels = list(dict.fromkeys(filter(None, [baseline, *full, *changed])))
     lines = []
     for ratio in board.ratios([*full, *changed]):
@@ -116,7 +116,7 @@ def ablation(board: Board, options: Options, method: str) -> Table | None:
         tested = []
         for other in (full[0] if full else None, baseline):
             others = [label for label in here if label != other]
-            found = board.differences(others, other, ratio, options.metric) if other else {}
+            found = board.differences(others, other, ratio, options.metric, family=labels) if other else {}
             tested.append((other, found, cells.holm(found, cells.even(board, here, ratio, options))))
         for label in here:
             keys = board.keys(label, ratio)

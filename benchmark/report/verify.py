@@ -20,7 +20,8 @@ WORDS = re.compile(r"\w*\d\w*(?:\.\d+)*")  # with a digit in them: in captions, 
 CELL = re.compile(r"[+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|[+−-]?inf\b|[<>†–]|\*\*|\b(?:True|False)\b")
 TEX = {
     r"\\textbf\{([^{}]*)\}": r"**\1**", r"\$-\$": "−", r"\$<\$": "<", r"\$>\$": ">", r"\$\^\\dagger\$": "†",
-    r"---?": "–", r"\$\\times\$": "×", r"\\[a-zA-Z]+": "", r"\\([%&#_$])": r"\1", r"[{}$]": "",
+    r"---?": "–", r"\$\\times\$": "×", r"\$\\uparrow\$": "↑", r"\$\\downarrow\$": "↓",
+    r"\$\\Delta\$": "Δ", r"\\[a-zA-Z]+": "", r"\\([%&#_$])": r"\1", r"[{}$]": "",
 }  # fmt: skip
 
 
