@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import chi2
 
-from benchmark.report.comparison import Comparison, Paired
+from benchmark.report.board import Board, Place
 from benchmark.stats import Spread, half_width, pooled_freedom, spread
 
 DRAWS, SEEDS = (2, 3, 4, 5, 7, 10, 15, 20), (1, 3, 5)  # of a plan's table
@@ -40,29 +40,63 @@ class Components(NamedTuple):
 # The spread of the runs at hand
 
 
-def pairs(comparison: Comparison, ratio: float) -> list[Paired]:
-    """Every two methods with the common budget on the runs that they share, as many draws and seeds for all pairs.
+class Paired(NamedTuple):
+    """Scores of two methods on the same images after the same draws and seeds, an entry for each image of a run."""
 
-    Pairs that share fewer runs than most are left out.
+    a: Float[np.ndarray, "n"]
+    b: Float[np.ndarray, "n"]
+    patients: Int[np.ndarray, "n"]
+    draws: Int[np.ndarray, "n"]
+    seeds: Int[np.ndarray, "n"]
+
+
+def pairs(board: Board, ratio: float | None = None, metric: str = "dice") -> tuple[float | None, list[Paired]]:
+    """Every two methods with the common budget on the runs that they share, and the ratio.
+
+    Without a ratio it is the one at which most methods have runs. All pairs have as many draws and seeds; those that
+    share fewer than most are left out.
     """
-    labels = comparison.labels(ratio, uneven=False)
-    shared = [comparison.paired(a, b, ratio) for a, b in itertools.combinations(labels, 2)]
-    whole = [_balanced(pair) for pair in shared if pair is not None]
-    common = Counter(map(design, whole)).most_common(1)
-    return [pair for pair in whole if design(pair) == common[0][0]]
+    runs = board.done
+    if len(runs):
+        runs = runs[(runs.variant == "") & (runs.settings == "") & ~runs.uneven]
+    if ratio is None and len(runs):
+        methods = runs.groupby("ratio").label.nunique()
+        ratio = float(methods.index[methods.to_numpy().argmax()])
+    places: dict[str, set[Place]] = defaultdict(set)
+    for run in runs[runs.ratio == ratio].itertuples() if len(runs) else ():
+        places[run.label].add((run.draw, run.seed))
+    shared = [(a, b, sorted(_balanced(places[a] & places[b]))) for a, b in itertools.combinations(places, 2)]
+    designs = Counter(_design(runs) for *_, runs in shared if runs)
+    return ratio, [
+        _paired(board, a, b, ratio, metric, runs)
+        for a, b, runs in shared
+        if runs and _design(runs) == designs.most_common(1)[0][0]
+    ]
+
+
+def _design(places: Sequence[Place]) -> tuple[int, int]:
+    return tuple(len(set(part)) for part in zip(*places, strict=True))
+
+
+def _balanced(places: set[Place]) -> set[Place]:
+    """The places with the seeds that all draws have; if there is none, with the most frequent seed."""
+    of_draws: dict[int, set[int]] = defaultdict(set)
+    for draw, seed in places:
+        of_draws[draw].add(seed)
+    often = Counter(seed for _, seed in sorted(places)).most_common(1)
+    seeds = set.intersection(*of_draws.values()) or {often[0][0]} if places else set()
+    return {(draw, seed) for draw, seed in places if seed in seeds}
+
+
+def _paired(board: Board, a: str, b: str, ratio: float, metric: str, places: Sequence[Place]) -> Paired:
+    draws, seeds = (np.repeat(part, len(board.patients)) for part in np.array(places, dtype=np.int64).T)
+    scores = (board.values(label, ratio, metric, None, places).ravel() for label in (a, b))
+    return Paired(*scores, np.tile(board.patients, len(places)), draws, seeds)
 
 
 def design(pair: Paired) -> tuple[int, int]:
     """Numbers of draws and of seeds in each."""
     return len(np.unique(pair.draws)), len(np.unique(pair.seeds))
-
-
-def _balanced(pair: Paired) -> Paired:
-    """The pair on the seeds that all its draws have; if there is none, on the draws of its most frequent seed."""
-    of_draws = [set(pair.seeds[pair.draws == draw].tolist()) for draw in np.unique(pair.draws)]
-    seeds = set.intersection(*of_draws) or {Counter(itertools.chain(*of_draws)).most_common(1)[0][0]}
-    kept = np.isin(pair.seeds, list(seeds))
-    return Paired(*(part[kept] for part in pair))
 
 
 def components(pairs: Sequence[Paired]) -> Components:

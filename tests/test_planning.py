@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from rows import row, suite
 
 from benchmark.cli import main
-from benchmark.planning import Components, components, design, detectable, pairs, plan, power
-from benchmark.report.comparison import Comparison, Paired
+from benchmark.planning import Components, Paired, components, design, detectable, pairs, plan, power
+from benchmark.report.board import Board
 from benchmark.stats import paired_difference
 
 KNOWN = Components(patients=1e-5, draws=1e-4, seeds=4e-5, patients_freedom=30.0)
@@ -104,10 +104,24 @@ def test_pairs_are_of_all_methods_with_the_common_budget_on_the_runs_that_they_s
     rows = suite(("supervised", "mean_teacher", "cdma"), ratios=(0.1,), draws=3, seeds=2, bounds=False)
     rows = [r for r in rows if (r["run"]["method"], r["run"]["draw"], r["run"]["seed"]) != ("cdma", 2, 1)]
     rows.append(row("cct", ratio=0.1, steps=99))
-    found = pairs(Comparison(rows), 0.1)
+    ratio, found = pairs(Board(rows))
+    assert ratio == 0.1
     assert len(found) == 2, "cdma shares one seed less with each of the others, and those pairs are alike"
     assert {design(pair) for pair in found} == {(3, 1)}
-    assert pairs(Comparison(rows[:1]), 0.1) == []
+    assert pairs(Board(rows[:1])) == (0.1, [])
+    assert pairs(Board([])) == (None, [])
+
+
+def test_a_pair_has_the_scores_of_the_same_runs_side_by_side():
+    rows = suite(("supervised", "cdma"), ratios=(0.1, 0.2), draws=2, seeds=1, images=5, patients=3, bounds=False)
+    rows += suite(("cct",), ratios=(0.2,), draws=2, seeds=1, images=5, patients=3, bounds=False)
+    ratio, found = pairs(Board(rows[::-1]))
+    assert (ratio, len(found)) == (0.2, 3)
+    (pair,) = pairs(Board(rows), 0.1)[1]
+    for part, method in ((pair.a, "supervised"), (pair.b, "cdma")):
+        for draw in (0, 1):
+            (run,) = (r for r in rows if [r["run"][key] for key in ("method", "ratio", "draw")] == [method, 0.1, draw])
+            assert part[pair.draws == draw].tolist() == [dice for (dice,) in run["scores"]["dice"]]
 
 
 def told(tmp_path, rows, *options: str):

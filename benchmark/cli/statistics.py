@@ -29,7 +29,7 @@ def plan(detect, dataset, ratio, metric, results) -> None:
     difference is found when its paired test is significant at 5 %, two-sided; wanted is a chance of 80 %.
     """
     from benchmark import planning, runs
-    from benchmark.report import comparison, frame
+    from benchmark.report import board, frame
 
     runs.choose(metric, [name for name in (*frame.METRICS, *frame.PER_IMAGE, *frame.BEST) if _share(name)], "metric")
     rows = [row for row in frame.load(results) if dataset in (None, row["run"]["dataset"])]
@@ -37,9 +37,7 @@ def plan(detect, dataset, ratio, metric, results) -> None:
         raise ValueError(f"There are no rows{f' of {dataset}' if dataset else ''} in {results}; run some first.")
     planned = False
     for name, group in frame.comparisons(rows).items():
-        of = comparison.Comparison(group, metric)
-        at = of.main_ratio() if ratio is None else ratio
-        pairs = planning.pairs(of, at)
+        at, pairs = planning.pairs(board.Board(group), ratio, metric)
         if not pairs or planning.design(pairs[0]) == (1, 1):
             click.echo(f"{name}: no two methods share two runs at one ratio; run at least two draws or seeds of two.\n")
             continue
