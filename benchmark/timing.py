@@ -9,7 +9,8 @@ A row is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its
     `train_compiled` the first with compiled losses; `predict` is the network on a batch that is already there,
     `segment` whole images of the store, tile by tile, to classes in main memory.
 `beside`: the same of supervised training and prediction, which took turns with this method; {} in its own rows.
-`ceiling`: operations a second of the largest products that took turns with them: `matmul`, `convolution`, and `tf32`.
+`ceiling`: operations a second, at the median, of large products that took turns with them: `matmul`, `convolution`;
+    and whether float32 was rounded for them, `tf32`.
 `cost`: of a `train` step and of a `predict` call the `flops` and the `counted` share; `parameters` that learn.
 `startup`, seconds: `import_s` in a fresh process, `build_s` of method and optimiser, `first_step_s`, `first_predict_s`,
     and `compile_s`, the first calls of the compiled losses.
@@ -118,7 +119,7 @@ def relative(row: dict[str, Any], mode: str) -> float:
 
 
 def utilisation(row: dict[str, Any], mode: str, ceiling: str = "matmul") -> float:
-    """Counted operations a second, as a share of those of the largest product measured in the same turns."""
+    """Counted operations a second, as a share of those of a large product in the same turns, at their medians."""
     return row["cost"][mode]["flops"] / timing(row["modes"][mode]["seconds"]).median / row["ceiling"][ceiling]
 
 

@@ -496,7 +496,8 @@ def test_rows_of_different_devices_networks_and_threads_are_never_in_one_table()
     rows[3]["machine"] |= {"threads": 1}
     groups = report.places(rows)
     assert [len(group) for group in groups.values()] == [1] * 4
-    assert any("width 64" in name for name in groups) and any("1 threads" not in name for name in groups)
+    assert sum(", width 64" in name for name in groups) == 1 and sum(", 1 thread," in name for name in groups) == 1
+    assert sum(name.startswith("Another, ") for name in groups) == 1
 
 
 def test_the_figure_shows_every_method_and_batch():

@@ -99,27 +99,31 @@ def _by_year() -> list[str]:
 
 def _print(rows: list[dict], results: Path) -> None:
     """What matters most of each row, and what may have disturbed it."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from benchmark import timing
     from benchmark.report import speed
 
-    heads = (
-        "", "batch", "step ms", "p95", "images/s", "× supervised", "data", "of ceiling", "GB", "predict images/s",
+    table = Table(
+        title=f"Training and prediction on {rows[0]['machine']['device']}", title_justify="left",
+        caption="×: beside supervised; of max: beside a large matrix product", caption_justify="left", box=box.SIMPLE,
     )  # fmt: skip
-    table = Table(title=f"Training and prediction on {rows[0]['machine']['device']}", title_justify="left")
-    for head in heads:
-        table.add_column(head, justify="right" if head else "left")
+    for head in ("", "batch", "ms", "images/s", "×", "of max", "GB", "predict/s"):
+        table.add_column(head, justify="right" if head else "left", no_wrap=True)
     for line in speed.speed_frame(rows).itertuples():
         table.add_row(
-            line.label + " †" * line.unstable, str(line.batch), f"{1000 * line.train_s:.3g}",
-            f"{1000 * line.train_p95_s:.3g}", f"{line.train_images_per_s:.3g}", f"{line.train_relative:.2f}",
-            f"{line.data_share:.1%}", f"{line.train_utilisation:.0%}", f"{line.train_memory / 1e9:.2f}",
-            f"{line.predict_images_per_s:.3g}",
+            line.label + " †" * line.unstable, str(line.batch), _digits(1000 * line.train_s),
+            _digits(line.train_images_per_s), f"{line.train_relative:.2f}", f"{line.train_utilisation:.0%}",
+            _digits(line.train_memory / 1e9), _digits(line.predict_images_per_s),
         )  # fmt: skip
     Console().print(table)
     for row in rows:
         for remark in timing.remarks(row):
             click.echo(f"{'† ' * remark.startswith('unstable')}{row['title']}, {row['run']['labelled']}: {remark}")
     click.echo(f"Rows     {results / 'speed'}")
+
+
+def _digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

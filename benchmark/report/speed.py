@@ -101,7 +101,7 @@ def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
         others = {name for other in groups for name, value in zip(FIXED, other[2:], strict=True) if value != said[name]}
         words = [said[name] for name in BARE] + [f"crop {said['crop']}"]
         words += [f"{name} {said[name]}" for name in FIXED if name in others and name not in (*BARE, "crop")]
-        names[place] = ", ".join([device, *([f"{threads} threads"] if threads else []), *words])
+        names[place] = ", ".join([device, *([f"{threads} thread{'s' * (threads > 1)}"] if threads else []), *words])
     return {names[place]: groups[place] for place in sorted(groups, key=names.__getitem__)}
 
 
@@ -140,7 +140,7 @@ def training(rows: Sequence[Row], place: str) -> Table:
         "A step goes from a batch that is on the device to moved weights; supervised took turns with each method.",
         "Data is what cutting the batch from the store adds to a step, of the two together.",
         "Operations are those of convolutions, matrix products and attention; the ceiling is "
-        f"{_ceilings(rows)}, the fastest product of large matrices that took its turn with the method.",
+        f"{_ceilings(rows)}, a product of large matrices that took turns with the method.",
         f"A process needs {frame.import_s.median():.1f} s to import what training needs.",
     ]
     return _table("training", "Training speed", place, frame, columns, rows, said)
@@ -290,7 +290,7 @@ def throughput(rows: Sequence[Row]) -> Figure | None:
         axes.set_title(title)
         axes.set_xlabel("Images per second")
     panels[0].set_yticks(range(len(labels)), labels)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(labels) - 0.5, -0.5)
     batches = frame.batch.nunique()
     if batches > 1:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=min(batches, 6))

@@ -123,7 +123,7 @@ def alone(job: Job) -> dict[str, Any]:
             for mode, seconds in (("train", training), ("predict", predicting))
             if beside
         },
-        "ceiling": {name: round(flops / min(training[name])) for name, (_, flops) in products.items()}
+        "ceiling": {name: round(flops / timing.timing(training[name]).median) for name, (_, flops) in products.items()}
         | {"tf32": ceiling.tf32(device) and run.precision == "float32"},
         "cost": cost,
         "startup": subject.startup,
