@@ -364,15 +364,16 @@ def test_one_run_of_one_patient_has_points_and_no_bars():
 
 def test_several_classes_are_averaged_in_an_image():
     c = Comparison(UNLIKE["several classes"]())
-    row = next(row for row in c.rows if row["key"] == c.runs.key[0])
-    assert c.scores[0, 0] == pytest.approx(np.mean(row["scores"]["dice"][0]))
-    assert c.scores[2, 0] == 0, "a false alarm"
-    assert np.isnan(c.scores[3, 0]), "no object, and none predicted"
+    row = c.by_key[c.runs.key[0]]
+    values = c.values("Supervised", 0.1, c.drawn("Supervised", 0.1))
+    assert values[0, 0] == pytest.approx(np.mean(row["scores"]["dice"][0]))
+    assert values[0, 2] == 0, "a false alarm"
+    assert np.isnan(values[0, 3]), "no object, and none predicted"
 
 
 def test_runs_scored_on_other_images_are_refused():
     rows = [made.row("supervised"), made.row("cdma", images=12)]
-    with pytest.raises(ValueError, match="other images"):
+    with pytest.raises(ValueError, match="different test images"):
         Comparison(rows)
 
 

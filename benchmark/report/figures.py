@@ -69,7 +69,7 @@ def score_against_ratio(rows: Rows) -> Figure | None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
-    several = " Several classes: their mean in each image." if len(c.rows[0]["classes"]) > 2 else ""
+    several = " Several classes: their mean in each image." if len(c.board.classes) > 1 else ""
     caption = (
         "Dice over the labelled share of the training images: mean over images and runs, and its 95 % interval for new "
         "patients, draws and seeds." + (" The dotted line is supervised training with all labels." if bound else "")
@@ -201,7 +201,7 @@ def critical_difference(rows: Rows, ratio: float | None = None) -> Figure | None
     are left out. None for fewer than three methods or two patients.
     """
     c = Comparison.of(rows)
-    ratio = c.main_ratio(c.labels(uneven=False)) if ratio is None else ratio
+    ratio = c.main_ratio() if ratio is None else ratio
     labels = c.labels(ratio, uneven=False)
     if len(labels) < 3:
         return None
@@ -259,14 +259,14 @@ def critical_difference(rows: Rows, ratio: float | None = None) -> Figure | None
 
 def _patient_scores(c: Comparison, labels: Sequence[str], ratio: float) -> np.ndarray:
     """Patients × labels, over the runs whose draw and seed all labels share; nan where nothing is scored."""
-    pairs = list(zip(c.runs.draw, c.runs.seed, strict=True))
-    shared = set.intersection(*({pairs[column] for column in c.at(label, ratio)} for label in labels))
-    means = np.full((c.patients.max() + 1, len(labels)), np.nan)
+    shared = sorted(set.intersection(*(set(c.drawn(label, ratio)) for label in labels)))
+    patients = c.board.patients
+    means = np.full((patients.max() + 1, len(labels)), np.nan)
     for k, label in enumerate(labels):
-        values = c.scores[:, [column for column in c.at(label, ratio) if pairs[column] in shared]]
+        values = c.values(label, ratio, shared)
         there = ~np.isnan(values)
-        counts = np.bincount(c.patients, there.sum(1), len(means))
-        sums = np.bincount(c.patients, np.where(there, values, 0).sum(1), len(means))
+        counts = np.bincount(patients, there.sum(0), len(means))
+        sums = np.bincount(patients, np.where(there, values, 0).sum(0), len(means))
         means[counts > 0, k] = sums[counts > 0] / counts[counts > 0]
     return means
 
@@ -308,7 +308,7 @@ def image_differences(rows: Rows, ratio: float | None = None) -> Figure | None:
     A point is an image, averaged over the draws and seeds that both have. None without a method beside supervised.
     """
     c = Comparison.of(rows)
-    ratio = c.main_ratio(c.labels(uneven=False)) if ratio is None else ratio
+    ratio = c.main_ratio() if ratio is None else ratio
     differences = {label: 100 * np.array(d[:3]) for label, d in _differences(c, ratio).items()}
     if not differences:
         return None
@@ -352,8 +352,8 @@ def image_differences(rows: Rows, ratio: float | None = None) -> Figure | None:
 
 def _by_image(c: Comparison, label: str, ratio: float) -> np.ndarray:
     """The difference to supervised in Dice points, of each image that has one."""
-    pair = c.paired(label, c.reference, ratio)
-    differences = 100 * (pair.a - pair.b).reshape(-1, len(c.images))
+    shared = sorted({*c.drawn(label, ratio)} & {*c.drawn(c.reference, ratio)})
+    differences = 100 * (c.values(label, ratio, shared) - c.values(c.reference, ratio, shared))
     there = ~np.isnan(differences)
     scored = there.any(0)
     return np.where(there, differences, 0).sum(0)[scored] / there.sum(0)[scored]

@@ -44,13 +44,14 @@ def panels(rows: Sequence[Row] | Comparison, store: Store, predict: Predict, rat
     if not labels:
         return []
     first = {label: c.at(label, ratio)[0] for label in labels}
-    judge = c.scores[:, first[c.reference if c.reference in labels else labels[0]]]
+    dice = {label: c.values(label, ratio, c.drawn(label, ratio)[:1])[0] for label in labels}
+    judge = dice[c.reference if c.reference in labels else labels[0]]
     ranked = [i for i in np.argsort(judge, kind="stable") if not np.isnan(judge[i])]
     if not ranked:
         return []
     picked = {name: ranked[round(quantile * (len(ranked) - 1))] for name, quantile in QUANTILES.items()}
     places = {record.name: place for place, record in enumerate(store.records)}
-    at = [places[c.images[i]] for i in picked.values()]
+    at = [places[c.board.images["name"][i]] for i in picked.values()]
     images, task = [store.image(place) for place in at], c.by_key[c.runs.key[0]]["run"]["task"]
     predicted = {label: predict(c.by_key[c.runs.key[column]], images) for label, column in first.items()}
     return [
@@ -58,7 +59,7 @@ def panels(rows: Sequence[Row] | Comparison, store: Store, predict: Predict, rat
             f"{name} ({percent(QUANTILES[name])} %)",
             images[k],
             store.label(at[k], task),
-            [(label, float(c.scores[i, first[label]]), predicted[label][k]) for label in labels],
+            [(label, float(dice[label][i]), predicted[label][k]) for label in labels],
         )
         for k, (name, i) in enumerate(picked.items())
     ]
