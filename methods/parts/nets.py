@@ -178,9 +178,9 @@ class UnetDecoder(nn.Module):
         super().__init__()
         channels, widths = arch.channels, [arch.width // share for share in UNET_SHARES]
         mode = "bilinear" if upsample == "bilinear" else "nearest"  # nearest to the same size is the identity
-        self.blocks = unet.UnetDecoder(channels, widths, interpolation_mode=mode).blocks
-        for block, width in zip(self.blocks[:-1], widths[:-1], strict=True):
-            block.attention2 = attention(width)
+        blocks = unet.UnetDecoder(channels, widths, interpolation_mode=mode).blocks
+        attentions = [*map(attention, widths[:-1]), nn.Identity()]
+        self.blocks = nn.ModuleList(UnetBlock(*both, mode) for both in zip(blocks, attentions, strict=True))
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(n, n, 2, stride=2) if upsample == "transposed" else nn.Identity()
             for n in (channels[-1], *widths[:-1])
@@ -192,12 +192,21 @@ class UnetDecoder(nn.Module):
         image, *skips, x = features
         height, width = image.shape[-2:]
         for up, block, skip in zip(self.ups, self.blocks, [*reversed(skips), None], strict=True):
-            size = 2 * x.shape[-2], 2 * x.shape[-1]
-            x = F.interpolate(up(x), size, mode=block.interpolation_mode)
-            if skip is not None:
-                x = block.attention1(_joined(x, skip))
-            x = block.attention2(block.conv2(block.conv1(x)))
+            x = block(up(x), (2 * x.shape[-2], 2 * x.shape[-1]), skip)
         return self.head(x)[..., :height, :width]
+
+
+class UnetBlock(nn.Module):
+    """The two convolutions of one of the library's blocks, which take up a map of twice the size."""
+
+    def __init__(self, block: nn.Module, attention: nn.Module, mode: str):
+        super().__init__()
+        self.conv1, self.conv2, self.attention2, self.mode = block.conv1, block.conv2, attention, mode
+
+    def forward(self, x: Tensor, size: tuple[int, int], skip: Tensor | None) -> Tensor:
+        x = F.interpolate(x, size, mode=self.mode)
+        x = x if skip is None else _joined(x, skip)
+        return self.attention2(self.conv2(self.conv1(x)))
 
 
 class DeepLabDecoder(nn.Module):
