@@ -120,7 +120,7 @@ def validation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> 
 
     def dress(axes: Axes) -> None:
         axes.set_xlim(0, 1.04 * last)
-        axes.xaxis.set_major_locator(FixedLocator([0, last // 2, last]))
+        axes.xaxis.set_major_locator(FixedLocator([last // 2, last]))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
     figure = multiples(
