@@ -13,7 +13,7 @@ A row is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its
     and whether float32 was rounded for them, `tf32`.
 `cost`: of a `train` step and of a `predict` call the `flops` and the `counted` share; `parameters` that learn.
 `startup`, seconds: `import_s` in a fresh process, `build_s` of method and optimiser, `first_step_s`, `first_predict_s`,
-    and `compile_s`, the first calls of the compiled losses.
+    and `compile_s`, the first calls of the compiled losses. `uncompiled` says why there are none, else "".
 `memory`, bytes beyond the data: `train` and `predict`, at their peak.
 `energy`, joules a step of `train`; None where the device does not tell.
 `together`: of each number of runs at once `runs`, `threads` of each, and `steps_per_s` of all of them.
@@ -134,6 +134,8 @@ def remarks(row: dict[str, Any]) -> list[str]:
     shaky = [mode for mode, timed in row["modes"].items() if timing(timed["seconds"]).unstable]
     if shaky:
         said.append(f"unstable: the spread of {', '.join(shaky)} exceeds {STEADY:.0%}")
+    if row["uncompiled"]:
+        said.append(f"its losses could not be compiled ({row['uncompiled']})")
     others = conditions["others_cores"]
     if others is not None and others > QUIET * cores:
         said.append(f"other processes kept {others:.1f} of {cores} cores busy meanwhile")

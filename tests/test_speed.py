@@ -127,6 +127,7 @@ def made(method: str = "cdma", *, batch: int = 4, train=(0.2,) * 8, beside=(0.1,
         },
         "startup": {"import_s": 4.0, "build_s": 0.5, "first_step_s": 1.5, "first_predict_s": 0.5},
         "memory": {"train": 2e9, "predict": 1e9},
+        "uncompiled": "",
         "energy": None,
         "together": [{"runs": 1, "threads": 2, "steps_per_s": 5.0}, {"runs": 2, "threads": 1, "steps_per_s": 8.0}],
         "conditions": {
@@ -407,10 +408,23 @@ def test_a_run_that_fails_among_several_ends_them_all_with_its_reason(job):
 
 
 @pytest.mark.slow
-def test_a_compiled_step_is_timed_beside_the_eager_one(job):
+def test_a_compiled_step_is_timed_beside_the_eager_one(job, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # put back afterwards
     found = speed.alone(dataclasses.replace(job, compiled=True))
     assert found["startup"]["compile_s"] > timing.timing(found["modes"]["train_compiled"]["seconds"]).median
     assert found["modes"]["train_compiled"]["images"] == found["modes"]["train"]["images"]
+
+
+def test_losses_that_cannot_be_compiled_are_told_and_all_else_is_measured(job, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("an operator is unknown\nand a long trace")
+
+    monkeypatch.setattr(Subject, "compiled", refuse)
+    monkeypatch.setitem(ceiling.SIDE, "cpu", 64)
+    monkeypatch.setitem(ceiling.IMAGES, "cpu", (1, 8, 16))
+    found = speed.alone(dataclasses.replace(job, run=dataclasses.replace(job.run, method="supervised"), compiled=True))
+    assert found["uncompiled"] == "an operator is unknown"
+    assert set(found["modes"]) == {"train", "train_data", "predict", "segment"} and found["beside"] == {}
 
 
 @pytest.mark.slow

@@ -103,7 +103,14 @@ def alone(job: Job) -> dict[str, Any]:
         return take_turns(calls, device, repeats=job.repeats, seconds=job.seconds, during=noticed.read)
 
     modes = {"train": subject.train, "train_data": subject.train_data}
-    modes |= {"train_compiled": subject.compiled()} if job.compiled else {}
+    uncompiled = ""
+    if job.compiled:
+        try:
+            modes["train_compiled"] = subject.compiled()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # the compiler's; all else is measured nevertheless
+            uncompiled = str(error).splitlines()[0]
     modes |= {"beside": beside.train} if beside else {}
     training = turns(modes | {name: call for name, (call, _) in products.items()})
     energy = _energy(subject.train, device)
@@ -127,6 +134,7 @@ def alone(job: Job) -> dict[str, Any]:
         | {"tf32": ceiling.tf32(device) and run.precision == "float32"},
         "cost": cost,
         "startup": subject.startup,
+        "uncompiled": uncompiled,
         "memory": subject.memory,
         "energy": energy,
         "conditions": noticed.conditions(),

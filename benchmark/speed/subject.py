@@ -1,5 +1,7 @@
 """A method with all it needs to train and to predict, each as a call that can be timed."""
 
+import os
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -77,7 +79,12 @@ class Subject:
         )  # fmt: skip
 
     def compiled(self) -> Callable[[], None]:
-        """A step with compiled losses; `startup` learns how long it takes until they are."""
+        """A step with compiled losses; `startup` learns how long that takes with nothing kept from before.
+
+        The compiler's folder is this process's own from then on.
+        """
+        self.kernels = tempfile.TemporaryDirectory(prefix="kernels-")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = self.kernels.name
         eager = self.method.losses
         fast = torch.compile(eager)
 
