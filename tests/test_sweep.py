@@ -386,7 +386,7 @@ def test_a_finished_suite_starts_no_worker(store, data, tmp_path, monkeypatch):
     monkeypatch.setattr(Local, "start", None)
     code, said = bench("sweep", "quick", "--methods", "mean_teacher", *options(data, tmp_path))
     assert code == 0 and "Everything is done" in said
-    assert "bench report quick" in said
+    assert f"bench report --results {tmp_path}" in said.replace("\n", "")
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_fifty_sigkills_of_workers_and_sweeps_leave_every_row_once_and_whole(sto
         if not workers:  # still starting
             continue
         worker = chance.choice(workers)
-        kind = chance.choices(["run", "worker", "sweep"], [12, 3, 1])[0]
+        kind = chance.choices(["run", "worker", "sweep"], [9, 3, 2])[0]
         victim = {"run": (children(worker) or [worker])[0], "worker": worker, "sweep": process.pid}[kind]
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
@@ -555,7 +555,7 @@ def test_slurm_leaves_the_same_rows_and_goes_on_after_a_timeout(rows_here, slurm
 
 @pytest.mark.slow
 def test_slurm_queues_a_run_again_whose_time_is_up(slurm, store, data, tmp_path):
-    (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=3000)], store, tmp_path)
+    (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=400)], store, tmp_path)
     executor = slurm.Slurm(Task(tmp_path, data, "cpu"), tmp_path / "slurm", 1, {"time": 10})
     executor.start([one.run])
     wait_until(lambda: (task.running(tmp_path, one.key) or {"done": 0})["done"], 120)
@@ -563,7 +563,7 @@ def test_slurm_queues_a_run_again_whose_time_is_up(slurm, store, data, tmp_path)
     job._interrupt(timeout=True)
     wait_until(lambda: "Requeued" in (job.stderr() or "") + (job.stdout() or ""), 60)
     endings = []
-    wait_until(lambda: endings.extend(executor.ended(0.5)) or endings, 300)
+    wait_until(lambda: endings.extend(executor.ended(0.5)) or endings, 900)  # Slurm itself waits for two minutes
     assert endings == [(one.run, "")] and len(runs.load(tmp_path)) == 1
     executor.stop()
 
@@ -582,6 +582,7 @@ def test_a_ray_cluster_of_several_nodes_leaves_the_same_rows(rows_here, store, d
 
     from benchmark.sweep.on_ray import OnRay
 
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # on a busy machine Ray's workers would wait for all others
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         cluster.add_node(num_cpus=1)

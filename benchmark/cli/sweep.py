@@ -27,6 +27,7 @@ from benchmark.cli.options import (
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
 DAY_MIN = 24 * 60
+INTERRUPTED = 130  # the exit status of a program that was stopped by Ctrl-C
 
 
 def _counted(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[int, ...] | None:
@@ -128,43 +129,38 @@ def _carry_out(
 ) -> None:  # fmt: skip
     _refuse_strangers(on, {"--partition": partition, "--slurm": flags, "--detach": detach, "--gpus-per-task": gpus})
     cluster = _slurm_parameters(partition, minutes, gpus, flags) if on == "slurm" else {}
-    over = {"ratios": ratios, "draws": draws, "seeds": seeds, "recipe": recipe, "ablated": variants}
+    lists = {"ratios": ratios, "draws": draws, "seeds": seeds, "ablated": variants, "recipe": recipe}
+    suite = dataclasses.replace(suite, **{field: value for field, value in lists.items() if value})
+    report = _report_command(name, suite, results)
     given = {field: value for field, value in fields.items() if value is not None}
-    suite = dataclasses.replace(
-        suite,
-        **{field: value for field, value in over.items() if value},
-        fields={**given, "settings": settings_of(settings)},
-    )
-    wanted = suites.planned(suite)
+    wanted = suites.planned(dataclasses.replace(suite, fields={**given, "settings": settings_of(settings)}))
     results, data = results.resolve(), data.resolve()
     writable(results)
     store = open_store(wanted[0].dataset, data)
     from benchmark import machine
-    from benchmark import sweep as sweeping
-    from benchmark.sweep import live, plan, task
+    from benchmark.sweep import plan, task
 
-    where = machine.device("cpu" if on != "local" else device)
-    gpu = where.type == "cuda" or gpus > 0
+    where = machine.device(device if on == "local" else "cpu")
     planned = plan.plan(wanted, store, results)
-    known_as = "" if gpus else machine.describe(where)["device"]
+    if skip_failed:
+        planned = [one for one in planned if one.state != task.FAILED]
+    known_as, gpu = ("", True) if gpus else (machine.describe(where)["device"], where.type == "cuda")
     estimates = plan.Estimates(planned, store, results, known_as, gpu)
     with progress.watching("Planning", len(planned)) as tell:
         planned = plan.estimated(planned, estimates, threads or 1, tell)
-    if skip_failed:
-        planned = [one for one in planned if one.state != task.FAILED]
     devices = machine.devices(device) if on == "local" else [device]
     if on == "local":
         workers = workers or plan.fitting(planned, where, len(devices), plan.cores())
         threads = threads or max(1, plan.cores() // workers)
-    at_once, threads = workers or len(planned), threads or 1
-    planned = plan.estimated(planned, estimates, threads)
-    _print_plan(name, planned, at_once, threads, on)
-    if dry_run or all(one.state == task.DONE for one in planned):
-        _point_on(name, results, planned)
+        planned = plan.estimated(planned, estimates, threads)
+    at_once, job = workers or len(planned), task.Task(results, data, device, threads or 1)
+    _print_plan(name, planned, at_once, job.threads, on)
+    left = [one.run for one in planned if one.state != task.DONE]
+    if dry_run or not left:
+        _print_table(results, planned, report)
         return
     if off:
         _check_off(next(one.run for one in planned if one.run.method == off), len(store.classes))
-    job = task.Task(results, data, device, threads)
     if on == "local":
         from benchmark.sweep.local import Local
 
@@ -173,13 +169,13 @@ def _carry_out(
         from benchmark.sweep.slurm import Slurm
 
         executor = Slurm(job, results / "slurm", at_once, cluster)
-        if detach:
-            executor.start([one.run for one in planned if one.state != task.DONE])
-            click.echo(f"{len(executor.jobs)} jobs are in the queue; their rows will lie in {results / 'runs'}.")
-            return
     else:
         executor = _on_ray(job, gpus)
-    _follow(name, sweeping, live, planned, executor, results, at_once)
+    if detach:
+        executor.start(left)
+        click.echo(f"{len(left)} jobs are in the queue; their rows will lie in {results / 'runs'}.")
+    else:
+        _follow(planned, executor, results, at_once, report)
 
 
 def _refuse_strangers(on: str, given: dict[str, Any]) -> None:
@@ -189,16 +185,21 @@ def _refuse_strangers(on: str, given: dict[str, Any]) -> None:
         raise ValueError(f"{strange[0]} means nothing with --on {on}; leave it out, or give another --on.")
 
 
-def _follow(name: str, sweeping, live, planned: list, executor, results: Path, at_once: int) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
-    shown = live.Progress(planned, results, at_once)
+def _follow(planned: list, executor, results: Path, at_once: int, report: str) -> None:
+    """Carries out what is left in a person's sight; SIGTERM ends it as Ctrl-C does."""
+    from benchmark import sweep as sweeping
+    from benchmark.sweep import live
+
+    shown, before = live.Progress(planned, results, at_once), signal.signal(signal.SIGTERM, _interrupt)
     try:
         with live.showing(shown) as show:
             endings = sweeping.carry_out(planned, executor, results, show)
     except KeyboardInterrupt:
         click.echo(f"Stopped: {shown.sentence()}. The same command goes on from the last checkpoints.", err=True)
-        raise SystemExit(130) from None
-    _point_on(name, results, planned)
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    _print_table(results, planned, report)
     if failed := endings["failed"]:
         raise click.ClickException(
             f"{failed} of {len(planned)} runs failed; {results / 'failed'} says why. The same command tries them again."
@@ -243,11 +244,12 @@ def _print_plan(name: str, planned: list, at_once: int, threads: int, on: str) -
         return
     seconds = plan.makespan(planned, at_once)
     takes = "for a time that no row tells yet" if seconds is None else f"for about {live.duration(seconds)}"
-    plural = lambda n, word: f"{n} {word}{'s' * (n != 1)}"  # noqa: E731
-    who = plural(at_once, "worker") if on == "local" else f"{on}, up to {at_once} at once"
-    console.print(
-        f"{plural(len(left), 'run')} left, {takes}, on {who} of {plural(threads, 'thread')}.", highlight=False
-    )
+    who = _some(at_once, "worker") if on == "local" else f"{on}, up to {at_once} at once"
+    console.print(f"{_some(len(left), 'run')} left, {takes}, on {who} of {_some(threads, 'thread')}.", highlight=False)
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _total(values: list[float | None], of: Callable, words: Callable[[float], str]) -> str:
@@ -256,17 +258,24 @@ def _total(values: list[float | None], of: Callable, words: Callable[[float], st
     return "unknown" if None in values else words(of(values))
 
 
-def _point_on(name: str, results: Path, planned: list) -> None:
+def _print_table(results: Path, planned: list, report: str) -> None:
     from rich.console import Console
 
     from benchmark.sweep import live
 
     standings = live.Standings(results)
     standings.add([one.key for one in planned if runs.row_path(results, one.key).exists()])
-    standings.read()
+    with progress.watching("Reading rows", len(standings.unread)) as tell:
+        standings.read(tell=tell)
     if standings.scores:
         Console().print(standings.table())
-        click.echo(f"Tables and figures: bench report {name}")
+        click.echo(f"Tables and figures: {report}")
+
+
+def _report_command(name: str, suite: suites.Suite, results: Path) -> str:
+    """What to type for tables of these runs."""
+    words = ["bench report", *([name] if suite == suites.SUITES[name] else [])]
+    return " ".join([*words, *([f"--results {results}"] if str(results) != "results" else [])])
 
 
 def _check_off(run: runs.Run, classes: int) -> None:

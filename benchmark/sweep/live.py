@@ -1,6 +1,7 @@
 """What a person sees of a sweep: what runs, what is next, the table so far; plain lines when not on a terminal."""
 
 import contextlib
+import math
 import sys
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import runs
+from benchmark.progress import Tell, silent
 from benchmark.runs import Run
 from benchmark.sweep.plan import Planned
 from benchmark.sweep.task import DONE, FAILED, keys_in, running
@@ -34,11 +36,12 @@ class Standings:
     def add(self, keys: Sequence[str]) -> None:
         self.unread.extend(keys)
 
-    def read(self, within_s: float | None = None) -> None:
+    def read(self, within_s: float = math.inf, tell: Tell = silent) -> None:
         """Reads rows that came since; with a limit, the rest another time."""
-        start = time.monotonic()
-        while self.unread and (within_s is None or time.monotonic() - start < within_s):
+        start, total = time.monotonic(), len(self.unread)
+        while self.unread and time.monotonic() - start < within_s:
             row = runs.find(self.results, self.unread.popleft())
+            tell(total - len(self.unread), "")
             if row and row["status"] == "done" and (dice := _mean_dice(row)) is not None:
                 self.scores.setdefault((name_of(Run.of(row)), row["run"]["ratio"]), []).append(dice)
 
