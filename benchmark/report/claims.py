@@ -1,5 +1,7 @@
 """Tables of what may be claimed: paired differences, labels saved, scores at equal cost."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from benchmark import stats
@@ -112,36 +114,41 @@ def _share(interval: Interval | None, ratios: list[float], runs: tuple[str, ...]
 def equal_cost(board: Board, options: Options) -> Table | None:
     """Validation Dice where every method has spent the same: steps, FLOPs, seconds."""
     labels = board.published
-    keys = [key for label in labels for ratio in board.ratios(labels) for key in board.keys(label, ratio)]
-    rows = [board.rows[key] for key in keys if len(board.rows[key]["validation"].get("step", ()))]
-    if len({row["run"]["method"] for row in rows}) < 2:
+    places = [(label, ratio) for ratio in board.ratios(labels) for label in cells.done(board, labels, ratio)]
+    curves = {place: curve for place in places if (curve := _curve(board, board.keys(*place)))}
+    if len({label for label, _ in curves}) < 2:
         return None
-    totals = {
-        "steps": [row["budget"]["steps"] for row in rows],
-        "TFLOPs": [row["budget"]["flops"] / 1e12 for row in rows],
-        "s": [max(row["measured"]["seconds"], 0.1) for row in rows],
-    }
     columns, read = [METHOD], []
-    for unit, total in totals.items():
-        curves = [
-            (np.asarray(row["validation"]["step"]) / row["budget"]["steps"] * spent, row["validation"]["dice"])
-            for row, spent in zip(rows, total, strict=True)
-        ]
-        cost, found = stats.scores_at_cost(curves)
-        read.append(dict(zip((row["key"] for row in rows), found, strict=True)))
-        said = f"{cost:.3g}" if cost < 1000 else f"{cost:.0f}"
+    for unit in ("steps", "TFLOPs", "s"):
+        spent, found = stats.scores_at_cost([(of[unit], of["dice"]) for of in curves.values()])
+        read.append(dict(zip(curves, found, strict=True)))
+        said = f"{spent:.3g}" if spent < 1000 else f"{spent:.0f}"
         columns.append(Column(f"{said} {unit}", group="Validation Dice ↑ after"))
     lines = []
-    for ratio in board.ratios(labels):
-        for label in cells.done(board, labels, ratio):
-            runs = board.keys(label, ratio)
-            means = [np.mean([of.get(key, np.nan) for key in runs]) for of in read]
-            row = (cells.plain(100 * mean, 1, runs) for mean in means)
-            lines.append(Line((cells.name(board, label, ratio), *row), percent(ratio)))
+    for label, ratio in places:
+        row = (cells.plain(100 * of.get((label, ratio), np.nan), 1, board.keys(label, ratio)) for of in read)
+        lines.append(Line((cells.name(board, label, ratio), *row), percent(ratio)))
     told = [
-        "Dice of the validation images in points of 100, as training went along, read where the cheapest run ended: at "
-        "equal steps, equal FLOPs and equal seconds; on a line over the logarithm of the cost. A dash: not validated "
-        "by then. Test images are scored at the last step only.",
+        "Dice of the validation images in points of 100, as training went along, read where the cheapest method ended: "
+        "at equal steps, equal FLOPs and equal seconds; means over runs, on a line over the logarithm of the cost. A "
+        "dash: not validated by then. Test images are scored at the last step only.",
         *notes.cost(board, labels),
     ]
     return notes.table("equal_cost", "Validation Dice at equal cost", columns, lines, board, labels, options, told)
+
+
+def _curve(board: Board, keys: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """The mean validation Dice of runs that trained alike, and what they had spent by then; None if never validated."""
+    rows = [board.rows[key] for key in keys]
+    rows = [row for row in rows if len(row["validation"].get("step", ()))]
+    if not rows:
+        return None
+    steps = np.asarray(rows[0]["validation"]["step"], dtype=np.float64)
+    share = steps / rows[0]["budget"]["steps"]
+    seconds = np.mean([row["measured"]["seconds"] for row in rows])
+    return {
+        "dice": np.mean([row["validation"]["dice"] for row in rows], axis=0),
+        "steps": steps,
+        "TFLOPs": share * np.mean([row["budget"]["flops"] for row in rows]) / 1e12,
+        "s": share * max(seconds, 0.1),
+    }

@@ -26,6 +26,7 @@ FIXED = (
 BARE = ("dataset", "task", "split", "encoder", "decoder")  # values that need no name before them
 BUDGET = ("steps", "labelled", "unlabelled", "crop", "optimiser")  # equal for all, or a dagger says so
 TRAINING = (*BUDGET, "lr", "weight_decay", "schedule", "precision")  # named in a label where they differ
+TEXTS = ("key", "method", "variant", "settings", "label", "status")  # of a run's line
 METRICS = ("dice", "jaccard", "hd95", "assd", "boundary_f1")  # one number for each image and foreground class
 BEST = ("best_dice", "best_jaccard")  # the same, of the step that was best on validation
 PER_IMAGE = ("background_dice", "ece", "object_f1", "object_dice", "object_hausdorff")
@@ -187,7 +188,7 @@ def runs_frame(rows: Sequence[Row]) -> pd.DataFrame:
                 "uneven": any(name in BUDGET for name in other),
             }
         )
-    frame = pd.DataFrame(lines)
+    frame = pd.DataFrame(lines).astype({name: object for name in TEXTS if lines})  # faster, line by line, than strings
     if frame.empty:
         return frame
     first = frame.assign(
