@@ -299,7 +299,7 @@ def _reach(parts: Spread, tail: Float[np.ndarray, "..."]) -> Float[np.ndarray, "
         for variance, own_freedom in ((patients, parts.patients_freedom), (runs, parts.runs_freedom)):
             howe = howe + stdtrit(np.where(variance > 0, own_freedom, np.inf), tail) ** 2 * variance
         satterthwaite = stdtrit(np.where(patients + runs > 0, freedom, np.inf), tail) ** 2 * (patients + runs)
-    return np.where(parts.estimable, np.sqrt((howe + satterthwaite) / 2), np.nan)
+        return np.where(parts.estimable, np.sqrt((howe + satterthwaite) / 2), np.nan)
 
 
 def _deviates(parts: Spread) -> Float[np.ndarray, "k"]:

@@ -108,7 +108,8 @@ def _index(
         if HEADLINE_TABLE in drawn[name]:
             said.append(to_markdown(drawn[name][HEADLINE_TABLE], folded=True))
         links = [
-            f"- {table.title}: " + ", ".join(f"[{e}](tables/{folder}/{table.name}.{e})" for e in ("md", "csv", "tex"))
+            f"- {table.title.partition(': ')[0]}: "
+            + ", ".join(f"[{e}](tables/{folder}/{table.name}.{e})" for e in ("md", "csv", "tex"))
             for table in drawn[name].values()
         ]
         said.append("\n".join(links) + "\n")
