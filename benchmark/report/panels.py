@@ -1,25 +1,25 @@
 """The same images before all methods: truth and predictions side by side."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.datasets.store import Store
 from benchmark.report.comparison import Comparison
-from benchmark.report.drawing import SMALL, TEXT, finished, in_style, page, percent
+from benchmark.report.drawing import SMALL, TEXT, finished, in_style, page, percent, wrapped
 from benchmark.report.frame import Row
 from benchmark.report.pictures import COLOURS, PREDICTION, TRUTH, outline, show
 
 Predict = Callable[[Row, Sequence[UInt8[np.ndarray, "h w 3"]]], Sequence[UInt8[np.ndarray, "h w"]]]
 
 QUANTILES = {"hard": 0.1, "typical": 0.5, "easy": 0.9}  # of supervised's Dice over the test images
-ACROSS = 7  # panels beside each other: an inch each
-PIXELS = 400  # a side of a panel
+FEW, MANY = 7, 10  # pictures beside each other: an inch each, or less so that three images fit a page
+PIXELS = 400  # a side of a picture
 
 
 class Panel(NamedTuple):
@@ -56,7 +56,7 @@ def panels(rows: Sequence[Row] | Comparison, store: Store, predict: Predict, rat
     predicted = {label: predict(c.by_key[c.runs.key[column]], images) for label, column in first.items()}
     return [
         Panel(
-            f"{name} ({percent(QUANTILES[name])} %)",
+            f"{name} ({percent(QUANTILES[name])}\u00a0%)",
             images[k],
             store.label(at[k], task),
             [(label, float(dice[label][i]), predicted[label][k]) for label in labels],
@@ -67,42 +67,36 @@ def panels(rows: Sequence[Row] | Comparison, store: Store, predict: Predict, rat
 
 @in_style
 def qualitative(shown: Sequence[Panel], classes: Sequence[str]) -> Figure | None:
-    """For every panel the image, the truth and each prediction with its Dice; lines are broken after seven pictures.
+    """For every panel the image, the truth and each prediction with its Dice, in lines of `FEW` or `MANY` pictures.
 
     With one foreground class the prediction's outline lies over the truth's; with several, colours tell the classes.
     None without panels or predictions.
     """
-    if not shown or not shown[0].predictions:
+    cells = [_cells(panel, len(classes) <= 2) for panel in shown if panel.predictions]
+    if not cells:
         return None
-    binary = len(classes) <= 2
-    across = min(ACROSS, 2 + max(len(panel.predictions) for panel in shown))
-    lines = [-(-(2 + len(panel.predictions)) // across) for panel in shown]
-    width = TEXT / ACROSS
-    tall = [
-        0.17 + width * panel.truth.shape[0] / panel.truth.shape[1]
-        for panel, n in zip(shown, lines, strict=True)
-        for _ in range(n)
-    ]
-    figure = page(width * across, sum(tall) + 0.3)
+    most = max(map(len, cells))
+    across = min(most, FEW if most <= 2 * FEW else MANY)
+    width = TEXT / max(across, FEW)
+    lines = [of[k : k + across] for of in cells for k in range(0, len(of), across)]
+    for line in lines:
+        for cell in line:
+            cell.title = wrapped(cell.title, round(width / LETTER))
+    heights = [width * line[0].image.shape[0] / line[0].image.shape[1] for line in lines]
+    titles = [0.08 + 0.12 * max(cell.title.count("\n") + 1 for cell in line) for line in lines]
+    tall = [height + title for height, title in zip(heights, titles, strict=True)]
+    figure = page(width * across, sum(tall) + 0.25)
     figure.get_layout_engine().set(h_pad=0.01, w_pad=0.01, hspace=0, wspace=0)
-    grid = figure.subplots(len(tall), across, squeeze=False, height_ratios=tall)
+    grid = figure.subplots(len(lines), across, squeeze=False, height_ratios=tall)
     for axes in grid.flat:
         axes.set_axis_off()
-    for k, panel in enumerate(shown):
-        cells = iter(grid[sum(lines[:k]) : sum(lines[: k + 1])].flat)
-        _picture(next(cells), panel, panel.name)
-        true = next(cells)
-        _picture(true, panel, "truth")
-        outline(true, panel.truth, (TRUTH,) if binary else COLOURS, PIXELS)
-        for (label, dice, prediction), axes in zip(panel.predictions, cells, strict=False):
-            _picture(axes, panel, label)
-            if binary:
-                outline(axes, panel.truth, (TRUTH,), PIXELS)
-            outline(axes, prediction, (PREDICTION,) if binary else COLOURS, PIXELS)
-            axes.text(
-                0.97, 0.04, "–" if np.isnan(dice) else f"{100 * dice:.1f}", transform=axes.transAxes, ha="right",
-                va="bottom", size=SMALL, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2, "alpha": 0.85},
-            )  # fmt: skip
+    for line, row in zip(lines, grid, strict=True):
+        for cell, axes in zip(line, row, strict=False):
+            show(axes, cell.image, PIXELS)
+            axes.set_title(cell.title, size=SMALL, linespacing=1.0)
+            for labels, colours in cell.outlines:
+                outline(axes, labels, colours, PIXELS, 0.6)
+    binary = len(classes) <= 2
     colours = {"truth": TRUTH, "prediction": PREDICTION} if binary else dict(zip(classes[1:], COLOURS, strict=False))
     figure.legend(
         [Line2D([], [], color=colour) for colour in colours.values()], list(colours), loc="outside lower center",
@@ -115,6 +109,22 @@ def qualitative(shown: Sequence[Panel], classes: Sequence[str]) -> Figure | None
     )
 
 
-def _picture(axes: Axes, panel: Panel, title: str) -> None:
-    show(axes, panel.image, PIXELS)
-    axes.set_title(title, size=SMALL)
+LETTER = 0.056  # inches: the width of a letter in titles
+
+
+@dataclass
+class Cell:
+    """A picture: its title, and the outlines on it with the colours of their classes."""
+
+    title: str
+    image: UInt8[np.ndarray, "h w 3"]
+    outlines: Sequence[tuple[UInt8[np.ndarray, "h w"], Sequence[str]]] = ()
+
+
+def _cells(panel: Panel, binary: bool) -> list[Cell]:
+    true = [(panel.truth, (TRUTH,) if binary else COLOURS)]
+    cells = [Cell(panel.name, panel.image), Cell("truth", panel.image, true)]
+    for label, dice, prediction in panel.predictions:
+        found = [*true, (prediction, (PREDICTION,))] if binary else [(prediction, COLOURS)]
+        cells.append(Cell(f"{label} {'–' if np.isnan(dice) else format(100 * dice, '.1f')}", panel.image, found))
+    return cells

@@ -104,7 +104,9 @@ def show(axes: Axes, image: UInt8[np.ndarray, "h w 3"], pixels: int) -> None:
     axes.imshow(small, extent=(0, image.shape[1], image.shape[0], 0), interpolation="antialiased")
 
 
-def outline(axes: Axes, labels: UInt8[np.ndarray, "h w"], colours: Sequence[str], pixels: int) -> None:
+def outline(
+    axes: Axes, labels: UInt8[np.ndarray, "h w"], colours: Sequence[str], pixels: int, points: float = 1.0
+) -> None:
     """Lines around every class, white beneath so that they stand out from dark and pale tissue."""
     every = -(-max(labels.shape) // pixels)
     labels = np.asarray(labels)[::every, ::every]
@@ -113,8 +115,8 @@ def outline(axes: Axes, labels: UInt8[np.ndarray, "h w"], colours: Sequence[str]
         inside = labels == c
         if inside.all():
             continue
-        lines = axes.contour(x, y, inside, levels=[0.5], colors=[colours[(c - 1) % len(colours)]], linewidths=1.0)
-        lines.set_path_effects([patheffects.withStroke(linewidth=2.0, foreground="white")])
+        lines = axes.contour(x, y, inside, levels=[0.5], colors=[colours[(c - 1) % len(colours)]], linewidths=points)
+        lines.set_path_effects([patheffects.withStroke(linewidth=2 * points, foreground="white")])
 
 
 def _legend(figure: Figure, colours: dict[str, str]) -> None:
