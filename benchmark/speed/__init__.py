@@ -109,7 +109,7 @@ def alone(job: Job) -> dict[str, Any]:
             modes["train_compiled"] = subject.compiled()
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # the compiler's; all else is measured nevertheless
+        except (RuntimeError, AssertionError) as error:  # the compiler's; all else is measured nevertheless
             uncompiled = str(error).splitlines()[0]
     modes |= {"beside": beside.train} if beside else {}
     training = turns(modes | {name: call for name, (call, _) in products.items()})
