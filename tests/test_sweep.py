@@ -313,7 +313,7 @@ def test_a_killed_run_is_told_and_goes_on_when_it_is_started_again(store, data, 
     try:
         local.start([one.run])
         worker = local.workers[0].process.pid
-        wait_until(lambda: local.ended(0.01) or (task.running(tmp_path, one.key) or {}).get("done"))
+        wait_until(lambda: task.running(tmp_path, one.key))
         os.kill(children(worker)[0], signal.SIGKILL)
         ((run, how),) = wait_until(lambda: local.ended(0.1))
         assert run == one.run and "SIGKILL" in how
