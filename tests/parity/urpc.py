@@ -37,7 +37,7 @@ def scales(method: Method, x: Tensor, perturbed: bool) -> list[Tensor]:
     decoder, (_, *skips, deepest) = method.net.decoder, method.net.encoder(x)
     maps = [deepest]
     for block, skip in zip(decoder.blocks, [*skips[::-1], None], strict=True):
-        maps.append(block(maps[-1], 2 * maps[-1].shape[2], 2 * maps[-1].shape[3], skip))
+        maps.append(block(maps[-1], (2 * maps[-1].shape[2], 2 * maps[-1].shape[3]), skip))
     damages = [perturb.dropout, perturb.drop_active, perturb.noise]
     read = [damage([x, m])[1] if perturbed else m for damage, m in zip(damages, maps[2:5], strict=True)]
     coarse = [head(m) for head, m in zip(method.heads, read, strict=True)]
