@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from benchmark.sweep.plan import Planned
 from benchmark.sweep.task import DONE, FAILED, keys_in, running
 
 READ_S = 0.1  # seconds that a look may spend reading rows for the table so far
-LINES = 12  # runs that are shown at once
+LINES, NEXT = 12, 3  # runs that are shown at once, and that are named as next
 
 
 class Standings:
@@ -146,7 +147,7 @@ class Board:
             table.add_row("▸", _label(one), bar, f"{said['what']} {said['text']}", said["host"])
         if len(now) > LINES:
             table.add_row("", f"and {len(now) - LINES} more")
-        following = [one.run for key, one in self.progress.left.items() if key not in now][:3]
+        following = list(islice((one.run for key, one in self.progress.left.items() if key not in now), NEXT))
         after = Text(
             "Next: " + "; ".join(map(_label, following)) if following else "", style="dim", overflow="ellipsis"
         )

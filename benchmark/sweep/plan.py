@@ -26,7 +26,7 @@ MISSING = "missing"
 NETWORK = (
     "encoder", "decoder", "norm", "width", "dropout", "weights_hash", "labelled", "unlabelled", "crop", "precision",
 )  # fmt: skip
-READ = 20  # rows of a method that an estimate looks at
+READ = 40  # rows of a method that an estimate looks at
 LEARNING = 16  # bytes for each parameter that learns: itself, its gradient and two moments
 CONTEXT = 600 * 2**20  # bytes of a GPU that a process takes before it has a tensor
 SPARE = 0.85  # share of the free memory that is planned with
