@@ -308,12 +308,12 @@ def wait_until(true, seconds: float = 300):
 
 
 def test_a_killed_run_is_told_and_goes_on_when_it_is_started_again(store, data, tmp_path):
-    (one,) = plan.plan(wanted(steps=40)[:1], store, tmp_path)
+    (one,) = plan.plan(wanted(steps=100)[:1], store, tmp_path)
     local = Local(Task(tmp_path, data, "cpu"), ["cpu"])
     try:
         local.start([one.run])
         worker = local.workers[0].process.pid
-        wait_until(lambda: task.running(tmp_path, one.key))
+        wait_until(lambda: not local.ended(0.01) and task.running(tmp_path, one.key))
         os.kill(children(worker)[0], signal.SIGKILL)
         ((run, how),) = wait_until(lambda: local.ended(0.1))
         assert run == one.run and "SIGKILL" in how
