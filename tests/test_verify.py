@@ -295,3 +295,20 @@ def test_the_readme_shows_what_the_published_rows_say():
     if block is None:
         pytest.skip("README has no headline")
     assert block == folder.headline(frame.load(root / "results"))
+
+
+def test_predictions_are_shown_where_weights_and_images_are_here(data, store, toy, tmp_path):
+    from benchmark import train
+
+    row = train.train(toy, store, tmp_path)
+    plain = ["report", "--results", str(tmp_path), "--data", str(data)]
+    done = CliRunner().invoke(main, plain)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "figures/toy/qualitative.png").stat().st_size > 1000
+    with_overlays = (tmp_path / "index.html").stat().st_size
+    train.weights_path(tmp_path, row["key"]).unlink()
+    (tmp_path / "figures/toy/qualitative.png").unlink()
+    done = CliRunner().invoke(main, plain)
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "figures/toy/qualitative.png").exists()
+    assert (tmp_path / "index.html").stat().st_size < with_overlays

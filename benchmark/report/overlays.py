@@ -56,7 +56,7 @@ def telling_images(rows: Sequence[dict[str, Any]], count: int = 3) -> list[str]:
     for row in rows:
         scores = row.get("scores", {"name": [], "dice": []})
         for name, values in zip(scores["name"], scores["dice"], strict=True):
-            dice.setdefault(name, []).extend(value for value in values if value is not None)
+            dice.setdefault(name, []).extend(value for value in values if value is not None and not np.isnan(value))
     ranked = sorted((np.mean(values), name) for name, values in dice.items() if values)
     places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
     return [ranked[place][1] for place in places]
