@@ -133,8 +133,7 @@ class Batches:
 
     def _views(self, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, step: int, side: int) -> Images:
         """Weak views: crop, flip, quarter turn, and Gaussian noise on some."""
-        crops = self._cut(self.pixels, starts, widths, window)
-        images = crops.permute(0, 3, 1, 2).float().div_(255)  # channels last in memory
+        images = _scaled(self._cut(self.pixels, starts, widths, window)).permute(0, 3, 1, 2)  # channels last in memory
         random = np.random.default_rng([self.run.seed, NOISE, side, step])
         std = np.where(random.random(len(starts)) < NOISE_SHARE, random.uniform(0, NOISE_STD, len(starts)), 0)
         noisy = np.flatnonzero(std)
@@ -171,6 +170,13 @@ def gathered(flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.nd
     row = torch.where(view & 2 > 0, crop - 1 - row, row)
     column = torch.where(view & 4 > 0, crop - 1 - column, column)
     return flat[start + (top + row) * width + left + column]
+
+
+def _scaled(bytes_: Tensor) -> Tensor:
+    """From 0 … 255 to [0, 1]; on a CPU by NumPy, which goes through memory once."""
+    if bytes_.device.type == "cpu":
+        return torch.from_numpy(np.divide(bytes_.numpy(), np.float32(255)))
+    return bytes_.float().div_(255)
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
