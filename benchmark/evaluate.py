@@ -53,11 +53,12 @@ def evaluate(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The scores of these images of a store, in this order; the only reader of their labels.
 
-    Keys of an image: `name`, `patient`, `stratum`; lists with a number for each foreground class: `dice`, `jaccard`, `hd95` and
-    `assd` (pixels), `boundary_f1`, `present` and `predicted` (whether the class is there at all, so that false alarms
-    and misses can be told); `background_dice`; `ece`, the calibration error of the foreground's probability; and where
-    the dataset numbers its objects `object_f1`, `object_dice`, `object_hausdorff` (pixels). What does not exist in an
-    image is None, by the rules of `benchmark.metrics`. `progress` hears how many images are done, of how many.
+    Keys of an image: `name`, `patient`, `stratum`; lists with a number for each foreground class: `dice`, `jaccard`,
+    `hd95` and `assd` (pixels), `boundary_f1`, `present` and `predicted` (whether the class is there at all, so that
+    false alarms and misses can be told); `background_dice`; `ece`, the calibration error of the foreground's
+    probability; and where the dataset numbers its objects `object_f1`, `object_dice`, `object_hausdorff` (pixels). What
+    does not exist in an image is None, by the rules of `benchmark.metrics`. `progress` hears how many images are done,
+    of how many.
     """
     scores: dict[int, dict[str, Any]] = {}
     for group in _alike(store, places, tile, overlap, batch):

@@ -42,7 +42,8 @@ def train(
 ) -> dict[str, Any]:  # fmt: skip
     """Carries out a run, or what is left of it, and returns its row; a finished run is only read.
 
-    Rows travel without the weights of their runs. With `weights`, a run whose weights are not here is carried out again.
+    Rows travel without the weights of their runs. With `weights`, a run whose weights are not here is carried out anew,
+    and the row of this machine returned; the one that was here stays as it is.
 
     The row: `key`; `run`, its fields; `status`, "done" or "diverged"; `classes`; `scores` of every test image at the
     last step, by column; `best`, the same for the step that was best on validation; `history`, the mean of each loss
@@ -166,7 +167,8 @@ def _carry_out(run: Run, store: Store, results: Path, device: torch.device, watc
         row["best"] = _best(row, method, best_path, lambda: judge(drawn.test, "Scoring the best on validation"))
     row["measured"] = {"seconds": round(state.seconds, 1), "peak_memory": machine.peak_memory(device)}
     row["machine"] = machine.describe(device)
-    runs.save(row, results)
+    if not runs.find(results, run.key):
+        runs.save(row, results)
     _clear(results, run.key)
     return row
 

@@ -1,5 +1,6 @@
 """What a person types and what they get: tables and files, or one sentence with the remedy."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from conftest import TOY
 from PIL import Image
 
+from benchmark import runs
 from benchmark.cli import main
 
 
@@ -55,6 +57,17 @@ def test_a_finished_run_is_shown_again_without_training(finished, data):
     assert {p: t for p, t in after.items() if "locks" not in str(p)} == {
         p: t for p, t in before.items() if "locks" not in str(p)
     }
+
+
+def test_a_run_of_which_only_the_row_is_here_is_carried_out_and_compared_with_it(finished, data, tmp_path):
+    (path,) = finished[0].glob("runs/*.json")
+    row = json.loads(path.read_text())
+    row["scores"]["dice"][0][0] = 0.5
+    runs.save(row, tmp_path)
+    code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
+    assert code == 0 and "the row was written before" in said and "It stays." in said
+    assert len(list(tmp_path.glob("weights/*.safetensors"))) == 1
+    assert runs.find(tmp_path, row["key"])["scores"]["dice"][0][0] == 0.5
 
 
 def test_predict_writes_masks_and_overlays_of_any_size(finished, tmp_path):

@@ -78,9 +78,12 @@ def test_a_row_without_its_weights_is_enough_unless_they_are_asked_for(store, to
     runs.save(row, tmp_path)
     train.train(toy, store, tmp_path)
     assert not (tmp_path / "weights").exists()
+    path = runs.row_path(tmp_path, row["key"])
+    before = path.read_bytes()
     again = train.train(toy, store, tmp_path, weights=True)
     assert decided(again) == decided(row)
     assert equal(weights(tmp_path / "undisturbed", row["key"]), weights(tmp_path, row["key"]))
+    assert path.read_bytes() == before, "a row is written once"
 
 
 def test_masks_of_unlabelled_and_test_images_change_no_bit_of_the_weights(store, data, toy, tmp_path):

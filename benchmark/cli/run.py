@@ -73,6 +73,7 @@ def run(recipe, settings, deterministic, threads, checkpoint_s, device, results,
         panels, title = _panels(row, store, results, device), f"{row['title']}, {_setting(row)}"
         pictures.run_picture(panels, picture, title, row["classes"])
     _print_scores(row)
+    _print_differences(row, runs.find(results, row["key"]))
     click.echo(f"Row      {runs.row_path(results, row['key'])}")
     click.echo(f"Weights  {train.weights_path(results, row['key'])}")
     click.echo(f"Picture  {picture}")
@@ -118,6 +119,18 @@ def _print_scores(row: dict) -> None:
     )
     if row["certificate"]["leak"]:
         console.print(f"This split leaks: {row['certificate']['leak']}", highlight=False)
+
+
+def _print_differences(row: dict, kept: dict) -> None:
+    """What a row that was here before, such as a published one, says otherwise."""
+    if kept["scores"]["dice"] == row["scores"]["dice"]:
+        return
+    here, there = (
+        sum(dice[0] for dice in scores if dice[0] is not None) / max(1, sum(dice[0] is not None for dice in scores))
+        for scores in (row["scores"]["dice"], kept["scores"]["dice"])
+    )
+    where = f"{kept['machine']['device']}, {kept['machine']['threads']} threads, torch {kept['machine']['torch']}"
+    click.echo(f"Dice here is {here:.4f}; the row was written before ({where}) and says {there:.4f}. It stays.")
 
 
 def _setting(row: dict) -> str:
