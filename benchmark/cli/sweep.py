@@ -173,7 +173,7 @@ def _carry_out(
         executor = _on_ray(job, gpus)
     if detach:
         executor.start(left)
-        click.echo(f"{len(left)} jobs are in the queue; their rows will lie in {results / 'runs'}.")
+        click.echo(f"Queued {_some(len(left), 'job')}; rows will lie in {results / 'runs'}.")
     else:
         _follow(planned, executor, results, at_once, report)
 
@@ -219,7 +219,7 @@ def _print_plan(name: str, planned: list, at_once: int, threads: int, on: str) -
 
     first = planned[0].run
     data = " ".join(filter(None, (first.dataset, first.task)))
-    table = Table(title=f"{name}: {len(planned)} runs on {data} (split {first.split})", title_justify="left")
+    table = Table(title=f"{name}: {_some(len(planned), 'run')} on {data} (split {first.split})", title_justify="left")
     columns = ("method", "ratios", "done", "missing", "failed", "time", "memory")
     for column in columns:
         table.add_column(column, justify="left" if column in columns[:2] else "right")
@@ -244,8 +244,10 @@ def _print_plan(name: str, planned: list, at_once: int, threads: int, on: str) -
         return
     seconds = plan.makespan(planned, at_once)
     takes = "for a time that no row tells yet" if seconds is None else f"for about {live.duration(seconds)}"
-    who = _some(at_once, "worker") if on == "local" else f"{on}, up to {at_once} at once"
-    console.print(f"{_some(len(left), 'run')} left, {takes}, on {who} of {_some(threads, 'thread')}.", highlight=False)
+    who = _some(at_once, "worker") if on == "local" else f"{on.title()}, up to {at_once} at once"
+    console.print(
+        f"{_some(len(left), 'run')} left, {takes}, on {who}, each with {_some(threads, 'thread')}.", highlight=False
+    )
 
 
 def _some(count: int, what: str) -> str:
