@@ -131,7 +131,8 @@ class Section:
         self.methods = {slug: label for label, slug in slugs.items()}
         self.cells = {line.key: f"{slugs[line.label]}/{line.ratio:g}" for line in runs.itertuples()}
         self.figures = [_figure(title, png) for title, png in figures.items()]
-        self.detail = Detail()
+        scores = sum(len(row["scores"]["name"]) for row in rows if "scores" in row)
+        self.detail = Detail(every_run=scores < LIMIT)  # of a byte each, at least, so that more are not even tried
         self.data = self._pack()
         self.leaks = list(dict.fromkeys(row["certificate"]["leak"] for row in rows if row["certificate"]["leak"]))
         ordered = [drawn[name] for name in MAIN if name in drawn]
@@ -140,6 +141,7 @@ class Section:
         self.blocks, self.block = list(blocks), max(blocks, key=blocks.__getitem__, default="")
         said = [set(table.notes) for table in ordered]
         self.notes = [note for note in (ordered[0].notes if ordered else ()) if all(note in notes for notes in said)]
+        self.notes += [] if self.detail.every_run else [SAVINGS["every_run"]]
         self.tables = [self._shown(table, downloads.get(table.name, {})) for table in ordered]
 
     @property
@@ -154,7 +156,9 @@ class Section:
         elif saving == "tables":
             there, self.tables = len(self.tables) > len(MAIN), self.tables[: len(MAIN)]
         else:
-            there = saving != "overlays" or bool(self.panels)
+            there = getattr(self.detail, saving) and (saving != "overlays" or bool(self.panels))
+            if not there:
+                return False
             self.detail = dataclasses.replace(self.detail, **{saving: False})
             self.data = self._pack()
         if there:
