@@ -1,0 +1,180 @@
+"""The trainer beside what the field does, and beside the least that it could do; `docs/speed.md` says how to run it."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from field import apart, endless, loader
+from monai.inferers import sliding_window_inference
+
+from benchmark import train
+from benchmark.data import Batches, draw
+from benchmark.evaluate import bands
+from benchmark.progress import silent
+from benchmark.runs import Run
+from benchmark.suites import RECIPES
+from methods.base import Batch
+
+CPU = torch.device("cpu")
+QUICK = Run(method="cdma", dataset="patches", ratio=0.5)
+FULL = dataclasses.replace(Run(method="cdma", dataset="patches", ratio=0.5), **RECIPES["full"])
+
+
+def batches_of(run: Run, store, device: torch.device = CPU) -> Batches:
+    return Batches(run, store, draw(store, run), device)
+
+
+def stepping(run: Run, batches: Batches | Batch) -> Callable[[], None]:
+    """The trainer's own step, on one batch or on each in its turn."""
+    device = batches.x.device if isinstance(batches, Batch) else batches.device
+    method = train.build(run, 2).to(device, memory_format=torch.channels_last).train()
+    optimiser, steps = train.optimiser(method, run), itertools.count()
+
+    def step() -> None:
+        batch = batches if isinstance(batches, Batch) else batches.at(next(steps))
+        with train.exact(device, deterministic=False):
+            train.take_step(method, optimiser, batch, 1.0, run.precision)
+
+    return step
+
+
+def test_batches_come_twenty_times_as_fast_as_through_the_fields_pipeline(patches, patch_store, times_faster):
+    """The same images and masks, whole patches, with two threads here and two processes there."""
+    turn, run = 12, dataclasses.replace(QUICK, crop=256, labelled=8, unlabelled=0)
+    batches, theirs, steps = batches_of(run, patch_store), loader(patches, batch=8, batches=turn), itertools.count()
+
+    def pipeline() -> None:
+        assert sum(len(found["image"]) for found in theirs) == 8 * turn
+
+    with ThreadPoolExecutor(2) as pool:
+
+        def cut() -> None:
+            assert sum(len(batch.x) for batch in pool.map(batches.at, itertools.islice(steps, turn))) == 8 * turn
+
+        torch.set_num_threads(1)  # of each of the two
+        assert times_faster(cut, pipeline, turns=9) >= 20
+
+
+def test_data_take_a_hundredth_of_a_quick_step(patch_store, times_faster):
+    batches, steps = batches_of(QUICK, patch_store), itertools.count()
+    assert times_faster(lambda: batches.at(next(steps)), stepping(QUICK, batches.at(0)), turns=11) >= 100
+
+
+def test_the_trainer_adds_little_to_a_bare_loop(patch_store, times_faster):
+    """The bare loop has its batch already there, makes no seeds, counts nothing and says nothing."""
+    steps = 3  # few, so that each leaves a line of history, which is more than in a run
+    run = dataclasses.replace(QUICK, steps=steps)
+    batches = batches_of(run, patch_store)
+    batch, methods = batches.at(0), [train.build(run, 2).to(memory_format=torch.channels_last) for _ in range(2)]
+    optimisers = [train.optimiser(method, run) for method in methods]
+
+    @contextlib.contextmanager
+    def unwatched(what: str, total: int):
+        yield silent
+
+    def trainer() -> None:
+        state = train.Training(methods[0], optimisers[0])
+        assert train._loop(run, state, batches, CPU, unwatched, lambda: None, lambda: None, float("inf"))
+
+    def bare() -> None:
+        methods[1].train()
+        for _ in range(steps):
+            sum(methods[1].losses(batch, 1.0).values()).backward()
+            optimisers[1].step()
+            optimisers[1].zero_grad()
+
+    with train.exact(CPU, deterministic=False):
+        assert 1 / times_faster(trainer, bare, turns=15) <= 1.03
+
+
+def encoder_file(folder: Path, run: Run) -> str:
+    """Weights for an encoder whose own are on a hub, so that its batch norms keep statistics as in a run."""
+    from safetensors.torch import save_file
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    save_file(get_encoder(run.encoder, weights=None).state_dict(), path := folder / "encoder.safetensors")
+    return str(path)
+
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="measured on a GPU")
+
+
+@pytest.mark.parametrize(
+    ("device", "run", "least"), [("cpu", QUICK, 1.3), pytest.param("cuda", FULL, 4.0, marks=GPU)], ids=["cpu", "cuda"]
+)
+def test_a_step_of_cdma_beside_its_plain_form(device, run, least, patches, patch_store, times_faster, tmp_path):
+    """Plain: float32 without TF32, contiguous, eager, labelled and unlabelled images apart, through a DataLoader."""
+    where = torch.device(device)
+    run = dataclasses.replace(run, weights=encoder_file(tmp_path, run)) if device == "cuda" else run
+    batches, still = batches_of(run, patch_store, where), dataclasses.replace(run, dropout=0.0)
+    images = endless(loader(patches, run.labelled + run.unlabelled, 40, run.crop), run.labelled, where)
+    method = train.build(run, 2).to(where).train()
+    optimiser = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], run.lr)
+    step = stepping(run, batches)
+
+    def ours() -> None:
+        for _ in range(3):
+            step()
+        _wait(where)
+
+    def plain() -> None:
+        with _without_tf32():
+            for _ in range(3):
+                sum(apart(method, next(images)).values()).backward()
+                optimiser.step()
+                optimiser.zero_grad()
+            _wait(where)
+
+    with _without_tf32(), torch.no_grad():
+        same, batch = train.build(still, 2).to(where).train(), batches.at(0)
+        together = same.losses(batch, 1.0)
+        for name, term in apart(same, batch).items():
+            assert term.item() == pytest.approx(together[name].item(), rel=1e-4), "the two forms are of one method"
+    assert times_faster(ours, plain, turns=9) >= least
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def _without_tf32():
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def test_tiles_beside_a_sliding_window(times_faster):
+    """The same windows, weights and batch; the field's network is contiguous, as MONAI's own are."""
+    tile, shared, count = 256, 64, 4
+    side = count * (tile - shared) + shared  # so that evenly spread windows are those of a fixed stride
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    fade = torch.sin(torch.pi / 2 * ((torch.arange(tile) + 0.5).clamp(max=shared) / shared).clamp(max=1)) ** 2
+    bell = torch.minimum(fade, fade.flip(0))
+    run = dataclasses.replace(QUICK, method="supervised")
+    plain, ours = train.build(run, 2).eval(), train.build(run, 2).to(memory_format=torch.channels_last).eval()
+
+    def tiled() -> np.ndarray:
+        return np.concatenate([rows for _, rows in bands(ours.predict, image, tile=tile, batch=8)], 1)
+
+    def sliding(method=plain, layout=torch.contiguous_format) -> np.ndarray:
+        with torch.no_grad():
+            x = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255).contiguous(memory_format=layout)
+            return sliding_window_inference(
+                x, (tile, tile), 8, lambda windows: method.predict(windows).softmax(1),
+                overlap=shared / tile, roi_weight_map=bell[:, None] * bell,
+            )[0].numpy()  # fmt: skip
+
+    assert np.abs(tiled() - sliding(ours, torch.channels_last)).max() < 1e-5
+    assert np.abs(tiled() - sliding()).max() < 1e-4, "another layout adds in another order"
+    assert times_faster(tiled, sliding, turns=7) >= 1.3
