@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from field import apart, endless, loader
 from monai.inferers import sliding_window_inference
 
 from benchmark import train
@@ -19,6 +18,7 @@ from benchmark.evaluate import bands
 from benchmark.progress import silent
 from benchmark.runs import Run
 from benchmark.suites import RECIPES
+from benchmarks.field import apart, endless, loader
 from methods.base import Batch
 
 CPU = torch.device("cpu")
