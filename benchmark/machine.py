@@ -61,7 +61,17 @@ def peak_memory(chosen: "torch.device") -> int:
 
     if chosen.type == "cuda":
         return torch.cuda.max_memory_allocated(chosen)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) + inherited
+
+
+inherited = 0  # bytes of libraries that a forked process uses, but that the system counts for its parent alone
+
+
+def library_memory() -> int:
+    """Bytes of libraries and other files that this process holds in memory; 0 where the system does not tell."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssFile:")), 0)
 
 
 def memory_left() -> int:

@@ -327,6 +327,15 @@ def test_a_killed_run_is_told_and_goes_on_when_it_is_started_again(store, data, 
     assert decided(runs.find(tmp_path, one.key)) == {**decided(json.loads(json.dumps(undisturbed))), "format": 1}
 
 
+def test_the_peak_of_a_forked_run_counts_the_libraries_that_its_worker_has_loaded(monkeypatch):
+    cpu = torch.device("cpu")
+    before, libraries = machine.peak_memory(cpu), machine.library_memory()
+    if sys.platform == "linux":
+        assert 2**24 < libraries < before
+    monkeypatch.setattr(machine, "inherited", 2**30)
+    assert machine.peak_memory(cpu) - before == pytest.approx(2**30, rel=0.01)
+
+
 @pytest.mark.slow
 def test_a_worker_and_its_run_end_when_the_sweep_is_gone(store, data, tmp_path):
     (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=100_000)], store, tmp_path)

@@ -1,7 +1,7 @@
 """A worker: it reads the program once, and forks a child for every run that it is handed.
 
-So a run starts in milliseconds, has a memory of its own (what a row says of the peak is the run's), and takes nobody
-along when it is killed. Runs arrive as lines on standard input; the child's exit status goes back for each.
+So a run starts in milliseconds, has a memory of its own (what a row says of its peak is not that of an earlier run),
+and takes nobody along when it is killed. Runs arrive as lines on standard input; an exit status goes back for each.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import select
 import sys
 import threading
 
+from benchmark import machine
 from benchmark.runs import Run
 from benchmark.sweep.task import ENDINGS, Task
 
@@ -22,6 +23,7 @@ def main() -> None:
     with os.fdopen(os.dup(1), "w", buffering=1) as answers, contextlib.suppress(BrokenPipeError):
         os.dup2(2, 1)  # what a method prints is not an answer
         print(READY, file=answers)
+        machine.inherited = machine.library_memory()
         for line in sys.stdin:
             if not (child := os.fork()):
                 _carry_out(task, Run.of({"run": json.loads(line)}), answers.fileno())
