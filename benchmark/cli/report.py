@@ -47,8 +47,7 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     options = cells.Options(metric, uneven)
     rows = _rows(results, suite)
     pictures = _Pictures(results, data, device) if panels else folder.no_pictures
-    with progress.watching("Drawing", folder.steps(rows)) as tell:
-        names = folder.draw(rows, out, options, pictures, tell, timing.load(results))
+    names = folder.draw(rows, out, options, pictures, progress.watching, timing.load(results))
     if readme:
         text = readme.read_text(encoding="utf-8")
         block = folder.headline(rows, Path(out).as_posix())

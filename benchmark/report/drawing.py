@@ -12,6 +12,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.path import Path as Line
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
@@ -101,8 +102,9 @@ def page(width: float, height: float) -> Figure:
 def finished(figure: Figure, caption: str) -> Figure:
     """The figure with its caption as its label (`figure.get_label()`), and everything where it will stay."""
     figure.set_label(caption)
-    settle(figure)
-    figure.set_layout_engine("none")
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):  # or else it is settled already
+        settle(figure)
+        figure.set_layout_engine("none")
     return figure
 
 

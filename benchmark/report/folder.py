@@ -1,7 +1,14 @@
 """Everything that is drawn from rows, in a folder: tables, figures, the page, and what README shows of them."""
 
+import contextlib
+import itertools
+import multiprocessing
+import os
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +31,9 @@ HEADLINE_FIGURES = ("score-ratio", "differences", "score-flops")  # the first th
 QUALITATIVE = "qualitative"
 
 
+Watch = Callable[[str, int], AbstractContextManager[Tell]]
+
+
 class Pictures(NamedTuple):
     """What needs images and trained networks: a figure of the same images before all methods, overlays for the page."""
 
@@ -35,54 +45,47 @@ def no_pictures(rows: Sequence[Row]) -> Pictures:
     return Pictures()
 
 
+@contextlib.contextmanager
+def unwatched(what: str, total: int) -> Iterator[Tell]:
+    yield silent
+
+
 def draw(
     rows: Sequence[Row], out: Path, options: Options = Options(),  # noqa: B008
-    pictures: Callable[[Sequence[Row]], Pictures] = no_pictures, tell: Tell = silent, speeds: Sequence[Row] = (),
+    pictures: Callable[[Sequence[Row]], Pictures] = no_pictures, watch: Watch = unwatched, speeds: Sequence[Row] = (),
 ) -> list[str]:  # fmt: skip
     """Writes tables/, figures/, index.html and README.md into `out` and returns the names of the comparisons.
 
-    `speeds` are rows of `benchmark.timing`. The same rows give the same bytes. `tell` hears of `steps(rows)` steps.
+    `speeds` are rows of `benchmark.timing`. The same rows give the same bytes.
     """
-    groups, done = comparisons(rows), 0
-
-    def step(what: str) -> None:
-        nonlocal done
-        done += 1
-        tell(done, what)
-
+    groups = comparisons(rows)
     drawn: dict[str, dict[str, Table]] = {}
-    figures: dict[str, dict[str, bytes]] = {}
+    figures: dict[str, dict[str, bytes]] = {name: {} for name in groups}
     overlays: dict[str, Sequence[Panel]] = {}
-    for name, group in groups.items():
-        drawn[name] = tables.tables(group, options)
-        for table in drawn[name].values():
-            for ending, text in rendered(table).items():
-                _write(out / "tables" / slug(name) / f"{table.name}.{ending}", text)
-        step(f"tables of {name}")
-        found = pictures(group)
-        figures[name], overlays[name] = {}, found.overlays
-        shared = Comparison(group)
-        for kind, function in {**FIGURES, QUALITATIVE: lambda _, figure=found.figure: figure}.items():
-            if figure := function(shared):
-                png, _ = save(figure, out / "figures" / slug(name) / kind)
-                figures[name][kind] = png.read_bytes()
-            step(f"{kind} of {name}")
-    downloads = {
-        name: {
-            table: {ending.upper(): f"tables/{slug(name)}/{table}.{ending}" for ending in ("csv", "md", "tex")}
-            for table in of
-        }
-        for name, of in drawn.items()
-    }
-    _write(out / "index.html", page(groups, figures, overlays, drawn=drawn, downloads=downloads))
-    _write(out / "README.md", _index(groups, drawn, figures) + speed.draw(speeds, out))
-    step("page")
+    with _figures(groups, out) as png, watch("Drawing", len(groups) * (len(FIGURES) + 2) + 1) as tell:
+        step = itertools.count(1)
+        for name, group in groups.items():
+            drawn[name] = tables.tables(group, options)
+            for table in drawn[name].values():
+                for ending, text in rendered(table).items():
+                    _write(out / "tables" / slug(name) / f"{table.name}.{ending}", text)
+            tell(next(step), f"tables of {name}")
+        for name, group in groups.items():
+            for kind in FIGURES:
+                if found := png(name, kind):
+                    figures[name][kind] = found
+                tell(next(step), f"{kind} of {name}")
+            shown = pictures(group)
+            if shown.figure:
+                path, _ = save(shown.figure, out / "figures" / slug(name) / QUALITATIVE)
+                figures[name][QUALITATIVE] = path.read_bytes()
+            overlays[name] = shown.overlays
+            tell(next(step), f"pictures of {name}")
+        downloads = {name: {table: _links(name, table) for table in of} for name, of in drawn.items()}
+        _write(out / "index.html", page(groups, figures, overlays, drawn=drawn, downloads=downloads))
+        _write(out / "README.md", _index(groups, drawn, figures) + speed.draw(speeds, out))
+        tell(next(step), "page")
     return list(groups)
-
-
-def steps(rows: Sequence[Row]) -> int:
-    """How many steps `draw` tells of."""
-    return len(comparisons(rows)) * (len(FIGURES) + 2) + 1
 
 
 def slug(name: str) -> str:
@@ -90,8 +93,57 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
 
 
+def _links(name: str, table: str) -> dict[str, str]:
+    return {ending.upper(): f"tables/{slug(name)}/{table}.{ending}" for ending in ("csv", "md", "tex")}
+
+
 def _write(path: Path, text: str) -> None:
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Figures, drawn beside the tables by processes that share the rows
+
+
+@contextlib.contextmanager
+def _figures(groups: dict[str, list[Row]], out: Path) -> Iterator[Callable[[str, str], bytes | None]]:
+    """Draws all figures and yields what gives the PNG of a comparison's figure, None where rows do not suffice.
+
+    On Linux as many at once as there are cores, since a process that is forked has the rows already.
+    """
+    shared = {name: Comparison(group) for name, group in groups.items()}
+    if sys.platform != "linux":
+        yield lambda name, kind: _figure(shared[name], kind, out / "figures" / slug(name))
+        return
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(os.cpu_count(), fork, initializer=_share, initargs=(shared,)) as pool:
+        drawing = {
+            (name, kind): pool.submit(_figure_of, name, kind, out / "figures" / slug(name))
+            for name in groups
+            for kind in FIGURES
+        }
+        yield lambda name, kind: drawing[name, kind].result()
+
+
+_shared: dict[str, Comparison] = {}  # of a drawing process
+
+
+def _share(comparisons: dict[str, Comparison]) -> None:
+    _shared.update(comparisons)
+
+
+def _figure_of(name: str, kind: str, folder: Path) -> bytes | None:
+    return _figure(_shared[name], kind, folder)
+
+
+def _figure(comparison: Comparison, kind: str, folder: Path) -> bytes | None:
+    """Writes a figure and returns its PNG."""
+    figure = FIGURES[kind](comparison)
+    return save(figure, folder / kind)[0].read_bytes() if figure else None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Index
 
 
 def _index(

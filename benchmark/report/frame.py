@@ -68,16 +68,21 @@ class _Reader:
 
     def row(self, text: bytes) -> Row:
         try:
-            row = {name: self._part(name, raw) for name, raw in self.parts.decode(text).items()}
+            parts = self.parts.decode(text)
+            row = {name: self._part(name, raw) for name, raw in parts.items() if name != "best"}
+            if "best" in parts:
+                best = self.parts.decode(parts["best"])
+                step = msgspec.json.decode(best.pop("step"))
+                last = step == row["run"]["steps"]  # then these are the scores that are there already
+                row["best"] = {"step": step} | {
+                    name: row["scores"][name] if last else self._column(name, raw) for name, raw in best.items()
+                }
         except msgspec.MsgspecError as error:
             raise ValueError(str(error)) from error
-        best = row.get("best")
-        if best and best["step"] == row["run"]["steps"]:  # the last step, so the same numbers
-            row["best"] = {"step": best["step"], **{name: row["scores"][name] for name in best if name != "step"}}
         return row
 
     def _part(self, name: str, raw: msgspec.Raw) -> Any:
-        if name in ("scores", "best", "history", "validation"):
+        if name in ("scores", "history", "validation"):
             return {column: self._column(column, values) for column, values in self.parts.decode(raw).items()}
         if name in ("certificate", "machine", "classes"):
             return self._share(raw)
@@ -87,8 +92,6 @@ class _Reader:
         if name in ("name", "patient", "stratum"):
             return self._share(raw)
         text = bytes(raw)
-        if not text.startswith(b"["):  # the step that was best
-            return msgspec.json.decode(text)
         flat = b"[" + text.translate(None, b"[]") + b"]"
         flags = name in ("present", "predicted")
         values = np.array(self.flags.decode(flat)) if flags else np.array(self.numbers.decode(flat), np.float64)
