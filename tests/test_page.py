@@ -441,8 +441,7 @@ def test_a_cell_opens_its_runs_their_images_and_curves_and_closes_again(visit, m
     assert len(scores) == 24 and scores == sorted(scores, key=float)  # the worst first
     assert NASTY in visit.value("[...document.querySelectorAll('#drawer-body .short td')].map(d => d.textContent)")
     visit.press("Escape")
-    visit.until("!document.getElementById('drawer').open")
-    assert visit.value("location.hash") == "#phantom"
+    visit.until("!document.getElementById('drawer').open && location.hash === '#phantom'")
     assert visit.value("document.activeElement.getAttribute('href')") == "#phantom/cdma/0.1"
 
 
