@@ -42,6 +42,7 @@ class AugSeg(Method):
         **{"no_labels": {"injects": False}, "one_operation": {"operations": 1}, "threshold_0": {"threshold": 0.0}},
         **{"decay_999": {"decay": 0.999}, "teacher": {"predicts": "teacher"}},
     }
+    tuned: ClassVar = {"threshold": (0.5, 0.99)}
 
     def __init__(
         self, arch: Arch, *, weight: float = 1.0, threshold: float = 0.95, operations: int = 3, injects: bool = True,

@@ -34,6 +34,7 @@ class Method(nn.Module, ABC):
     paper: ClassVar[str]  # a link
     uses_unlabelled: ClassVar[bool] = True
     variants: ClassVar[dict[str, dict[str, Any]]] = {}  # ablations: name -> keyword arguments of __init__
+    tuned: ClassVar[dict[str, tuple[float, float]]] = {}  # further numbers that tuning changes, and from where to where
 
     @abstractmethod
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:

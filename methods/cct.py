@@ -51,6 +51,7 @@ class Cct(Method):
         "paper": {"weight": 30.0},
         "ssl4mis": {"weight": 0.1, "ramp": 1.0, "detach": False},
     }
+    tuned: ClassVar = {"weight": (0.1, 30.0)}
 
     def __init__(
         self, arch: Arch, *, weight: float = 1.0,  # published: 30

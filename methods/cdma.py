@@ -51,6 +51,7 @@ class Cdma(Method):
         **{"neither": OFF, "neither_no_attention": {**OFF, "attentions": ("none",) * 3}},
         "all_off": {**OFF, "attentions": ("none",)},  # supervised
     }
+    tuned: ClassVar = {"temperature": (1.0, 20.0)}
 
     def __init__(
         self,

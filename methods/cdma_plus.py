@@ -44,6 +44,7 @@ class CdmaPlus(Method):
         **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("cdkd", "um", "cam")},
         **{"no_classification": {"classification": 0.0}, "cam_teaches": {"detach": True}, "no_warmup": {"warmup": 0.0}},
     }
+    tuned: ClassVar = {"classification": (0.01, 1.0), "temperature": (1.0, 20.0)}
 
     def __init__(
         self, arch: Arch, *, weight_cdkd: float = 0.1, weight_um: float = 0.1, weight_cam: float = 0.1,

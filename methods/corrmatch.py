@@ -53,6 +53,7 @@ class CorrMatch(Method):
         **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("strong", "fp", "kl", "corr")},
         **{"no_regions": {"regions": 0}, "no_cutmix": {"cutmix": 0.0}},
     }
+    tuned: ClassVar = {"threshold": (0.5, 0.99)}
 
     def __init__(
         self, arch: Arch, *, weight_sup_corr: float = 1.0, weight_strong: float = 0.5, weight_fp: float = 0.5,

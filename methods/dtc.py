@@ -35,6 +35,7 @@ from methods.parts.nets import Arch
 class Dtc(Method):
     title, year, venue, paper = "DTC", 2021, "AAAI", "https://arxiv.org/abs/2009.04448"
     variants: ClassVar = {"no_distance": {"distance": 0.0}, "unlabelled_only": {"on": "unlabelled"}}
+    tuned: ClassVar = {"distance": (0.03, 3.0)}
 
     def __init__(
         self, arch: Arch, *, weight: float = 1.0, distance: float = 0.3, slope: float = 1500.0, ramp: float = 1.0,

@@ -40,6 +40,7 @@ class FixMatch(Method):
         **{"medical": {"loss": "dice"}, "no_cutmix": {"cutmix": 0.0}},
         **{f"threshold_{percent}": {"threshold": percent / 100} for percent in (0, 80)},
     }
+    tuned: ClassVar = {"threshold": (0.5, 0.99)}
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class Hce(Method):
         **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("learnable", "self")},
         **{"not_rectified": {"rectified": False}, "detached": {"detach": True}, "teacher": {"predicts": "teacher"}},
     }
+    tuned: ClassVar = {"noise": (0.02, 0.5)}
 
     def __init__(
         self, arch: Arch, *, weight_learnable: float = 0.1, weight_self: float = 0.1, noise: float = 0.1,

@@ -42,6 +42,7 @@ class Ict(Method):
         "even_shares": {"alpha": 1.0},
         "cifar10": {"weight": 100.0, "alpha": 1.0, "ramp": 0.25, "decay": 0.999},
     }
+    tuned: ClassVar = {"alpha": (0.1, 1.0)}
 
     def __init__(
         self,

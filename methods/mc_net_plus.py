@@ -48,6 +48,7 @@ class McNetPlus(Method):
         "unlabelled_only": {"on": "unlabelled"},
         "mean_predicts": {"predicts": "mean"},
     }
+    tuned: ClassVar = {"temperature": (0.05, 1.0)}
 
     def __init__(
         self,

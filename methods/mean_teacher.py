@@ -31,6 +31,7 @@ from methods.parts.teacher import Teacher
 class MeanTeacher(Method):
     title, year, venue, paper = "Mean Teacher", 2017, "NeurIPS", "https://arxiv.org/abs/1703.01780"
     variants: ClassVar = {"student": {"predicts": "student"}, "no_noise": {"noise": 0.0}, "decay_999": {"decay": 0.999}}
+    tuned: ClassVar = {"noise": (0.02, 0.5)}
 
     def __init__(
         self,

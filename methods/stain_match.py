@@ -41,6 +41,7 @@ class StainMatch(Method):
         **{"stain_only": {"view": "stain"}, "colour": {"view": "colour"}},
         **{"no_cutmix": {"cutmix": 0.0}, "threshold_80": {"threshold": 0.8}},
     }
+    tuned: ClassVar = {"threshold": (0.5, 0.99)}
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ class TopoSemi(Method):
         **{"no_topo": {"weight_topo": 0.0}, "only_topo": {"weight": 0.0}, "no_warmup": {"warmup": 0.0}},
         **{"student": {"predicts": "student"}},
     }
+    tuned: ClassVar = {"threshold": (0.3, 0.95)}
 
     def __init__(
         self, arch: Arch, *, weight: float = 0.1, weight_topo: float = 0.002, threshold: float = 0.7, tile: int = 100,

@@ -41,6 +41,7 @@ class UaMt(Method):
         **{"no_mask": {"masked": False}, "two_samples": {"samples": 2}, "no_noise": {"noise": 0.0}},
         "teacher": {"predicts": "teacher"},
     }
+    tuned: ClassVar = {"noise": (0.02, 0.5)}
 
     def __init__(
         self, arch: Arch, *, weight: float = 0.1, samples: int = 8, noise: float = 0.1, decay: float = 0.99,

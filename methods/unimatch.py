@@ -41,6 +41,7 @@ class UniMatch(Method):
         **{"medical": {"loss": "dice"}, "no_fp": {"weight_fp": 0.0}, "no_strong": {"weight_strong": 0.0}},
         **{"no_cutmix": {"cutmix": 0.0}, "threshold_80": {"threshold": 0.8}},
     }
+    tuned: ClassVar = {"threshold": (0.5, 0.99)}
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class UniMatchV2(Method):
         "threshold_80": {"threshold": 0.8},
         "student": {"predicts": "student"},
     }
+    tuned: ClassVar = {"threshold": (0.5, 0.99)}
 
     def __init__(
         self,

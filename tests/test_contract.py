@@ -51,6 +51,14 @@ class WithoutPaper(Sound):
     paper = ""
 
 
+class TunesWhatItDoesNotHave(Sound):
+    tuned: ClassVar = {"wieght": (0.01, 1.0)}
+
+
+class TunesAroundThePublished(Sound):
+    tuned: ClassVar = {"decay": (0.0, 0.9)}
+
+
 class TermThatComesAndGoes(Sound):
     def losses(self, batch, t):
         terms = super().losses(batch, t)
@@ -215,6 +223,8 @@ class DeadPerturbation(Sound):
 
 DEFECTS = [  # the check that catches it, the defect, and words of what it says
     ("it_says_what_it_is", WithoutPaper, "no paper"),
+    ("it_says_what_it_is", TunesWhatItDoesNotHave, "'wieght', which is none of its settings"),
+    ("it_says_what_it_is", TunesAroundThePublished, "published 'decay' out of its range"),
     ("its_terms_are_finite_scalars_with_names_that_never_change", TermThatComesAndGoes, "change their names"),
     ("its_terms_are_finite_scalars_with_names_that_never_change", NanWithoutUnlabelled, "is nan"),
     ("it_learns", Ascending, "steps on one easy batch"),

@@ -58,6 +58,10 @@ def it_says_what_it_is(method: type[Method]) -> None:
     for parameter in _settings(method):
         assert parameter.kind is parameter.KEYWORD_ONLY, f"Setting '{parameter.name}' is not keyword-only; put * first."
         assert parameter.default is not parameter.empty, f"Setting '{parameter.name}' has no published default."
+    for name, (low, high) in method.tuned.items():
+        published = {parameter.name: parameter.default for parameter in _settings(method)}
+        assert name in published, f"'tuned' names '{name}', which is none of its settings."
+        assert low <= published[name] <= high, f"'tuned' leaves the published '{name}' out of its range."
     if method.uses_unlabelled:
         assert _weights(method), "No setting's name begins with 'weight', so its unsupervised terms cannot be left out."
 
