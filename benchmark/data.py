@@ -40,7 +40,7 @@ def draw(store: Store, run: Run) -> Draw:
     if run.ratio * len(candidates) < 1:
         raise ValueError(
             f"The ratio {run.ratio:g} leaves no labelled image among the {len(candidates)} annotated training images "
-            f"of '{store.name}'; the smallest is {1 / max(1, len(candidates)):.4f}."
+            f"of '{store.name}'; the smallest is {1 / len(candidates):.4g}, and a ratio of 1 takes all of them."
         )
     if published and run.draw == 0 and run.split == "lists":
         labelled = published

@@ -16,6 +16,7 @@ from scipy.optimize import elementwise, isotonic_regression
 from scipy.special import digamma, expit, logit, ndtr, ndtri, polygamma, stdtrit
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
+FEWEST_PATIENTS = 10  # docs/statistics.md simulates no fewer
 FARTHEST = 37.0  # deviates from zero; beyond, the normal distribution's tail leaves float64
 Values = Float[np.ndarray, "n"] | Float[np.ndarray, "n k"]
 Labels = Sequence[Hashable] | np.ndarray
@@ -346,6 +347,23 @@ def mean_interval(
     """`hierarchical_interval` of one run: for new groups (patients), the run as it is."""
     one = np.zeros(len(values), dtype=np.int64)
     return hierarchical_interval(np.asarray(values, dtype=np.float64), groups, one, one, level, most)
+
+
+def reservation(patients: int) -> str:
+    """What so few test patients can tell, in a sentence; "" where simulations say that intervals hold.
+
+    The mean of n differences is significant beyond t₁₋₀.₀₂₅(n − 1) / √n of their deviations, patient by patient.
+    """
+    if patients >= FEWEST_PATIENTS:
+        return ""
+    if patients < 2:
+        return "The test images are of one patient, so nothing follows for others; that needs images of more patients."
+    needed, usual = (float(stdtrit(n - 1, 0.975)) / n**0.5 for n in (patients, 2 * FEWEST_PATIENTS))
+    return (
+        f"The test images are of only {patients} patients. A lead must be {needed:.1f} times what it varies by from "
+        f"patient to patient before it is significant (with {2 * FEWEST_PATIENTS} patients {usual:.1f} times): "
+        "masks of more patients tell more than more runs."
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------------

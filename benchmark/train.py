@@ -46,9 +46,9 @@ def train(
     and the row of this machine returned; the one that was here stays as it is.
 
     The row: `key`; `run`, its fields; `status`, "done" or "diverged"; `classes`; `scores` of every test image at the
-    last step, by column; `best`, the same for the step that was best on validation; `history`, the mean of each loss
-    term between the steps named; `validation`; `certificate` of the split; `budget`: steps, images forwarded with and
-    without gradient, FLOPs; `measured`: seconds and peak memory; `machine`.
+    last step, by column; `best`, the same for the step that was best on validation, or the last if nothing validates;
+    `history`, the mean of each loss term between the steps named; `validation`; `certificate` of the split; `budget`:
+    steps, images forwarded with and without gradient, FLOPs; `measured`: seconds and peak memory; `machine`.
     """
     run = complete(run, store)
     where = machine.device(device)
@@ -141,6 +141,8 @@ def _carry_out(run: Run, store: Store, results: Path, device: torch.device, watc
         dice = [_mean(image["dice"]) for image in judge(drawn.val, "Validating")]
         state.validation.append({"step": state.step, "dice": round(_mean(dice) or 0.0, 4)})
         if best_step(state.validation) == state.step:
+        if not drawn.val:
+            return
             runs.write_whole(best_path, lambda temporary: _write_weights(method, temporary))
 
     finite = _loop(run, state, batches, device, watch, validate, lambda: _save(state, path), checkpoint_s)
@@ -324,7 +326,8 @@ def best_step(validation: list[dict[str, float]]) -> int:
 
 def _best(row: dict, method: Method, path: Path, judge: Callable[[], list[dict]]) -> dict[str, Any]:
     """Step and test scores of the weights that were best on validation: beside the score, never instead of it."""
-    step = best_step(runs.lines(row["validation"]))
+    validated = runs.lines(row["validation"])
+    step = best_step(validated) if validated else row["run"]["steps"]
     if step == row["run"]["steps"]:
         scores = row["scores"]
     else:

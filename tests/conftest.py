@@ -1,6 +1,7 @@
 """What tests share: a small dataset of drawn blobs, and runs short enough to be repeated."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; two workers share the cores, and each has small tensors
@@ -63,6 +64,17 @@ def data(blobs, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def store(data):
     return stores.open_store("toy", data)
+
+
+@pytest.fixture(scope="session")
+def few(blobs, tmp_path_factory):
+    """A store of eight of these images, four of them with masks; nobody is left to validate."""
+    root = tmp_path_factory.mktemp("few")
+    for folder, names in (("images", range(8)), ("masks", range(4))):
+        (root / folder).mkdir()
+        for i in names:
+            shutil.copy(blobs / folder / f"b{i:02}.png", root / folder)
+    return stores.add("folder", root, tmp_path_factory.mktemp("data"), "toy")
 
 
 @pytest.fixture

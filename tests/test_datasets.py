@@ -89,19 +89,24 @@ def test_a_split_depends_on_the_records_and_not_on_their_order():
     assert all({records[k] for k in parts[part]} == {shuffled[k] for k in other[part]} for part in parts)
 
 
-def test_images_without_masks_only_teach_and_take_their_patient_along():
+def test_patients_without_masks_only_teach():
     records = [record(f"a{i}", f"p{i}") for i in range(5)] + [
         record(f"u{i}", f"q{i}", annotated=False) for i in range(36)
     ]
-    records.append(record("u", "p0", annotated=False))
     parts = split_by_group(records)
     assert {part: sum(records[k].annotated for k in places) for part, places in parts.items()} == {
         "train": 3,
         "val": 1,
         "test": 1,
     }
-    assert "p0" in patients_of(records, parts["train"])
     assert all(records[k].annotated for k in parts["val"] + parts["test"])
+
+
+def test_images_without_masks_go_where_their_patient_goes():
+    records = [record(f"{i}{kind}", f"p{i}", annotated=kind == "a") for i in range(5) for kind in "auuu"]
+    parts = split_by_group(records)
+    assert [len(parts[part]) for part in ("train", "val", "test")] == [12, 4, 4]
+    assert not patients_of(records, parts["train"]) & patients_of(records, parts["val"] + parts["test"])
 
 
 @pytest.mark.parametrize("count", [3, 4])
@@ -113,11 +118,10 @@ def test_each_part_has_an_annotated_image_even_of_very_few(count):
 
 
 def test_too_few_patients_for_the_parts_are_refused():
-    with pytest.raises(ValueError, match="there are 2 and 3 are needed"):
-        split_by_group([record("a", "p"), record("b", "p"), record("c", "q")])
-    bound = [record("a", "p"), record("u", "p", annotated=False)]
-    with pytest.raises(ValueError, match="there are 1 and 2 are needed"):
-        split_by_group([*bound, record("c", "q")])
+    records = [record("a", "p"), record("b", "p"), record("c", "q"), record("u", "r", annotated=False)]
+    with pytest.raises(ValueError, match="2 of 3 patients have one: annotate images of 1 more"):
+        split_by_group(records)
+    assert split_by_group(records, {"train": 0.5, "test": 0.5})
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -380,11 +384,21 @@ def test_a_folder_needs_nothing_but_images_and_masks(folder, data):
     assert [r.name for r in store.records][:2] == ["schön 0", "schön 1"]
     assert store.classes == ("background", "foreground")
     assert set(np.unique(store.mask(0))) == {0, 1}
+    assert list(store.dataset.splits) == ["halves", "patient"]
+    for split, sizes in (("halves", [5, 0, 3]), ("patient", [5, 1, 2])):
+        parts = store.split(split)
+        assert {"unlabelled/schön 6", "unlabelled/schön 7"} <= names(store, parts["train"])
+        assert [len(parts[part]) for part in ("train", "val", "test")] == sizes
+    assert any("counts as a patient of its own" in line for line in store.summary())
+
+
+def test_with_ten_patients_who_have_masks_a_tenth_can_validate(folder, data):
+    for i in range(6, 10):
+        picture(i).save(folder / "images" / f"schön {i}.png")
+        mask(255).save(folder / "masks" / f"schön {i}.png")
+    store = add("folder", folder, data, "mine")
     assert list(store.dataset.splits) == ["patient"]
-    parts = store.split()
-    assert {"unlabelled/schön 6", "unlabelled/schön 7"} <= names(store, parts["train"])
-    assert [len(parts[part]) for part in parts] == [5, 1, 2]
-    assert any("each its own patient" in line for line in store.summary())
+    assert [sum(store.records[i].annotated for i in places) for places in store.split().values()] == [6, 1, 3]
 
 
 def test_patients_csv_keeps_patients_together(folder, data):
@@ -392,8 +406,9 @@ def test_patients_csv_keeps_patients_together(folder, data):
     (folder / "patients.csv").write_text("\n".join(["image,patient", *lines]), encoding="utf-8")
     store = add("folder", folder, data, "mine")
     assert [r.patient for r in store.records] == [f"Zoé {i // 2}" for i in range(6)] + ["u", "u"]
-    parts = store.split()
-    assert [len(patients_of(store.records, parts[part])) for part in parts] == [2, 1, 1]
+    parts = store.split("patient")
+    assert [len(patients_of(store.records, parts[part])) for part in ("train", "val", "test")] == [2, 1, 1]
+    assert not any("counts as a patient of its own" in line for line in store.summary())
     for text, words in (("schön 0,p", "does not name schön 1"), ("schön 0,p\nschoen,p", "names the image 'schoen'")):
         (folder / "patients.csv").write_text(f"image,patient\n{text}\n", encoding="utf-8")
         with pytest.raises(ValueError, match=words):
@@ -408,14 +423,14 @@ def test_split_csv_is_the_default_split_where_there_is_one(folder, data):
     lines = [f"schön {i},{part}" for i, part in enumerate(parts)]
     (folder / "split.csv").write_text("\n".join(["image,part", *lines]))
     store = add("folder", folder, data, "mine")
-    assert list(store.dataset.splits) == ["file", "patient"]
+    assert list(store.dataset.splits) == ["file", "halves", "patient"]
     assert names(store, store.split()["val"]) == {"schön 2", "schön 3"}
     assert names(store, store.split()["train"]) == {"schön 0", "schön 1", "unlabelled/schön 6", "unlabelled/schön 7"}
     for changed, words in (
         ([*lines[:5], "schön 5,exam"], "part 'exam'"),
         (lines[:5], "does not name schön 5"),
         ([*lines, "schön 7,test"], "it has no mask"),
-        ([line.replace("val", "train").replace("trainid", "train") for line in lines], "no annotated image in val"),
+        ([line.replace("test", "train") for line in lines], "no annotated image in test"),
     ):
         (folder / "split.csv").write_text("\n".join(["image,part", *changed]))
         with pytest.raises(ValueError, match=words):
@@ -452,10 +467,7 @@ def test_jpeg_masks_are_taken_as_black_and_white(folder, data):
 
 def test_a_missing_mask_or_image_or_folder_is_named_with_the_remedy(folder, data):
     (folder / "masks" / "schön 4.png").rename(folder / "masks" / "schön 9.png")
-    with pytest.raises(ValueError, match=r"schön 4\.png has no mask .*move the image to unlabelled/"):
-        add("folder", folder, data, "mine")
-    mask(255).save(folder / "masks" / "schön 4.png")
-    with pytest.raises(ValueError, match=r"schön 9\.png has no image"):
+    with pytest.raises(ValueError, match=r"schön 9\.png has no image .*give both the same name"):
         add("folder", folder, data, "mine")
     with pytest.raises(ValueError, match="There is no folder"):
         add("folder", folder / "images", data, "mine")
@@ -468,23 +480,23 @@ def test_an_empty_folder_is_refused(tmp_path, data):
         add("folder", tmp_path, data)
     (tmp_path / "unlabelled").mkdir()
     picture(0).save(tmp_path / "unlabelled" / "a.png")
-    with pytest.raises(ValueError, match="there are 0 and 3 are needed"):
+    with pytest.raises(ValueError, match="0 of 1 patients have one: annotate images of 2 more"):
         add("folder", tmp_path, data)
 
 
-def test_four_masks_and_many_images_without_are_enough(folder, data):
+def test_four_masks_are_halved_and_images_without_a_mask_stay_where_they_are(folder, data):
     for i in (4, 5):
         (folder / "masks" / f"schön {i}.png").unlink()
-        (folder / "images" / f"schön {i}.png").rename(folder / "unlabelled" / f"schön {i}.png")
     store = add("folder", folder, data, "mine")
     annotated = {part: sum(store.records[i].annotated for i in places) for part, places in store.split().items()}
-    assert annotated == {"train": 2, "val": 1, "test": 1}
+    assert annotated == {"train": 2, "val": 0, "test": 2}
+    assert {"schön 4", "schön 5", "unlabelled/schön 6"} < names(store, store.split()["train"])
+    assert any("of only 2 patients" in line for line in store.summary())
 
 
-def test_fewer_than_three_annotated_images_are_refused_with_the_reason(folder, data):
-    for i in range(2, 6):
+def test_masks_of_one_patient_are_refused_with_the_reason(folder, data):
+    for i in range(1, 6):
         (folder / "masks" / f"schön {i}.png").unlink()
-        (folder / "images" / f"schön {i}.png").rename(folder / "unlabelled" / f"schön {i}.png")
-    with pytest.raises(ValueError, match="there are 2 and 3 are needed"):
+    with pytest.raises(ValueError, match="1 of 8 patients have one: annotate images of 1 more"):
         add("folder", folder, data, "mine")
     assert not list(data.glob("[!.]*")) + list(data.glob(".*.unfinished"))

@@ -11,6 +11,7 @@ from scipy import stats
 from scipy.special import digamma, polygamma
 from statsmodels.stats.multitest import multipletests
 
+from benchmark import simulation
 from benchmark.stats import (
     WORKING_CORRELATION,
     Difference,
@@ -26,6 +27,7 @@ from benchmark.stats import (
     mean_interval,
     paired_difference,
     pooled_runs,
+    reservation,
     scores_at_cost,
     spread,
     tie_group,
@@ -503,6 +505,14 @@ def test_a_whole_table_takes_under_two_seconds():
         paired_difference(values, values[:, :1], *labels)
     assert len(values) / 15 > 600
     assert time.process_time() - start < 2
+
+
+def test_few_test_patients_are_warned_of_by_what_their_t_allows():
+    assert "nothing follows for others" in reservation(1)
+    assert "only 2 patients" in reservation(2) and " 9.0 times" in reservation(2)  # 12.706 / √2
+    assert " 0.8 times" in reservation(9)  # 2.306 / √9
+    assert "20 patients 0.5 times" in reservation(3)  # 2.093 / √20
+    assert reservation(min(simulation.PATIENTS)) == ""
 
 
 def test_results_are_numbers_for_one_column():

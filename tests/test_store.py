@@ -224,7 +224,8 @@ def test_conversions_and_missing_masks_are_in_the_summary(root, data):
     assert any("1 × grey, converted to RGB (i0)" in line for line in lines)
     assert any("1 × opaque alpha channel, left out (i1)" in line for line in lines)
     assert any(line.startswith("6 images (5 annotated)") for line in lines)
-    assert any(line.startswith("Split patient, test:") for line in lines)
+    assert any(line.startswith("Split halves: half of the patients") for line in lines)
+    assert any(line.startswith("  test  ") for line in lines)
 
 
 def test_names_places_and_kinds_that_cannot_be_are_refused(root, data):

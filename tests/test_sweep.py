@@ -106,6 +106,13 @@ def left(*seconds) -> list[plan.Planned]:
     return [plan.Planned(runs.Run(), str(i), "missing", s, 2**30) for i, s in enumerate(seconds)]
 
 
+def test_where_nothing_validates_scoring_takes_the_test_images_alone(few, tmp_path):
+    of_test = sum(few.records[i].height * few.records[i].width for i in few.split()["test"])
+    one = dataclasses.replace(wanted()[0], ratio=1.0, split="halves")
+    estimates = plan.Estimates(plan.plan([one], few, tmp_path), few, tmp_path, "cpu", False)
+    assert estimates._scored_pixels(one) == 2 * of_test
+
+
 def test_two_workers_share_the_time():
     assert plan.makespan(left(3, 3, 2, 2), 2) == 5
     assert plan.makespan(left(3, 3, 2, 2), 1) == 10

@@ -167,6 +167,14 @@ def test_the_step_that_was_best_on_validation_has_a_table_beside_the_score():
     assert cell.mean == pytest.approx(100 * np.mean(one["best"]["dice"]))
 
 
+def test_where_nothing_validates_there_is_no_best_on_validation():
+    one = row("cdma")
+    one["certificate"]["images"]["val"], one["validation"] = 0, {}
+    table = tables.draw("further", [one])
+    assert [column.full for column in table.columns] == ["Method", "Boundary F1 ↑"]
+    assert "est on validation" not in notes(table) and "validation no image." in notes(table)
+
+
 def test_objects_have_a_table_where_they_are_numbered():
     one = row("cdma", objects=True)
     found = place(tables.draw("objects", [one]), "CDMA", "Object Hausdorff ↓")
@@ -336,6 +344,18 @@ def test_what_the_audit_found_and_a_leak_are_said():
     table = tables.draw("comparison", [one])
     assert "Audit: train and test share 11 patients, 3 near-duplicate images." in table.notes
     assert "This split leaks: 11 of 12 test patients also train." in table.notes
+
+
+def test_few_test_patients_are_warned_of_under_every_table():
+    for patients, warned in ((2, True), (10, False)):
+        for table in tables.tables(suite(patients=patients, objects=True)).values():
+            assert ("only 2 patients. A lead must be 9.0 times" in notes(table)) is warned, table.name
+
+
+def test_supervised_is_a_bound_only_where_the_others_have_less_labels():
+    bound = "Supervised with 100 % of the labels is the upper bound."
+    assert bound in tables.draw("ratios", suite()).notes
+    assert bound not in tables.draw("ratios", suite(ratios=(1.0,))).notes
 
 
 def test_empty_masks_are_counted():

@@ -249,3 +249,11 @@ def test_two_processes_on_one_run_leave_one_row(data, toy, tmp_path):
     assert [process.returncode for process in both] == [0, 0]
     assert sum("waiting for it" in text for text in said) <= 1
     assert len(runs.load(tmp_path)) == 1
+
+
+def test_without_validation_images_the_best_step_is_the_last(few, toy, tmp_path):
+    row = train.train(dataclasses.replace(toy, ratio=1.0, method="mean_teacher"), few, tmp_path)
+    assert row["certificate"]["images"] == {"labelled": 2, "unlabelled": 4, "val": 0, "test": 2}
+    assert row["validation"] == {}
+    assert row["best"] == {"step": toy.steps, **{name: row["scores"][name] for name in ("dice", "jaccard")}}
+    assert not list((tmp_path / "checkpoints").iterdir())

@@ -63,7 +63,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def parts(self, split: str, records: Sequence[Record]) -> dict[str, list[int]]:
-        """The places in `records` of "train", "val" and "test"."""
+        """The places in `records` of "train", "val" and "test"; "val" may be empty."""
 
     def read(self, item: Item) -> tuple:
         """The image, uint8 (H, W, 3); the mask (H, W) as it is to be stored, or None; a word on each conversion."""
@@ -97,6 +97,10 @@ class Dataset(ABC):
         `values` has the first image of each stored mask value, `notes` the images of each conversion.
         """
         return self.classes
+
+    def remarks(self, records: Sequence[Record]) -> list[str]:
+        """What a person should know of these records before relying on them, a sentence each."""
+        return []
 
     def offered(self, records: Sequence[Record]) -> dict[str, str]:
         """The splits that these records allow, the default first."""

@@ -1,7 +1,7 @@
-"""Anyone's images: images/ and masks/ with the same stems, and whatever else is known of them.
+"""Anyone's images: images/, masks/ with the same stems for some or all of them, and whatever else is known of them.
 
-Optional are unlabelled/ (images without masks), patients.csv (columns image, patient), split.csv (columns image, part)
-and classes.txt (a name a line, the background first).
+Optional are unlabelled/ (more images without masks), patients.csv (columns image, patient), split.csv (columns image,
+part) and classes.txt (a name a line, the background first).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,42 +11,45 @@ import numpy as np
 
 from benchmark.datasets.base import Dataset, Item, Record
 from benchmark.datasets.images import black_and_white, is_jpeg, nfc, pictures
-from benchmark.datasets.splits import split_by_group
+from benchmark.datasets.splits import FRACTIONS, split_by_group
 from benchmark.datasets.tables import read_table
 
 MOST_CLASSES = 64  # higher values are not class numbers but something else
 WHITE = "mask in black and white, stored as 0 and 1"
+HALVES = {"train": 0.5, "test": 0.5}
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 UNLABELLED = "unlabelled"
+FEW = 10  # with fewer patients than this who have masks, a tenth for validation is less than one
 
 
 class Folder(Dataset):
     title = "A folder of your own images"
     licence = "yours"
-    source = "your disk: images/, masks/ (same stems); optional unlabelled/, patients.csv, split.csv, classes.txt"
+    source = "your disk: images/, masks/ (same stems, for some or all images); optional patients.csv and more"
     size = "any"
     classes = ("background", "foreground")
     splits = {  # noqa: RUF012
         "file": "as split.csv says",
-        "patient": "patients disjoint, shares of images kept; without patients.csv each image is a patient",
+        "halves": "half of the patients with masks teach, the others judge; nobody is left for validation",
+        "patient": "patients disjoint, of those with masks 60 % teach, 10 % validate and 30 % judge",
     }
 
     def items(self, root: Path) -> list[Item]:
-        """Annotated images by stem, then `unlabelled/STEM` for those without a mask."""
+        """The images by stem, with a mask or without, then those of unlabelled/ as `unlabelled/STEM`."""
         for name in ("images", "masks"):
             if not (root / name).is_dir():
                 raise ValueError(f"There is no folder {root / name}; it needs images/ and masks/ with the same stems.")
         images, masks = pictures(root / "images"), pictures(root / "masks")
-        for stem, path in images.items():
-            if stem not in masks:
-                raise ValueError(f"{path} has no mask {stem}.* in masks/; add it, or move the image to {UNLABELLED}/.")
         for stem, path in masks.items():
             if stem not in images:
-                raise ValueError(f"{path} has no image {stem}.* in images/; add it, or remove the mask.")
+                raise ValueError(
+                    f"{path} has no image {stem}.* in images/; give both the same name up to the suffix, or remove the "
+                    "mask."
+                )
         free = pictures(root / UNLABELLED) if (root / UNLABELLED).is_dir() else {}
-        pairs = [(stem, path, masks[stem]) for stem, path in images.items()]
+        pairs = [(stem, path, masks.get(stem)) for stem, path in images.items()]
         pairs += [(f"{UNLABELLED}/{stem}", path, None) for stem, path in free.items()]
-        names = [name for name, _, _ in pairs]
+        names, unmasked = [name for name, _, _ in pairs], {name for name, _, mask in pairs if mask is None}
         patients = _column(root / "patients.csv", "patient", names)
         split = _column(root / "split.csv", "part", names)
         unknown = [name for name in names if patients and name not in patients]
@@ -55,7 +58,7 @@ class Folder(Dataset):
         for name, part in split.items():
             if part not in PARTS:
                 raise ValueError(f"split.csv puts {name} into the part '{part}'; the parts are train, val and test.")
-            if PARTS[part] != "train" and name.startswith(f"{UNLABELLED}/"):
+            if PARTS[part] != "train" and name in unmasked:
                 raise ValueError(f"split.csv puts {name} into {part}, but it has no mask; it can only be in train.")
         unnamed = [name for name, _, mask in pairs if mask and split and name not in split]
         if unnamed:
@@ -106,11 +109,27 @@ class Folder(Dataset):
         return names
 
     def offered(self, records: Sequence[Record]) -> dict[str, str]:
-        return self.splits if any(record.tags for record in records) else {"patient": self.splits["patient"]}
+        masked = len({record.patient for record in records if record.annotated})
+        possible = {
+            "file": any(record.tags for record in records),
+            "halves": masked < FEW,
+            "patient": masked >= len(FRACTIONS),
+        }
+        return {name: about for name, about in self.splits.items() if possible[name]}
+
+    def remarks(self, records: Sequence[Record]) -> list[str]:
+        if len({record.patient for record in records}) < len(records):
+            return []
+        return [
+            "Every image counts as a patient of its own. If some are of the same patient, say whose they are in "
+            "patients.csv (columns image, patient) and add the folder again; otherwise a patient may teach and judge."
+        ]
 
     def parts(self, split: str, records: Sequence[Record]) -> dict[str, list[int]]:
         if split == "patient":
             return split_by_group(records)
+        if split == "halves":
+            return split_by_group(records, HALVES) | {"val": []}
         return {
             part: [place for place, record in enumerate(records) if part in record.tags]
             for part in ("train", "val", "test")

@@ -17,21 +17,21 @@ def split_by_group(
 ) -> dict[str, list[int]]:
     """Places in `records` for each part, a fixed function of the records and not of their order.
 
-    Images without a mask can only teach: they are in the first part, with everything else of their group, and do not
-    count towards its share. Too few groups for the parts are a ValueError.
+    Groups without any mask can only teach: they are in the first part, and do not count towards its share. An image
+    without a mask goes where its group goes; outside the first part nobody uses it. Too few groups with masks for the
+    parts are a ValueError.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(getattr(record, by), []).append(record)
     order = sorted(groups, key=lambda group: (-len(groups[group]), hashlib.sha256(group.encode()).digest()))
-    bound = np.array([not all(record.annotated for record in groups[group]) for group in order])
+    bound = np.array([not any(record.annotated for record in groups[group]) for group in order])
     strata = sorted({record.stratum for record in records})
     counts = np.array([_counts(groups[group], strata) for group in order], np.int64)
-    needed = len(fractions) - bool(counts[bound].sum())
-    if (~bound).sum() < needed:
+    if (~bound).sum() < len(fractions):
         raise ValueError(
-            f"Each of {', '.join(fractions)} needs a {by} of its own whose images all have masks; there are "
-            f"{(~bound).sum()} and {needed} are needed: annotate more."
+            f"Each of {', '.join(fractions)} needs a {by} of its own with a mask, and {(~bound).sum()} of {len(order)} "
+            f"{by}s have one: annotate images of {len(fractions) - (~bound).sum()} more."
         )
     part_of = dict(zip(order, _apportion(counts, bound, list(fractions.values())), strict=True))
     return {
@@ -50,12 +50,11 @@ def _apportion(counts: np.ndarray, bound: np.ndarray, fractions: Sequence[float]
     """The part of each group (g, columns): first the largest to where it is missed most, then moves and exchanges.
 
     Least is the sum over parts and columns of (held - wanted)² / wanted, in whole numbers, so that all machines agree.
-    Bound groups stay in part 0, and every part keeps at least one group with masks.
+    Bound groups, those without masks, stay in part 0, and every part keeps at least one group with masks.
     """
     wanted = np.array([round(1000 * fraction) for fraction in fractions])[:, None] * counts.sum(0)
     part_of = np.zeros(len(counts), np.int64)
     held = np.zeros_like(wanted)
-    held[0] = counts[bound].sum(0)
     for group in np.flatnonzero(~bound):
         part_of[group] = np.argmin(_misfit(held + counts[group], wanted) - _misfit(held, wanted))
         held[part_of[group]] += counts[group]

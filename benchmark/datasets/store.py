@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import datasets
+from benchmark import datasets, stats
 from benchmark.datasets.base import Dataset, Item, Record
 from benchmark.datasets.fingerprint import fingerprint
 from benchmark.datasets.images import values_in
@@ -31,6 +31,7 @@ FORMAT = 1  # of the index; raised when a field changes its meaning
 DRAWN = "phantom"  # the only dataset that is drawn and not read
 READERS = 2  # threads; each holds one image
 UNFINISHED = ".unfinished"  # the suffix of a folder that is being filled
+PARTS = ("train", "val", "test")
 NAMED = 3  # examples in a note
 
 Progress = Callable[[int, int, str], None]  # done, total, name of the image
@@ -83,7 +84,7 @@ class Store:
         return self.dataset.label(task, self.records[place], self.mask(place))
 
     def split(self, split: str = "") -> dict[str, list[int]]:
-        """The places of "train", "val" and "test"; "" is the dataset's first. Each has an annotated image."""
+        """The places of "train", "val" and "test"; "" is the dataset's first. "val" may have no annotated image."""
         split = choose(split or next(iter(self.dataset.splits)), list(self.dataset.splits), f"split of '{self.name}'")
         if split not in self._parts:
             self._parts[split] = _parts(self.dataset, split, self.records, self.name)
@@ -98,15 +99,26 @@ class Store:
             f"{_how_many(self.records)}; {range_} pixels",
             f"Classes {', '.join(self.classes)}" + _listed("; tasks ", [task for task in self.dataset.tasks if task]),
         ]
-        split = split or next(iter(self.dataset.splits))
-        for part, places in self.split(split).items():
+        split, parts = split or next(iter(self.dataset.splits)), self.split(split)
+        said.append(f"Split {split}: {self.dataset.splits[split]}")
+        for part, places in parts.items():
             members = [self.records[place] for place in places]
             strata = Counter(record.stratum for record in members if record.stratum)
             shares = [f"{count} {stratum}" for stratum, count in sorted(strata.items())]
-            said.append(f"Split {split}, {part}: {_how_many(members)}" + _listed("; ", shares))
+            said.append(f"  {part:5} {_how_many(members)}" + _listed("; ", shares))
         if leak := self.dataset.leaks.get(split):
-            said.append(f"Split {split} leaks: {leak}.")
-        return said + self.notes
+            said.append(f"  leaks: {leak}")
+        return [*said, *self._reservations(split), *self.notes]
+
+    def _reservations(self, split: str) -> list[str]:
+        """What a person should know before relying on a split."""
+        parts = {part: [self.records[place] for place in places] for part, places in self.split(split).items()}
+        aside = sum(not record.annotated for part in ("val", "test") for record in parts[part])
+        judges = len({record.patient for record in parts["test"] if record.annotated})
+        said = [*self.dataset.remarks(self.records), stats.reservation(judges)]
+        if aside:
+            said.append(f"Images without a mask left aside, as their patients validate or judge: {aside}.")
+        return [sentence for sentence in said if sentence]
 
     @property
     def _mask_type(self) -> np.dtype:
@@ -296,12 +308,13 @@ def _copies(records: Sequence[Record]) -> list[str]:
 
 def _parts(dataset: Dataset, split: str, records: Sequence[Record], name: str) -> dict[str, list[int]]:
     """The parts of a split, checked: disjoint, and each with something to learn from or to judge by."""
-    parts = {part: sorted(places) for part, places in dataset.parts(split, records).items()}
+    found = dataset.parts(split, records)
+    parts = {part: sorted(found[part]) for part in PARTS}
     places = [place for members in parts.values() for place in members]
     if len(places) != len(set(places)):
         twice = next(place for place, count in Counter(places).items() if count > 1)
         raise ValueError(f"Split '{split}' of '{name}' has '{records[twice].name}' in two parts; leave it in one.")
-    for part in ("train", "val", "test"):
+    for part in ("train", "test"):
         if not any(records[place].annotated for place in parts[part]):
             raise ValueError(f"Split '{split}' of '{name}' has no annotated image in {part}; give it at least one.")
     return parts
@@ -382,8 +395,8 @@ def _same(one: Path, other: Path) -> bool:
 def _how_many(records: Sequence[Record]) -> str:
     patients, annotated = len({record.patient for record in records}), sum(record.annotated for record in records)
     masks = "" if annotated == len(records) else f" ({annotated} annotated)"
-    whose = "each its own patient" if patients == len(records) else f"of {patients} patients"
-    return f"{len(records)} images{masks} {whose}"
+    of = "1 patient" if patients == 1 else f"{patients} patients"
+    return f"{len(records)} image{'s' * (len(records) != 1)}{masks} of {of}"
 
 
 def _listed(before: str, words: Sequence[str]) -> str:

@@ -74,6 +74,11 @@ class Board:
         """The stratum of each test image, "" where there is none."""
         return np.array(self.images.get("stratum") or [""] * len(self.images["name"]), dtype=object)
 
+    @property
+    def validated(self) -> bool:
+        """Whether the split has validation images."""
+        return any(row["certificate"]["images"]["val"] for row in self.rows.values())
+
     @cached_property
     def published(self) -> list[str]:
         """Methods without variants and settings; of a method that has no such runs, what there is."""

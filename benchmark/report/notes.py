@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import stats
 from benchmark.report.board import Board
 from benchmark.report.cells import Options
 from benchmark.report.frame import Row, fingerprint
@@ -102,7 +103,7 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
         f"{most['steps']} steps of {most['labelled']} labelled and {most['unlabelled']} unlabelled crops of "
         f"{most['crop']} pixels, {most['optimiser']}; the score is that of the last step."
     )
-    return said + certificate(rows)
+    return [*said, *certificate(rows), stats.reservation(len(board.patient_names)) if len(done) else ""]
 
 
 def certificate(rows: Sequence[Row]) -> list[str]:
@@ -118,7 +119,10 @@ def certificate(rows: Sequence[Row]) -> list[str]:
         labelled[row["run"]["ratio"]][row["run"]["draw"]] = (*sizes, held["lists"]["labelled"][:HASH])
     parts = []
     for words, found in zip(("test", "validation"), fixed.values(), strict=True):
-        lists = (f"{images} images of {_many(patients, 'patient')} (list {list_})" for images, patients, list_ in found)
+        lists = (
+            f"{_many(images, 'image')} of {_many(patients, 'patient')} (list {list_})" if images else "no image"
+            for images, patients, list_ in found
+        )
         parts.append(f"{words} {' or '.join(lists)}")
     said.append(f"Split '{rows[0]['run']['split']}': {', '.join(parts)}.")
     for ratio, draws in sorted(labelled.items()):

@@ -11,7 +11,7 @@ from benchmark.report.frame import BEST, Row
 from benchmark.report.table import Cell, Column, Line, Table
 
 MAIN = ("dice", "jaccard", "hd95", "assd")
-FURTHER = ("boundary_f1", *BEST)
+FURTHER = ("boundary_f1",)
 WHOLE = ("object_f1", "object_dice", "object_hausdorff", "ece")
 
 
@@ -56,15 +56,16 @@ def comparison(board: Board, options: Options) -> Table | None:
 
 
 def further(board: Board, options: Options) -> Table | None:
-    """Boundaries, and the scores of the step that was best on validation."""
-    labels = board.published
+    """Boundaries, and the scores of the step that was best on validation, if anything validates."""
+    labels, validated = board.published, board.validated
+    best = "Best on validation: the same runs at the step that was best on validation, beside the score at the last "
     said = [
         notes.legend(options.uneven),
-        "All in points of 100. Best on validation: the same runs at the step that was best on validation, beside the "
-        "score at the last step, never instead of it.",
+        "All in points of 100." + (f" {best}step, never instead of it." if validated else ""),
         *notes.empty(board, labels),
     ]
-    columns, lines = [METHOD, *_heads(FURTHER)], _lines(board, labels, FURTHER, options)
+    metrics = (*FURTHER, *(BEST if validated else ()))
+    columns, lines = [METHOD, *_heads(metrics)], _lines(board, labels, metrics, options)
     return notes.table("further", "Further scores", columns, lines, board, labels, options, said)
 
 
@@ -95,11 +96,16 @@ def ratios(board: Board, options: Options) -> Table | None:
     said = [
         notes.legend(options.uneven),
         score.unit,
-        "Supervised with 100 % of the labels is the upper bound." if 1.0 in shares else "",
+        "Supervised with 100 % of the labels is the upper bound." if _bounded(board, labels) else "",
         *notes.empty(board, labels),
         notes.runs(board, labels),
     ]
     return notes.table("ratios", f"{score.name} by labelled share", columns, lines, board, labels, options, said)
+
+
+def _bounded(board: Board, labels: Sequence[str]) -> bool:
+    """Whether supervised training alone has all labels, so that the others have less."""
+    return [label for label in labels if len(board.at(label, 1.0))] == [cells.supervised(board, labels)]
 
 
 def ablation(board: Board, options: Options, method: str) -> Table | None:

@@ -220,7 +220,8 @@ class Estimates:
             ]
             for part, places in parts.items()
         }
-        return len(areas["train"]), len(areas["val"]), statistics.fmean(areas["val"]), sum(areas["test"])
+        val = statistics.fmean(areas["val"]) if areas["val"] else 0.0
+        return len(areas["train"]), len(areas["val"]), val, sum(areas["test"])
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
