@@ -24,6 +24,7 @@ from benchmark.cost import autocast, count
 from benchmark.data import Batches, certificate, draw
 from benchmark.datasets.store import Store
 from benchmark.evaluate import evaluate
+from benchmark.parallel import Team, own_device, team
 from benchmark.progress import Tell, silent
 from benchmark.runs import Run
 from methods.base import Batch, Method
@@ -51,13 +52,19 @@ def train(
     steps, images forwarded with and without gradient, FLOPs; `measured`: seconds and peak memory; `machine`.
     """
     run = complete(run, store)
-    where = machine.device(device)
-    if row := _finished(results, run.key, weights):
-        _clear(results, run.key)  # if it was killed between writing its row and this
+    where = own_device(machine.device(device))
+    processes = team(where)
+    if row := processes.told(_finished(results, run.key, weights)):
+        if processes.leads:
+            _clear(results, run.key)  # if it was killed between writing its row and this
         return row
-    with runs.claimed(results, run.key, lambda other: _say_waiting(run.key, other)), exact(where, deterministic):
-        return _finished(results, run.key, weights) or _carry_out(
-            run, store, results, where, watch or _unwatched, checkpoint_s
+    with contextlib.ExitStack() as held:
+        if processes.leads:
+            held.enter_context(runs.claimed(results, run.key, lambda other: _say_waiting(run.key, other)))
+        held.enter_context(exact(where, deterministic))
+        watch = watch if watch and processes.leads else _unwatched
+        return processes.told(_finished(results, run.key, weights)) or _carry_out(
+            run, store, results, where, processes, watch, checkpoint_s
         )
 
 
@@ -119,33 +126,42 @@ class Training:
     validation: list[dict[str, float]] = field(default_factory=list)
 
 
-def _carry_out(run: Run, store: Store, results: Path, device: torch.device, watch: Watch, checkpoint_s: float) -> dict:
+def _carry_out(
+    run: Run, store: Store, results: Path, device: torch.device, processes: Team, watch: Watch, checkpoint_s: float
+) -> dict[str, Any]:
     drawn = draw(store, run)
     method = build(run, len(store.classes)).to(device, memory_format=torch.channels_last)
     state = Training(method, optimiser(method, run))
     batches = Batches(run, store, drawn, device, method.uses_unlabelled)
     budget = count(method, batches.at(0), run.precision)
+    processes.share(method, state.optimiser)
     path, best_path = _checkpoints(results, run.key)
     if path.exists():
         _restore(state, path)
 
     def judge(places: list[int], what: str) -> list[dict[str, Any]]:
         method.eval()
-        with watch(what, len(places)) as tell:
-            return evaluate(
-                method.predict, store, places, task=run.task, tile=run.tile, batch=8, device=device,
+        mine = processes.mine(places)
+        with watch(what, len(mine)) as tell, processes.apart():
+            scores = evaluate(
+                method.predict, store, mine, task=run.task, tile=run.tile, batch=8, device=device,
                 precision=run.precision, progress=lambda done, total: tell(done, ""),
             )  # fmt: skip
+        return processes.all(scores, len(places))
 
     def validate() -> None:
-        dice = [_mean(image["dice"]) for image in judge(drawn.val, "Validating")]
-        state.validation.append({"step": state.step, "dice": round(_mean(dice) or 0.0, 4)})
-        if best_step(state.validation) == state.step:
         if not drawn.val:
             return
+        dice = [_mean(image["dice"]) for image in judge(drawn.val, "Validating")]
+        state.validation.append({"step": state.step, "dice": round(_mean(dice) or 0.0, 4)})
+        if best_step(state.validation) == state.step and processes.leads:
             runs.write_whole(best_path, lambda temporary: _write_weights(method, temporary))
 
-    finite = _loop(run, state, batches, device, watch, validate, lambda: _save(state, path), checkpoint_s)
+    def checkpoint() -> None:
+        if processes.leads:
+            _save(state, path)
+
+    finite = _loop(run, state, batches, processes, watch, validate, checkpoint, checkpoint_s)
     row = {
         "key": run.key,
         "run": dataclasses.asdict(run),
@@ -163,20 +179,23 @@ def _carry_out(run: Run, store: Store, results: Path, device: torch.device, watc
         },
     }
     if finite:
-        _save(state, path)
-        runs.write_whole(weights_path(results, run.key), lambda temporary: _write_weights(method, temporary))
+        checkpoint()
+        if processes.leads:
+            runs.write_whole(weights_path(results, run.key), lambda temporary: _write_weights(method, temporary))
         row["scores"] = _columns(judge(drawn.test, "Scoring test images"))  # opened only now that the weights are final
         row["best"] = _best(row, method, best_path, lambda: judge(drawn.test, "Scoring the best on validation"))
     row["measured"] = {"seconds": round(state.seconds, 1), "peak_memory": machine.peak_memory(device)}
-    row["machine"] = machine.describe(device)
-    if not runs.find(results, run.key):
-        runs.save(row, results)
-    _clear(results, run.key)
+    row["machine"] = {**machine.describe(device), "processes": processes.size}
+    if processes.leads:
+        if not runs.find(results, run.key):
+            runs.save(row, results)
+        _clear(results, run.key)
+    processes.told(None)  # so that nobody goes on before the row is there
     return row
 
 
 def _loop(
-    run: Run, state: Training, batches: Batches, device: torch.device, watch: Watch, validate: Callable[[], None],
+    run: Run, state: Training, batches: Batches, processes: Team, watch: Watch, validate: Callable[[], None],
     checkpoint: Callable[[], None], checkpoint_s: float,
 ) -> bool:  # fmt: skip
     """Trains to the end, or until a loss is not finite (then the answer is False)."""
@@ -197,7 +216,7 @@ def _loop(
             lines.append({name: term.detach() for name, term in terms.items()})
             if state.step % every and state.step not in validate_at:
                 continue
-            line = _line(state.step, lines)
+            line = processes.told(_line(state.step, lines))  # so that all end together if it is not finite
             now = time.monotonic()
             state.seconds, rate, last = state.seconds + now - last, len(lines) * images / (now - last), now
             lines.clear()

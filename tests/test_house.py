@@ -23,6 +23,7 @@ FLOORS = {
     "benchmark.suites": 3,
     "benchmark.evaluate": 3,
     "benchmark.cost": 3,
+    "benchmark.parallel": 3,
     "benchmark.timing": 3,
     "methods": 2,
     "methods.parts": 1,

@@ -1,6 +1,7 @@
 """`bench run` and `bench predict`: one run from data to picture, and its network on new images."""
 
 import math
+import os
 from pathlib import Path
 
 import click
@@ -64,6 +65,8 @@ def run(recipe, settings, deterministic, threads, checkpoint_s, device, results,
         wanted, store, results,
         device=device, deterministic=deterministic, watch=progress.watching, checkpoint_s=checkpoint_s, weights=True,
     )  # fmt: skip
+    if os.environ.get("RANK", "0") != "0":
+        return  # of the processes that torchrun started for this run, the first one tells
     if row["status"] == "diverged":
         step = row["history"]["step"][-1]
         click.echo(f"Row      {runs.row_path(results, row['key'])}")

@@ -15,6 +15,7 @@ from monai.inferers import sliding_window_inference
 from benchmark import train
 from benchmark.data import Batches, draw
 from benchmark.evaluate import bands
+from benchmark.parallel import Team
 from benchmark.progress import silent
 from benchmark.runs import Run
 from benchmark.suites import RECIPES
@@ -80,7 +81,7 @@ def test_the_trainer_adds_little_to_a_bare_loop(patch_store, times_faster):
 
     def trainer() -> None:
         state = train.Training(methods[0], optimisers[0])
-        assert train._loop(run, state, batches, CPU, unwatched, lambda: None, lambda: None, float("inf"))
+        assert train._loop(run, state, batches, Team(), unwatched, lambda: None, lambda: None, float("inf"))
 
     def bare() -> None:
         methods[1].train()

@@ -1,0 +1,201 @@
+"""One run in several processes: each passes its share of the images through the networks, and all know all results.
+
+`torchrun` starts the processes. An encoder or decoder that is given a batch takes this process's rows of it, and what
+comes out is gathered again, so that a method sees whole batches and its losses are those of one process, whatever they
+compare across images. Random numbers are drawn for the whole batch, too. So a step is one process's step but for the
+order of additions, and the number of processes decides no result. Only the networks are shared out: losses, views and
+the cutting of batches are done by every process for itself.
+"""
+
+import atexit
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from methods.base import Method
+from methods.parts.nets import DeepLabDecoder, DptDecoder, Encoder, UnetDecoder
+
+NETWORKS = Encoder, UnetDecoder, DeepLabDecoder, DptDecoder
+PATIENCE = timedelta(days=7)  # another run may hold the claim to this one
+
+
+class Team:
+    """The processes of a run, as one of them sees them. Alone, everything here does nothing."""
+
+    def __init__(self, rank: int = 0, size: int = 1):
+        self.rank, self.size = rank, size
+        self.whole = 0  # images in the batch that is on its way through a network, when this process has a share of it
+        self.sharing = size > 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.rank == 0
+
+    def told(self, value: Any) -> Any:
+        """The value that the leading process gives."""
+        values = [value]
+        if self.size > 1:
+            distributed.broadcast_object_list(values)
+        return values[0]
+
+    def mine(self, things: Sequence[Any]) -> Sequence[Any]:
+        """This process's part of a list."""
+        return things[self.rank :: self.size]
+
+    def all(self, mine: list[Any], count: int) -> list[Any]:
+        """The whole list again, of `count` things, from everyone's part."""
+        parts = [mine]
+        if self.size > 1:
+            parts = [None] * self.size
+            distributed.all_gather_object(parts, mine)
+        return [parts[i % self.size][i // self.size] for i in range(count)]
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Within it, networks are not shared: each process passes whole batches of its own."""
+        before, self.sharing = self.sharing, False
+        try:
+            yield
+        finally:
+            self.sharing = before
+
+    def share(self, method: Method, optimiser: torch.optim.Optimizer) -> None:
+        """From now on the networks of the method are shared, and the optimiser steps by all processes' gradients."""
+        if self.size == 1:
+            return
+        networks = [module for module in method.modules() if isinstance(module, NETWORKS)]
+        for network in networks:
+            live = not getattr(network, "keeps_statistics", False)
+            if live and any(isinstance(module, _BatchNorm) for module in network.modules()):
+                raise ValueError("Live batch norm mixes the images of a batch; give --norm frozen, or one process.")
+            network.register_forward_pre_hook(self._enter)
+            network.register_forward_hook(self._leave)
+            for parent in list(network.modules()):
+                for name, child in parent.named_children():
+                    if isinstance(child, nn.Dropout2d):
+                        setattr(parent, name, _Dropout(child, self))
+        shared = {p for network in networks for p in network.parameters()}
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        optimiser.register_step_pre_hook(lambda *_: self._add_up(parameters, shared))
+
+    def _enter(self, network: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        images = given[0] if isinstance(given[0], Tensor) else given[0][0]
+        if not self.sharing or not len(images):
+            return None
+        for module in network.modules():  # whoever listens inside hears of the whole batch
+            for key, hook in module._forward_hooks.items():
+                if module is not network and getattr(hook, "func", None) != self._overheard:
+                    module._forward_hooks[key] = functools.partial(self._overheard, hook)
+        self.whole = len(images)
+        return _each(given, lambda x: _Mine.apply(x, self))
+
+    def _leave(self, network: nn.Module, given: tuple[Any, ...], found: Any) -> Any:
+        if not self.whole:
+            return None
+        whole, self.whole = self.whole, 0
+        return _each(found, lambda x: _Whole.apply(x, self, whole))
+
+    def _overheard(self, hook: Callable, module: nn.Module, given: tuple[Any, ...], found: Any) -> None:
+        whole = self.whole
+        hook(module, given, _each(found, lambda x: _Whole.apply(x, self, whole)) if whole else found)
+
+    def rows(self, whole: int, device: torch.device) -> Tensor:
+        """Which images of a batch are this process's; the last one again and again where the shares do not come out."""
+        share = -(-whole // self.size)
+        return torch.arange(self.rank * share, (self.rank + 1) * share, device=device).clamp_(max=whole - 1)
+
+    def gathered(self, mine: Tensor, whole: int) -> Tensor:
+        """The rows of all processes, in the memory format of this process's."""
+        last = mine.ndim == 4 and mine.is_contiguous(memory_format=torch.channels_last)
+        flat = (mine.permute(0, 2, 3, 1) if last else mine).contiguous()
+        found = flat.new_empty(self.size * len(flat), *flat.shape[1:])
+        distributed.all_gather_into_tensor(found, flat)
+        return (found.permute(0, 3, 1, 2) if last else found)[:whole]
+
+    def _add_up(self, parameters: list[nn.Parameter], shared: set[nn.Parameter]) -> None:
+        """Gradients of shared networks are sums over processes; of what every process does whole, they are alike."""
+        learning = [p for p in parameters if p.grad is not None]
+        flat = torch.cat([(p.grad if p in shared else p.grad / self.size).flatten() for p in learning])
+        distributed.all_reduce(flat)
+        for p, gradient in zip(learning, flat.split([p.numel() for p in learning]), strict=True):
+            p.grad.copy_(gradient.view_as(p))
+
+
+def team(device: torch.device) -> Team:
+    """The processes that torchrun started for this run; this one alone where it did not."""
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        atexit.register(distributed.destroy_process_group)
+    return Team(distributed.get_rank(), size) if size > 1 else Team()
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The GPU of this process, if there are several processes and no GPU was named."""
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+        return device
+    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(own)
+    return own
+
+
+class _Mine(torch.autograd.Function):
+    """This process's rows of a batch; the gradients of all rows come back from all processes."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, team: Team) -> Tensor:
+        ctx.team, ctx.whole = team, len(x)
+        return x[team.rows(len(x), x.device)]  # an index keeps the memory format
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.team.gathered(gradient, ctx.whole), None
+
+
+class _Whole(torch.autograd.Function):
+    """The rows of all processes; this process's gradient is that of its own."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, team: Team, whole: int) -> Tensor:
+        ctx.team = team
+        return team.gathered(x, whole)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        team, whole = ctx.team, len(gradient)
+        rows = team.rows(whole, gradient.device)
+        mine = gradient[rows]
+        again = torch.arange(len(rows), device=rows.device) + team.rank * len(rows) >= whole
+        return mine.masked_fill_(again.view(-1, *[1] * (mine.ndim - 1)), 0), None, None
+
+
+class _Dropout(nn.Dropout2d):
+    """Draws for the whole batch, and drops what falls to this process's images."""
+
+    def __init__(self, like: nn.Dropout2d, team: Team):
+        super().__init__(like.p)
+        self.team = team
+        self.train(like.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.team.whole or not self.training:
+            return super().forward(x)
+        kept = F.dropout2d(x.new_ones(self.team.whole, x.shape[1], 1, 1), self.p)
+        return x * kept[self.team.rows(self.team.whole, x.device)]
+
+
+def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Tensors changed, in tuples and lists as deep as they are."""
+    if isinstance(values, Tensor):
+        return change(values)
+    return type(values)(_each(value, change) for value in values)
