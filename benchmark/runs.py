@@ -47,6 +47,7 @@ class Run:
     precision: str = "float32"
     weights_hash: str = ""  # of the pretrained weights; filled in before the run starts
     content: str = ""  # hash of the dataset's pixels and masks; filled in before the run starts
+    tuned: str = ""  # the outcome of `bench tune` that learning rate and settings come from; "" has published defaults
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
@@ -68,7 +69,8 @@ class Run:
     @property
     def key(self) -> str:
         """A readable stem and a short hash of every field: the name of the row."""
-        fields_ = json.dumps(asdict(self), sort_keys=True)
+        said = {name: value for name, value in asdict(self).items() if name != "tuned" or value}  # a later field
+        fields_ = json.dumps(said, sort_keys=True)
         method = f"{self.method}-{self.variant}" if self.variant else self.method
         data = f"{self.dataset}-{self.task}" if self.task else self.dataset
         stem = f"{method}_{data}_r{self.ratio:g}_d{self.draw}_s{self.seed}"
@@ -89,6 +91,11 @@ CHOICES = {
     "schedule": ("poly", "cosine", "constant"),
     "precision": ("float32", "bf16"),
 }
+
+
+def trials_of(tuned: str) -> int:
+    """How many trials are behind an outcome of `bench tune`, by its name."""
+    return int(tuned.rpartition("_")[2])
 
 
 def choose(name: str, known: tuple[str, ...] | list[str], what: str) -> str:

@@ -39,12 +39,13 @@ Watch = Callable[[str, int], AbstractContextManager[Tell]]
 
 def train(
     run: Run, store: Store, results: Path, *, device: str = "auto", deterministic: bool = False,
-    watch: Watch | None = None, checkpoint_s: float = CHECKPOINT_S, weights: bool = False,
+    watch: Watch | None = None, checkpoint_s: float = CHECKPOINT_S, weights: bool = False, trial: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Carries out a run, or what is left of it, and returns its row; a finished run is only read.
 
     Rows travel without the weights of their runs. With `weights`, a run whose weights are not here is carried out anew,
-    and the row of this machine returned; the one that was here stays as it is.
+    and the row of this machine returned; the one that was here stays as it is. A `trial` never opens test images: its
+    row has no `scores` and no `best`, and its weights are not kept.
 
     The row: `key`; `run`, its fields; `status`, "done" or "diverged"; `classes`; `scores` of every test image at the
     last step, by column; `best`, the same for the step that was best on validation, or the last if nothing validates;
@@ -64,7 +65,7 @@ def train(
         held.enter_context(exact(where, deterministic))
         watch = watch if watch and processes.leads else _unwatched
         return processes.told(_finished(results, run.key, weights)) or _carry_out(
-            run, store, results, where, processes, watch, checkpoint_s
+            run, store, results, where, processes, watch, checkpoint_s, trial
         )
 
 
@@ -127,8 +128,9 @@ class Training:
 
 
 def _carry_out(
-    run: Run, store: Store, results: Path, device: torch.device, processes: Team, watch: Watch, checkpoint_s: float
-) -> dict[str, Any]:
+    run: Run, store: Store, results: Path, device: torch.device, processes: Team, watch: Watch, checkpoint_s: float,
+    trial: bool,
+) -> dict[str, Any]:  # fmt: skip
     drawn = draw(store, run)
     method = build(run, len(store.classes)).to(device, memory_format=torch.channels_last)
     state = Training(method, optimiser(method, run))
@@ -178,7 +180,7 @@ def _carry_out(
             "parameters": budget["parameters"],
         },
     }
-    if finite:
+    if finite and not trial:
         checkpoint()
         if processes.leads:
             runs.write_whole(weights_path(results, run.key), lambda temporary: _write_weights(method, temporary))

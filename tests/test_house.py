@@ -18,6 +18,7 @@ FLOORS = {
     "benchmark.planning": 5,
     "benchmark.sweep": 5,
     "benchmark.ablation": 5,
+    "benchmark.tune": 5,
     "benchmark.data": 3,
     "benchmark.audit": 3,
     "benchmark.suites": 3,

@@ -2,7 +2,7 @@
 
 import click
 
-from benchmark.cli import data, methods, report, run, speed, statistics, sweep
+from benchmark.cli import data, methods, report, run, speed, statistics, sweep, tune
 from benchmark.cli.options import Sentences
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     """
 
 
-for command in (run.run, run.predict, sweep.sweep, sweep.ablate, report.report, report.verify):
+for command in (run.run, run.predict, sweep.sweep, sweep.ablate, tune.tune, report.report, report.verify):
     main.add_command(command)
 for command in (statistics.plan, statistics.simulate, speed.speed, data.data):
     main.add_command(command)

@@ -39,13 +39,14 @@ Examples:
 @run_options()
 @click.option("--recipe", type=RECIPE, default="quick", show_default=True, help=f"One of {', '.join(suites.RECIPES)}.")
 @settings_option
+@click.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")
 @click.option("--deterministic", is_flag=True, help="Deterministic kernels on a GPU, too.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @click.option("--checkpoint-s", type=float, default=20, show_default=True, help="Seconds between checkpoints.")
 @device_option
 @results_option
 @data_option
-def run(recipe, settings, deterministic, threads, checkpoint_s, device, results, data, **fields) -> None:
+def run(recipe, settings, tuned, deterministic, threads, checkpoint_s, device, results, data, **fields) -> None:
     """Trains a method, scores it on every test image, and leaves a row, weights and a picture.
 
     A run that was interrupted goes on where it was when the same command is given again; a finished one is shown. One
@@ -60,6 +61,12 @@ def run(recipe, settings, deterministic, threads, checkpoint_s, device, results,
     from benchmark import train
     from benchmark.report import pictures
 
+    if tuned:
+        from benchmark import tune
+
+        (wanted,) = tune.tuned([train.complete(wanted, store)], results)
+        values = "".join(f", {name} {value:g}" for name, value in wanted.settings)
+        click.echo(f"Tuned: lr {wanted.lr:g}{values}")
     use_threads(threads)
     row = train.train(
         wanted, store, results,

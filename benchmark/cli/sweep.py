@@ -1,10 +1,8 @@
 """`bench sweep` and `bench ablate`: the runs of a table, as many at once as fit."""
 
 import dataclasses
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,20 +12,16 @@ from benchmark.cli.options import (
     METHOD,
     RECIPE,
     Named,
-    data_option,
-    device_option,
     listed,
     open_store,
-    results_option,
     run_options,
     settings_of,
     settings_option,
     writable,
 )
+from benchmark.cli.who import Who, follow, some, takes, who_options
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
-DAY_MIN = 24 * 60
-INTERRUPTED = 130  # the exit status of a program that was stopped by Ctrl-C
 
 
 def _counted(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[int, ...] | None:
@@ -36,38 +30,42 @@ def _counted(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     return tuple(range(found[0])) if len(given) == 1 and "," not in given[0] else found
 
 
+LISTS = {
+    "methods": ("Over those of the suite.", listed(str)),
+    "ratios": ("Labelled shares, such as 0.1,0.5.", listed(float)),
+    "draws": ("Labelled subsets: 3 is draws 0, 1 and 2; 0,4 is these two.", _counted),
+    "seeds": ("Seeds: 3 is seeds 0, 1 and 2; 0,4 is these two.", _counted),
+    "variants": ("Ablations of the methods, such as no_um,no_cdkd.", listed(str)),
+}
+
+
+def list_options(*names: str):
+    """Options that take a list: what a suite has several of."""
+
+    def add(command):
+        for name in reversed(names):
+            text, parse = LISTS[name]
+            kind = METHOD if name == "methods" else None
+            option = click.option(f"--{name}", type=kind, multiple=True, metavar="LIST", callback=parse, help=text)
+            command = option(command)
+        return command
+
+    return add
+
+
 def _sweep_options(command):
     """What a suite's runs are, beyond the fields of a run; and who carries them out."""
-    several = {
-        "ratios": ("Labelled shares, such as 0.1,0.5.", listed(float)),
-        "draws": ("Labelled subsets: 3 is draws 0, 1 and 2; 0,4 is these two.", _counted),
-        "seeds": ("Seeds: 3 is seeds 0, 1 and 2; 0,4 is these two.", _counted),
-        "variants": ("Ablations of the methods, such as no_um,no_cdkd.", listed(str)),
-    }
-    who = [
-        click.option("--workers", type=click.IntRange(1), help="Runs at once.  [default: as many as fit]"),
-        click.option("--threads", type=click.IntRange(1), help="CPU threads of each.  [default: cores / workers]"),
-        device_option,
-        click.option("--on", type=click.Choice(["local", "slurm", "ray"]), default="local", show_default=True,
-                     help="Who carries the runs out."),
-        click.option("--partition", help="Slurm: its partition."),
-        click.option("--time", "minutes", type=click.IntRange(1), default=DAY_MIN, show_default=True,
-                     help="Slurm: minutes of a job; a run that needs more goes on in the next."),
-        click.option("--gpus-per-task", "gpus", type=float, default=0, show_default=True,
-                     help="Slurm and Ray: GPUs of a run; on Ray also a fraction, such as 0.25."),
-        click.option("--slurm", "flags", multiple=True, metavar="KEY=VALUE", help="Any option of sbatch; repeatable."),
+    further = [
+        list_options("ratios", "draws", "seeds", "variants"),
+        run_options("variant", "ratio", "draw", "seed"),
+        click.option("--recipe", type=RECIPE, envvar="BENCH_RECIPE", help="Over that of the suite."),
+        settings_option,
         click.option("--detach", is_flag=True, help="Slurm: return when the jobs are in the queue."),
         click.option("--skip-failed", is_flag=True, help="Leave runs that have failed; else they are tried again."),
-        click.option("--dry-run", is_flag=True, help="Print the plan and run nothing."),
-        results_option,
-        data_option,
-    ]  # fmt: skip
-    for option in reversed(who):
+        who_options,
+    ]
+    for option in reversed(further):
         command = option(command)
-    command = settings_option(run_options("variant", "ratio", "draw", "seed")(command))
-    command = click.option("--recipe", type=RECIPE, help="Over that of the suite.")(command)
-    for name, (text, parse) in reversed(several.items()):
-        command = click.option(f"--{name}", multiple=True, metavar="LIST", callback=parse, help=text)(command)
     return command
 
 
@@ -86,19 +84,18 @@ Examples:
   bench sweep main --on slurm --partition gpu --gpus-per-task 1 --time 240"""
 )
 @click.argument("suite", type=SUITE, default="main")
-@click.option(
-    "--methods", "names", multiple=True, metavar="LIST", callback=listed(str), help="Over those of the suite."
-)
+@list_options("methods")
 @_sweep_options
-def sweep(suite, names, **options) -> None:
+@click.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")
+def sweep(suite, methods, **options) -> None:
     """Runs what is missing of SUITE (main, if none is named), several runs at once.
 
     `supervised` is always part of it, at every ratio and at the suite's bounds: methods are compared with it. Ctrl-C
     stops at once; the same command goes on where each run had its last checkpoint, at most 20 s earlier.
     """
     chosen = suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")]
-    if names:
-        chosen = dataclasses.replace(chosen, methods=names)
+    if methods:
+        chosen = dataclasses.replace(chosen, methods=methods)
     _carry_out(suite, chosen, **options)
 
 
@@ -125,10 +122,12 @@ def ablate(method, **options) -> None:
 
 def _carry_out(
     name: str, suite: suites.Suite, *, ratios, draws, seeds, variants, recipe, settings, workers, threads, device, on,
-    partition, minutes, gpus, flags, detach, skip_failed, dry_run, results: Path, data: Path, off: str = "", **fields,
+    partition, minutes, gpus, flags, detach, skip_failed, dry_run, results: Path, data: Path, off: str = "",
+    tuned: bool = False, **fields,
 ) -> None:  # fmt: skip
-    _refuse_strangers(on, {"--partition": partition, "--slurm": flags, "--detach": detach, "--gpus-per-task": gpus})
-    cluster = _slurm_parameters(partition, minutes, gpus, flags) if on == "slurm" else {}
+    who = Who.of(on, device, workers, threads, partition, minutes, gpus, flags)
+    if detach and on != "slurm":
+        raise ValueError(f"--detach means nothing with --on {on}; leave it out, or give --on slurm.")
     lists = {"ratios": ratios, "draws": draws, "seeds": seeds, "ablated": variants, "recipe": recipe}
     suite = dataclasses.replace(suite, **{field: value for field, value in lists.items() if value})
     report = _report_command(name, suite, results)
@@ -137,68 +136,29 @@ def _carry_out(
     results, data = results.resolve(), data.resolve()
     writable(results)
     store = open_store(wanted[0].dataset, data)
-    from benchmark import machine
     from benchmark.sweep import plan, task
 
-    where = machine.device(device if on == "local" else "cpu")
     planned = plan.plan(wanted, store, results)
+    if tuned:
+        from benchmark import tune
+
+        planned = plan.plan(tune.tuned([one.run for one in planned], results), store, results)
     if skip_failed:
         planned = [one for one in planned if one.state != task.FAILED]
-    known_as, gpu = ("", True) if gpus else (machine.describe(where)["device"], where.type == "cuda")
-    estimates = plan.Estimates(planned, store, results, known_as, gpu)
-    with progress.watching("Planning", len(planned)) as tell:
-        planned = plan.estimated(planned, estimates, threads or 1, tell)
-    devices = machine.devices(device) if on == "local" else [device]
-    if on == "local":
-        workers = workers or plan.fitting(planned, where, len(devices), plan.cores())
-        threads = threads or max(1, plan.cores() // workers)
-        planned = plan.estimated(planned, estimates, threads)
-    at_once, job = workers or len(planned), task.Task(results, data, device, threads or 1)
-    _print_plan(name, planned, at_once, job.threads, on)
+    who, planned = who.settled(planned, store, results)
+    _print_plan(name, planned, who)
     left = [one.run for one in planned if one.state != task.DONE]
     if dry_run or not left:
         _print_table(results, planned, report)
         return
     if off:
         _check_off(next(one.run for one in planned if one.run.method == off), len(store.classes))
-    if on == "local":
-        from benchmark.sweep.local import Local
-
-        executor = Local(job, [devices[i % len(devices)] for i in range(at_once)])
-    elif on == "slurm":
-        from benchmark.sweep.slurm import Slurm
-
-        executor = Slurm(job, results / "slurm", at_once, cluster)
-    else:
-        executor = _on_ray(job, gpus)
+    executor = who.executor(results, data)
     if detach:
         executor.start(left)
-        click.echo(f"Queued {_some(len(left), 'job')}; rows will lie in {results / 'runs'}.")
-    else:
-        _follow(planned, executor, results, at_once, report)
-
-
-def _refuse_strangers(on: str, given: dict[str, Any]) -> None:
-    """An option that another way of running would need is a mistake, not something to pass over."""
-    known = {"local": (), "ray": ("--gpus-per-task",), "slurm": tuple(given)}[on]
-    if strange := [option for option, value in given.items() if value and option not in known]:
-        raise ValueError(f"{strange[0]} means nothing with --on {on}; leave it out, or give another --on.")
-
-
-def _follow(planned: list, executor, results: Path, at_once: int, report: str) -> None:
-    """Carries out what is left in a person's sight; SIGTERM ends it as Ctrl-C does."""
-    from benchmark import sweep as sweeping
-    from benchmark.sweep import live
-
-    shown, before = live.Progress(planned, results, at_once), signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with live.showing(shown) as show:
-            endings = sweeping.carry_out(planned, executor, results, show)
-    except KeyboardInterrupt:
-        click.echo(f"Stopped: {shown.sentence()}. The same command goes on from the last checkpoints.", err=True)
-        raise SystemExit(INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        click.echo(f"Queued {some(len(left), 'job')}; rows will lie in {results / 'runs'}.")
+        return
+    endings = follow(planned, executor, results, who.workers)
     _print_table(results, planned, report)
     if failed := endings["failed"]:
         raise click.ClickException(
@@ -206,11 +166,7 @@ def _follow(planned: list, executor, results: Path, at_once: int, report: str) -
         )
 
 
-def _interrupt(*_) -> None:
-    raise KeyboardInterrupt
-
-
-def _print_plan(name: str, planned: list, at_once: int, threads: int, on: str) -> None:
+def _print_plan(name: str, planned: list, who: Who) -> None:
     """Done, missing and failed, method by method, with estimates of what is left."""
     from rich.console import Console
     from rich.table import Table
@@ -219,7 +175,7 @@ def _print_plan(name: str, planned: list, at_once: int, threads: int, on: str) -
 
     first = planned[0].run
     data = " ".join(filter(None, (first.dataset, first.task)))
-    table = Table(title=f"{name}: {_some(len(planned), 'run')} on {data} (split {first.split})", title_justify="left")
+    table = Table(title=f"{name}: {some(len(planned), 'run')} on {data} (split {first.split})", title_justify="left")
     columns = ("method", "ratios", "done", "missing", "failed", "time", "memory")
     for column in columns:
         table.add_column(column, justify="left" if column in columns[:2] else "right")
@@ -242,16 +198,7 @@ def _print_plan(name: str, planned: list, at_once: int, threads: int, on: str) -
     if not left:
         console.print("Everything is done.")
         return
-    seconds = plan.makespan(planned, at_once)
-    takes = "for a time that no row tells yet" if seconds is None else f"for about {live.duration(seconds)}"
-    who = _some(at_once, "worker") if on == "local" else f"{on.title()}, up to {at_once} at once"
-    console.print(
-        f"{_some(len(left), 'run')} left, {takes}, on {who}, each with {_some(threads, 'thread')}.", highlight=False
-    )
-
-
-def _some(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
+    console.print(f"{some(len(left), 'run')} left, {takes(planned, who.workers)}, {who.sentence}.", highlight=False)
 
 
 def _total(values: list[float | None], of: Callable, words: Callable[[float], str]) -> str:
@@ -288,22 +235,3 @@ def _check_off(run: runs.Run, classes: int) -> None:
         if found.same_network and not found.equal:
             raise ValueError(f"{found.sentence} Mend the method before it is ablated.")
         click.echo(f"{'✓' if found.same_network else '–'} {found.sentence}")
-
-
-def _slurm_parameters(partition: str | None, minutes: int, gpus: float, flags: tuple[str, ...]) -> dict[str, Any]:
-    """In submitit's words."""
-    extra = dict(pair.split("=", 1) for pair in flags if "=" in pair)
-    if len(extra) < len(flags):
-        raise ValueError("An option of --slurm has no '='; give --slurm KEY=VALUE, such as --slurm account=lab.")
-    if gpus != int(gpus):
-        raise ValueError(f"Slurm gives whole GPUs, not {gpus:g}; only --on ray shares one.")
-    found: dict[str, Any] = {"time": minutes, "additional_parameters": extra}
-    return found | ({"partition": partition} if partition else {}) | ({"gpus_per_task": int(gpus)} if gpus else {})
-
-
-def _on_ray(job, gpus: float):
-    try:
-        from benchmark.sweep.on_ray import OnRay
-    except ImportError as error:
-        raise ValueError("Ray is not installed; install it: pip install 'pathology-ssl-bench[ray]'.") from error
-    return OnRay(job, gpus)

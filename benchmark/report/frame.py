@@ -155,10 +155,11 @@ def _said(field: str, value: Any) -> str:
 def runs_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """One line per run of a comparison, in the order in which tables print methods: supervised, then by year.
 
-    Columns: `key`, `method`, `variant`, `settings` (text), `label` (as tables print it: the title, and in brackets
-    variant, settings and what of the training differs from most runs), `year`, `ratio`, `draw`, `seed`, `steps`,
-    `status`, `images` (forwarded, with and without gradient), `flops`, `seconds`, `peak_memory` (bytes; nan if
-    unknown), `parameters`, `uneven` (the budget differs from that of most runs of the comparison).
+    Columns: `key`, `method`, `variant`, `settings` (text; "" of a tuned run), `label` (as tables print it: the title,
+    and in brackets variant, settings or how it was tuned, and what of the training differs from most runs), `year`,
+    `ratio`, `draw`, `seed`, `steps`, `status`, `images` (forwarded, with and without gradient), `flops`, `seconds`,
+    `peak_memory` (bytes; nan if unknown), `parameters`, `uneven` (the budget differs from that of most runs of the
+    comparison).
     """
     usual = _usual(rows)
     titles = _titles(rows)
@@ -166,9 +167,11 @@ def runs_frame(rows: Sequence[Row]) -> pd.DataFrame:
     lines = []
     for row in rows:
         run, budget, measured = row["run"], row["budget"], row["measured"]
-        other = [name for name in TRAINING if run[name] != usual[name]]
-        settings = ", ".join(f"{name}={_text(value)}" for name, value in run["settings"])
-        told = [run["variant"], settings, *(f"{name} {_text(run[name])}" for name in other)]
+        tuned = run.get("tuned", "")
+        other = [name for name in TRAINING if run[name] != usual[name] and not (tuned and name == "lr")]
+        settings = "" if tuned else ", ".join(f"{name}={_text(value)}" for name, value in run["settings"])
+        trials = f"tuned, {runs.trials_of(tuned)} trials" if tuned else ""
+        told = [run["variant"], settings, trials, *(f"{name} {_text(run[name])}" for name in other)]
         brackets = ", ".join(filter(None, told))
         lines.append(
             {
@@ -203,7 +206,8 @@ def runs_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _usual(rows: Sequence[Row]) -> dict[str, Any]:
-    """How most of the runs were trained; of equally many, the longest training."""
+    """How most of the runs were trained, those not tuned if there are any; of equally many, the longest training."""
+    rows = [row for row in rows if not row["run"].get("tuned")] or rows
     counts = Counter(tuple(row["run"][name] for name in TRAINING) for row in rows)
     most = max(counts, key=lambda training: (counts[training], training[0], str(training)), default=())
     return dict(zip(TRAINING, most, strict=False))

@@ -12,6 +12,7 @@ from benchmark.report.board import Board
 from benchmark.report.cells import Options
 from benchmark.report.frame import Row, fingerprint
 from benchmark.report.table import Column, Line, Table
+from benchmark.runs import trials_of
 
 HASH = 6  # signs of a list's hash that are printed
 LISTS = 5  # labelled lists of a ratio whose hashes are printed
@@ -103,7 +104,19 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
         f"{most['steps']} steps of {most['labelled']} labelled and {most['unlabelled']} unlabelled crops of "
         f"{most['crop']} pixels, {most['optimiser']}; the score is that of the last step."
     )
+    said.append(settings([row["run"] for row in rows]))
     return [*said, *certificate(rows), stats.reservation(len(board.patient_names)) if len(done) else ""]
+
+
+def settings(runs: Sequence[dict[str, Any]]) -> str:
+    """Whether methods were tuned, and how."""
+    trials = {trials_of(run["tuned"]) for run in runs if run.get("tuned")}
+    if not trials:
+        return "Settings: published defaults, none tuned."
+    return (
+        f"Tuned: learning rate and settings were the best of {_range(trials)} trials of each method, judged on the "
+        "validation images of one draw, never more than the labelled ones. All others: published defaults."
+    )
 
 
 def certificate(rows: Sequence[Row]) -> list[str]:

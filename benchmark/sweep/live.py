@@ -29,6 +29,8 @@ LINES, NEXT = 12, 3  # runs that are shown at once, and that are named as next
 class Standings:
     """Mean Dice of each method at each ratio, from the rows there are; reads each row once."""
 
+    title = "Mean Dice so far (runs)"
+
     def __init__(self, results: Path):
         self.results = results
         self.unread: deque[str] = deque()
@@ -44,31 +46,51 @@ class Standings:
             row = runs.find(self.results, self.unread.popleft())
             tell(total - len(self.unread), "")
             if row and row["status"] == "done" and (dice := _mean_dice(row)) is not None:
-                self.scores.setdefault((name_of(Run.of(row)), row["run"]["ratio"]), []).append(dice)
+                self.scores.setdefault((self.name(Run.of(row)), row["run"]["ratio"]), []).append(dice)
+
+    def name(self, run: Run) -> str:
+        """Under which name its score is listed."""
+        return name_of(run)
+
+    def told(self, scores: Sequence[float]) -> float:
+        """What is told of the scores of a name."""
+        return sum(scores) / len(scores)
 
     def table(self) -> Table:
         """Methods by ratio; a dash where no run is done."""
         names = list(dict.fromkeys(name for name, _ in self.scores))
         ratios = sorted({ratio for _, ratio in self.scores})
-        table = Table(title="Mean Dice so far (runs)", title_justify="left")
+        table = Table(title=self.title, title_justify="left")
         table.add_column("method")
         for ratio in ratios:
             table.add_column(f"{ratio:g}", justify="right")
         for name in names:
             cells = (self.scores.get((name, ratio), []) for ratio in ratios)
-            table.add_row(name, *(f"{sum(c) / len(c):.3f} ({len(c)})" if c else "–" for c in cells))
+            table.add_row(name, *(f"{self.told(c):.3f} ({len(c)})" if c else "–" for c in cells))
         return table
+
+
+class BestTrials(Standings):
+    """The best of each method's trials on validation images."""
+
+    title = "Best on validation so far (trials)"
+
+    def name(self, run: Run) -> str:
+        return run.method
+
+    def told(self, scores: Sequence[float]) -> float:
+        return max(scores)
 
 
 class Progress:
     """How far a sweep is, and when it will be done."""
 
-    def __init__(self, planned: Sequence[Planned], results: Path, workers: int):
-        self.results, self.workers, self.began = results, workers, time.monotonic()
+    def __init__(self, planned: Sequence[Planned], results: Path, workers: int, standings: type[Standings] = Standings):
+        self.results, self.workers, self.began = results, workers, None  # when the first run did
         self.left = {one.key: one for one in planned if one.state != DONE}
         self.total, self.before = len(planned), len(planned) - len(self.left)
         self.done = self.failed = 0
-        self.standings = Standings(results)
+        self.standings = standings(results)
         self.standings.add([one.key for one in planned if one.state == DONE])
 
     def ended(self, run: Run, ending: str) -> None:
@@ -82,6 +104,8 @@ class Progress:
     def running(self) -> dict[str, dict[str, Any]]:
         """What runs, wherever: its own word of how far it is."""
         here = sorted(keys_in(self.results, "running") & self.left.keys())
+        if here and self.began is None:
+            self.began = time.monotonic()
         return {key: said for key in here if (said := running(self.results, key))}
 
     def seconds_left(self) -> float | None:
@@ -90,7 +114,7 @@ class Progress:
         weights = [one.seconds for one in self.left.values()]
         if None not in weights:
             return sum(weights) / max(1, min(self.workers, len(weights)))
-        return (time.monotonic() - self.began) / ended * len(weights) if ended else None
+        return (time.monotonic() - self.began) / ended * len(weights) if ended and self.began else None
 
     def sentence(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
@@ -169,7 +193,8 @@ def showing(progress: Progress) -> Iterator[Lines | Board]:
 
 def name_of(run: Run) -> str:
     """A method as tables of a sweep call it: with its variant and settings."""
-    changed = [*([run.variant] if run.variant else []), *(f"{name}={value}" for name, value in run.settings)]
+    settings = ["tuned"] if run.tuned else [f"{name}={value}" for name, value in run.settings]
+    changed = [*([run.variant] if run.variant else []), *settings]
     return f"{run.method} ({', '.join(changed)})" if changed else run.method
 
 
@@ -187,7 +212,12 @@ def _label(run: Run) -> str:
 
 
 def _mean_dice(row: dict[str, Any]) -> float | None:
-    """Over images and foreground classes; an image without the class, predicted as such, does not count."""
+    """Over images and foreground classes; an image without the class, predicted as such, does not count.
+
+    Of a trial, which has no scores of test images, it is that of the validation images.
+    """
+    if "scores" not in row:
+        return row["validation"]["dice"][-1]
     values = [value for image in row["scores"]["dice"] for value in image if value is not None]
     return sum(values) / len(values) if values else None
 

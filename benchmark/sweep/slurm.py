@@ -30,7 +30,7 @@ class Slurm:
 
     def __init__(self, task: Task, folder: Path, at_once: int, parameters: dict[str, Any]):
         """`parameters` are submitit's; logs and jobs lie in `folder`."""
-        self.job = _Job(task.results, task.data, task.device, task.threads)
+        self.job = _Job(**vars(task))
         try:
             self.executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=TIMEOUTS)
         except RuntimeError as error:

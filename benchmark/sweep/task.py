@@ -36,6 +36,7 @@ class Task:
     data: Path
     device: str = "auto"
     threads: int = 1
+    trial: bool = False  # judged on validation images alone
 
     def __call__(self, run: Run) -> str:
         """Carries out a complete run: "done" with a row, "failed" with a failure, or "elsewhere": somebody is at it."""
@@ -46,7 +47,7 @@ class Task:
                 store = stores.open_store(run.dataset, self.data)
                 _same(train.complete(run, store), run)
             with _telling(self.results, run) as watch:
-                train.train(run, store, self.results, device=self.device, watch=watch)
+                train.train(run, store, self.results, device=self.device, watch=watch, trial=self.trial)
         except _Elsewhere:
             return ELSEWHERE
         except Exception as error:  # whatever a method does wrong, the other runs go on

@@ -1,0 +1,153 @@
+"""Who carries out the runs of a sweep or a tuning: workers here, Slurm or Ray, in a person's sight."""
+
+import dataclasses
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmark import progress
+from benchmark.cli.options import data_option, device_option, results_option
+
+DAY_MIN = 24 * 60
+INTERRUPTED = 130  # the exit status of a program that was stopped by Ctrl-C
+
+
+def who_options(command):
+    """The options that make a `Who`, and where runs and data lie."""
+    options = [
+        click.option("--workers", type=click.IntRange(1), help="Runs at once.  [default: as many as fit]"),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads of each.  [default: cores / workers]"),
+        device_option,
+        click.option("--on", type=click.Choice(["local", "slurm", "ray"]), default="local", show_default=True,
+                     help="Who carries the runs out."),
+        click.option("--partition", help="Slurm: its partition."),
+        click.option("--time", "minutes", type=click.IntRange(1), default=DAY_MIN, show_default=True,
+                     help="Slurm: minutes of a job; a run that needs more goes on in the next."),
+        click.option("--gpus-per-task", "gpus", type=float, default=0, show_default=True,
+                     help="Slurm and Ray: GPUs of a run; on Ray also a fraction, such as 0.25."),
+        click.option("--slurm", "flags", multiple=True, metavar="KEY=VALUE", help="Any option of sbatch; repeatable."),
+        click.option("--dry-run", is_flag=True, help="Print the plan and run nothing."),
+        results_option,
+        data_option,
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class Who:
+    """What the options say of it; `settled` for a plan."""
+
+    on: str
+    device: str
+    workers: int | None
+    threads: int | None
+    gpus: float
+    slurm: dict[str, Any]  # in submitit's words
+
+    @classmethod
+    def of(cls, on, device, workers, threads, partition, minutes, gpus, flags) -> "Who":
+        """An option that another way of running would need is a mistake, not something to pass over."""
+        _refuse_strangers(on, {"--partition": partition, "--slurm": flags, "--gpus-per-task": gpus})
+        slurm = _slurm_parameters(partition, minutes, gpus, flags) if on == "slurm" else {}
+        return cls(on, device, workers, threads, gpus, slurm)
+
+    def settled(self, planned: Sequence, store, rows: Path) -> tuple["Who", list]:
+        """With the number of workers and threads, and the plan with what it takes, judged by `rows`."""
+        from benchmark import machine
+        from benchmark.sweep import plan
+
+        local = self.on == "local"
+        where = machine.device(self.device if local else "cpu")
+        known_as, gpu = ("", True) if self.gpus else (machine.describe(where)["device"], where.type == "cuda")
+        estimates = plan.Estimates(planned, store, rows, known_as, gpu)
+        with progress.watching("Planning", len(planned)) as tell:
+            planned = plan.estimated(planned, estimates, self.threads or 1, tell)
+        if not local:
+            return dataclasses.replace(self, workers=self.workers or len(planned), threads=self.threads or 1), planned
+        workers = self.workers or plan.fitting(planned, where, len(machine.devices(self.device)), plan.cores())
+        threads = self.threads or max(1, plan.cores() // workers)
+        planned = plan.estimated(planned, estimates, threads)
+        return dataclasses.replace(self, workers=workers, threads=threads), planned
+
+    def executor(self, results: Path, data: Path, trial: bool = False):
+        """What will carry runs out; a settled one's."""
+        from benchmark import machine
+        from benchmark.sweep.task import Task
+
+        job = Task(results, data, self.device, self.threads, trial)
+        if self.on == "local":
+            from benchmark.sweep.local import Local
+
+            devices = machine.devices(self.device)
+            return Local(job, [devices[i % len(devices)] for i in range(self.workers)])
+        if self.on == "slurm":
+            from benchmark.sweep.slurm import Slurm
+
+            return Slurm(job, results / "slurm", self.workers, self.slurm)
+        try:
+            from benchmark.sweep.on_ray import OnRay
+        except ImportError as error:
+            raise ValueError("Ray is not installed; install it: pip install 'pathology-ssl-bench[ray]'.") from error
+        return OnRay(job, self.gpus)
+
+    @property
+    def sentence(self) -> str:
+        """Of a settled one."""
+        who = some(self.workers, "worker") if self.on == "local" else f"{self.on.title()}, up to {self.workers} at once"
+        return f"on {who}, each with {some(self.threads, 'thread')}"
+
+
+def follow(planned: Sequence, executor, results: Path, workers: int, standings=None) -> Counter[str]:
+    """Carries out what is left in a person's sight, and counts how runs ended; SIGTERM ends it as Ctrl-C does."""
+    from benchmark import sweep as sweeping
+    from benchmark.sweep import live
+
+    shown = live.Progress(planned, results, workers, standings or live.Standings)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with live.showing(shown) as show:
+            return sweeping.carry_out(planned, executor, results, show)
+    except KeyboardInterrupt:
+        click.echo(f"Stopped: {shown.sentence()}. The same command goes on from the last checkpoints.", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def takes(planned: Sequence, workers: int) -> str:
+    """How long what is not done will take, in words."""
+    from benchmark.sweep import live, plan
+
+    seconds = plan.makespan(planned, workers)
+    return "for a time that no row tells yet" if seconds is None else f"for about {live.duration(seconds)}"
+
+
+def some(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt
+
+
+def _refuse_strangers(on: str, given: dict[str, Any]) -> None:
+    known = {"local": (), "ray": ("--gpus-per-task",), "slurm": tuple(given)}[on]
+    if strange := [option for option, value in given.items() if value and option not in known]:
+        raise ValueError(f"{strange[0]} means nothing with --on {on}; leave it out, or give another --on.")
+
+
+def _slurm_parameters(partition: str | None, minutes: int, gpus: float, flags: tuple[str, ...]) -> dict[str, Any]:
+    extra = dict(pair.split("=", 1) for pair in flags if "=" in pair)
+    if len(extra) < len(flags):
+        raise ValueError("An option of --slurm has no '='; give --slurm KEY=VALUE, such as --slurm account=lab.")
+    if gpus != int(gpus):
+        raise ValueError(f"Slurm gives whole GPUs, not {gpus:g}; only --on ray shares one.")
+    found: dict[str, Any] = {"time": minutes, "additional_parameters": extra}
+    return found | ({"partition": partition} if partition else {}) | ({"gpus_per_task": int(gpus)} if gpus else {})
