@@ -92,7 +92,7 @@ class Batches:
         if run.crop > _side(smallest):
             raise ValueError(
                 f"The crop of {run.crop} pixels is larger than the image {smallest.name} ({smallest.width} × "
-                f"{smallest.height}) of '{store.name}'; give --crop {_side(smallest) // 32 * 32 or _side(smallest)}."
+                f"{smallest.height}) of '{store.name}'; give --crop {smallest.largest_crop}."
             )
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # the store is read-only, and stays so
             pixels = torch.from_numpy(store.pixels).view(-1, 3)

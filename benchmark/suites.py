@@ -13,6 +13,17 @@ BASELINE = "supervised"
 
 # sets of a run's fields
 RECIPES: dict[str, dict] = {
+    # seconds: a toy network that learns nothing, to try a command with
+    "rehearsal": {
+        "encoder": "tu-test_efficientnet",
+        "weights": "none",
+        "width": 32,
+        "crop": 32,
+        "tile": 64,
+        "steps": 6,
+        "labelled": 2,
+        "unlabelled": 2,
+    },
     # two CPU cores, minutes: a small encoder whose ImageNet weights a package brings
     "quick": {},
     # one GPU: 256-pixel crops (give --crop 224 for sets of smaller images)

@@ -1,7 +1,9 @@
 """What tests share: a small dataset of drawn blobs, and runs short enough to be repeated."""
 
 import os
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; two workers share the cores, and each has small tensors
@@ -75,6 +77,16 @@ def few(blobs, tmp_path_factory):
         for i in names:
             shutil.copy(blobs / folder / f"b{i:02}.png", root / folder)
     return stores.add("folder", root, tmp_path_factory.mktemp("data"), "toy")
+
+
+@pytest.fixture
+def path_with_bench(tmp_path) -> str:
+    """PATH of a shell that finds the command `bench`."""
+    command = tmp_path / "bin" / "bench"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m benchmark.cli "$@"\n')
+    command.chmod(0o755)
+    return f"{command.parent}:{os.environ['PATH']}"
 
 
 @pytest.fixture

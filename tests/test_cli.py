@@ -1,7 +1,9 @@
 """What a person types and what they get: tables and files, or one sentence with the remedy."""
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,34 @@ def test_predict_writes_masks_and_overlays_of_any_size(finished, tmp_path):
         "a b_mask.png", "a b_overlay.png", "größe_mask.png", "größe_overlay.png",
     ]  # fmt: skip
     assert np.asarray(Image.open(out / "größe_mask.png")).shape == (300, 130)
+
+
+def test_a_recipe_for_every_command_can_be_set_once(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_RECIPE", "rehearsal")
+    where = ["--dataset", "toy", "--ratio", 0.5, "--data", data, "--results", tmp_path]
+    code, said = bench("run", "--method", "supervised", *where)
+    assert code == 0, said
+    (row,) = runs.load(tmp_path)
+    assert (row["run"]["encoder"], row["run"]["steps"]) == ("tu-test_efficientnet", 6)
+    assert "The test images are of only 3 patients" in " ".join(said.split())
+
+
+def test_without_a_score_there_is_no_picture_and_the_run_says_so(finished, data, tmp_path):
+    (row,) = runs.load(finished[0])
+    row["scores"]["dice"] = [[None] for _ in row["scores"]["dice"]]
+    runs.save(row, tmp_path)
+    shutil.copytree(finished[0] / "weights", tmp_path / "weights")
+    code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
+    assert code == 0 and "Picture  none, as no test image has a score" in said
+
+
+def test_what_to_do_next_fits_few_masks_and_small_images(blobs, tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / "few" / folder).mkdir(parents=True)
+        for i in range(4):
+            shutil.copy(blobs / folder / f"b{i:02}.png", tmp_path / "few" / folder)
+    code, said = bench("data", "add", "folder", tmp_path / "few", "--name", "few", "--data", tmp_path / "data")
+    assert code == 0 and "Next           bench sweep quick --dataset few --ratios 1 --crop 32\n" in said
 
 
 @pytest.mark.parametrize(
@@ -178,9 +208,40 @@ def test_a_torchvision_of_another_torch_is_recognised_with_the_remedy(tmp_path, 
     assert "pip install --force-reinstall torch torchvision" in said
 
 
+BASH = """
+    eval "$(_BENCH_COMPLETE=bash_source bench)"
+    COMP_WORDS=(bench run --method cd); COMP_CWORD=3
+    _bench_completion bench cd --method
+    echo "${COMPREPLY[@]}"
+"""
+ZSH = """
+    compdef() { print for $2 }  # what compinit brings, and the line that is being typed, in words
+    compadd() { print $completions }
+    eval "$(_BENCH_COMPLETE=zsh_source bench)"
+    words=(bench run --method cd) CURRENT=4
+    _bench_completion
+"""
+
+
+@pytest.mark.parametrize(("shell", "script", "said"), [("bash", BASH, ""), ("zsh", ZSH, "for bench\n")])
+def test_tab_completes_a_method_in_a_real_shell(shell, script, said, path_with_bench):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    quiet = {"bash": "--norc", "zsh": "-f"}[shell]
+    env = {**os.environ, "PATH": path_with_bench, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([shell, quiet, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{said}cdma cdma_plus\n"
+
+
 def test_names_complete_in_the_shell(data, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(data))
-    for line, offered in {"bench run --method sup": "supervised", "bench run --dataset t": "toy"}.items():
+    lines = {
+        "bench run --method sup": "supervised",
+        "bench run --dataset t": "toy",
+        "bench sweep --methods cdma,sup": "cdma,supervised",
+        "bench speed --methods sup": "supervised",
+    }
+    for line, offered in lines.items():
         words = {"COMP_WORDS": line, "COMP_CWORD": "3", "_BENCH_COMPLETE": "bash_complete"}
         result = CliRunner().invoke(main, prog_name="bench", env=words)
         assert f"plain,{offered}" in result.output

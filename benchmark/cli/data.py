@@ -39,7 +39,7 @@ def data_list(data) -> None:
     epilog="""\b
 Examples:
   bench data add ebhi-seg ~/Downloads/EBHI-SEG
-  bench data add folder ~/slides --name mine     images/, masks/, and if you like unlabelled/ and patients.csv"""
+  bench data add folder ~/slides --name mine     images/, masks/ for some of them, and if you like patients.csv"""
 )
 @click.argument("kind", type=KIND)
 @click.argument("path", type=click.Path(path_type=Path), required=False)
@@ -62,6 +62,21 @@ def add(kind, path, name, data) -> None:
 
         store = stores.add(kind, path, data, name, watch)
     _show(store, "")
+    click.echo(f"Next           {_next(store)}")
+
+
+def _next(store) -> str:
+    """A first comparison that the dataset suffices for: with all labels where a tenth of them is none."""
+    from benchmark.suites import SUITES
+
+    quick, masks = SUITES["quick"], sum(store.records[i].annotated for i in store.split()["train"])
+    crop = min(record.largest_crop for record in store.records)
+    words = ["bench sweep quick --dataset", store.name]
+    if masks * min(quick.ratios) < 1:
+        words.append("--ratios 1")
+    if crop < runs.Run.crop:
+        words.append(f"--crop {crop}")
+    return " ".join(words)
 
 
 @data.command()

@@ -17,7 +17,7 @@ IMAGE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 class Named(click.ParamType):
-    """A name with shell completion; whether it exists is checked where it is used, with the nearest name offered."""
+    """A name, or a list of them, that the shell completes; whether it exists is checked where it is used."""
 
     name = "name"
 
@@ -25,7 +25,9 @@ class Named(click.ParamType):
         self.known = known
 
     def shell_complete(self, ctx, param, incomplete):
-        return [click.shell_completion.CompletionItem(name) for name in self.known(ctx) if name.startswith(incomplete)]
+        before, comma, last = incomplete.rpartition(",")
+        names = [name for name in self.known(ctx) if name.startswith(last)]
+        return [click.shell_completion.CompletionItem(before + comma + name) for name in names]
 
 
 METHOD = Named(lambda ctx: methods.names())

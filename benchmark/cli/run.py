@@ -37,7 +37,10 @@ Examples:
 )
 @click.option("--method", type=METHOD, default="cdma", show_default=True, help="See `bench methods`.")
 @run_options()
-@click.option("--recipe", type=RECIPE, default="quick", show_default=True, help=f"One of {', '.join(suites.RECIPES)}.")
+@click.option(
+    "--recipe", type=RECIPE, default="quick", show_default=True, envvar="BENCH_RECIPE",
+    help=f"One of {', '.join(suites.RECIPES)}.",
+)  # fmt: skip
 @settings_option
 @click.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")
 @click.option("--deterministic", is_flag=True, help="Deterministic kernels on a GPU, too.")
@@ -79,23 +82,25 @@ def run(recipe, settings, tuned, deterministic, threads, checkpoint_s, device, r
         click.echo(f"Row      {runs.row_path(results, row['key'])}")
         raise click.ClickException(f"The loss is not finite at step {step}, so the run ended; try a smaller --lr.")
     picture = results / "pictures" / f"{row['key']}.png"
-    if not picture.exists():
-        panels, title = _panels(row, store, results, device), f"{row['title']}, {_setting(row)}"
+    if not picture.exists() and (panels := _panels(row, store, results, device)):
+        title = f"{row['title']}, {_setting(row)}"
         pictures.run_picture(panels, picture, title, row["classes"])
     _print_scores(row)
     _print_differences(row, runs.find(results, row["key"]))
     click.echo(f"Row      {runs.row_path(results, row['key'])}")
     click.echo(f"Weights  {train.weights_path(results, row['key'])}")
-    click.echo(f"Picture  {picture}")
+    click.echo(f"Picture  {picture if picture.exists() else 'none, as no test image has a score'}")
 
 
 def _panels(row: dict, store, results: Path, device: str) -> list[tuple]:
-    """Best, median and worst test image with truth and prediction."""
+    """Best, median and worst test image with truth and prediction; none if none has a score."""
     from benchmark import evaluate, train
 
     images = runs.lines(row["scores"])
     ranked = sorted(((i["dice"][0], i["name"]) for i in images if i["dice"][0] is not None), reverse=True)
-    chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]] if ranked else []
+    if not ranked:
+        return []
+    chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]]
     place = {record.name: i for i, record in enumerate(store.records)}
     method, asked = train.trained(row, results, device), Run.of(row)
     panels = []
@@ -111,6 +116,7 @@ def _print_scores(row: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from benchmark import stats
     from benchmark.report import summary
 
     table = Table(title=f"{row['title']} on the test images of {_setting(row)}", title_justify="left")
@@ -127,6 +133,8 @@ def _print_scores(row: dict) -> None:
         f"{row['budget']['steps']} steps in {seconds:.0f} s; intervals over patients.",
         highlight=False,
     )
+    if said := stats.reservation(row["certificate"]["patients"]["test"]):
+        console.print(said, highlight=False)
     if row["certificate"]["leak"]:
         console.print(f"This split leaks: {row['certificate']['leak']}", highlight=False)
 

@@ -10,6 +10,7 @@ import click
 import methods
 from benchmark import progress, runs, suites
 from benchmark.cli.options import (
+    METHOD,
     RECIPE,
     data_option,
     device_option,
@@ -37,13 +38,18 @@ Examples:
   bench speed --recipe full --batch 8,16 --together 1,2,4     a GPU: everything, and several runs at once
   bench speed --recipe digestpath --methods supervised,cdma   the paper's network"""
 )
-@click.option("--methods", "names", multiple=True, metavar="LIST", callback=listed(str), help="[default: all]")
+@click.option(
+    "--methods", "names", type=METHOD, multiple=True, metavar="LIST", callback=listed(str), help="[default: all]"
+)
 @click.option("--batch", "batches", multiple=True, metavar="LIST", callback=listed(int), help=BATCH)
 @click.option("--together", multiple=True, metavar="LIST", callback=listed(int), help="Numbers of runs at once.")
 @click.option("--compiled", is_flag=True, help="A step with compiled losses, too, and what compiling takes.")
 @click.option("--repeats", type=click.IntRange(8), default=40, show_default=True, help="Calls of each mode.")
 @click.option("--seconds", type=click.FloatRange(0), default=10, show_default=True, help=SECONDS)
-@click.option("--recipe", type=RECIPE, default="quick", show_default=True, help=f"One of {', '.join(suites.RECIPES)}.")
+@click.option(
+    "--recipe", type=RECIPE, default="quick", show_default=True, envvar="BENCH_RECIPE",
+    help=f"One of {', '.join(suites.RECIPES)}.",
+)  # fmt: skip
 @run_options(*UNTIMED)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @device_option

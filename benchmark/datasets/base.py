@@ -41,6 +41,12 @@ class Record:
     mask_hash: str
     fingerprint: str  # perceptual; equal for flips and quarter turns of the same picture
 
+    @property
+    def largest_crop(self) -> int:
+        """The side of the largest square in it, a multiple of 32 pixels (networks halve five times) if it has that."""
+        side = min(self.height, self.width)
+        return side // 32 * 32 or side
+
 
 class Dataset(ABC):
     """Extend this in one file of `benchmark/datasets/`; the file's name, with `-` for `_`, is the dataset's."""
