@@ -18,13 +18,13 @@ def main() -> None:
       bench report                                       tables, figures and a page of all runs
       bench data list                                    which datasets there are, and which are here
       bench data add folder ~/slides --name mine         bring your own images
-      bench run --method mean_teacher --dataset mine --ratio 0.5
+      bench sweep quick --dataset mine --ratios 1        with all masks that may teach
       bench speed --methods supervised,cdma              how fast they train and predict here
       bench doctor                                       what of this machine will be used
 
     \b
     Completion of names in the shell:
-      eval "$(_BENCH_COMPLETE=bash_source bench)"        or zsh_source, fish_source
+      eval "$(_BENCH_COMPLETE=bash_source bench)"        or zsh_source (after compinit), fish_source
     """
 
 
