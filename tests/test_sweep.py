@@ -279,13 +279,22 @@ def test_a_run_whose_data_are_others_than_planned_is_refused(store, data, tmp_pa
 
 
 def test_a_run_tells_how_far_it_is(store, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(task, "TELL_S", 0)
-    seen = []
     (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=3)], store, tmp_path)
-    monkeypatch.setattr(train, "_save", lambda state, path: seen.append(task.running(tmp_path, one.key)))
+    seen, evaluate = [], train.evaluate
+    monkeypatch.setattr(
+        train, "evaluate", lambda *a, **k: seen.append(task.running(tmp_path, one.key)) or evaluate(*a, **k)
+    )
     Task(tmp_path, data, "cpu")(one.run)
-    assert seen[-1]["what"] == "Validating" and seen[-1]["host"] == os.uname().nodename
-    assert task.running(tmp_path, one.key) is None
+    assert [said["what"].split()[0] for said in seen] == [*["Validating"] * 3, "Scoring"]
+    assert all(said["host"] == os.uname().nodename for said in seen)
+
+
+def test_what_a_run_tells_is_gone_before_its_row_is_there(store, data, tmp_path, monkeypatch):
+    (one,) = plan.plan(wanted()[:1], store, tmp_path)
+    monkeypatch.setattr(runs, "save", lambda row, results: seen.append(task.running(results, row["key"])))
+    seen = []
+    Task(tmp_path, data, "cpu")(one.run)
+    assert seen == [None]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -124,8 +124,11 @@ def running(results: Path, key: str) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _telling(results: Path, run: Run) -> Iterator[train.Watch]:
-    """A small file that says how far the run is, the same whoever carries it out; gone at the end."""
-    path, host = running_path(results, run.key), os.uname().nodename
+    """A small file that says how far the run is, the same whoever carries it out.
+
+    It is gone before the row appears, so that it does not outlive its run if that is killed at this moment.
+    """
+    path, host, depth = running_path(results, run.key), os.uname().nodename, 0
 
     def say(what: str, done: int, total: int, text: str) -> None:
         said = json.dumps({"what": what, "done": done, "total": total, "text": text.strip(), "host": host})
@@ -133,7 +136,8 @@ def _telling(results: Path, run: Run) -> Iterator[train.Watch]:
 
     @contextlib.contextmanager
     def watch(what: str, total: int) -> Iterator[Tell]:
-        last = time.monotonic()
+        nonlocal depth
+        depth, last = depth + 1, time.monotonic()
         say(what, 0, total, "")
 
         def tell(done: int, text: str = "") -> None:
@@ -142,12 +146,14 @@ def _telling(results: Path, run: Run) -> Iterator[train.Watch]:
                 last = time.monotonic()
                 say(what, done, total, text)
 
-        yield tell
+        try:
+            yield tell
+        finally:
+            depth -= 1
+            if not depth:
+                path.unlink(missing_ok=True)
 
-    try:
-        yield watch
-    finally:
-        path.unlink(missing_ok=True)
+    yield watch
 
 
 def _refuse(other: str) -> None:
