@@ -141,6 +141,14 @@ def test_a_contact_sheet_shows_every_part_and_images_without_a_mask(tmp_path):
     assert colours_in(tmp_path / "sheet.png") >= {pictures.COLOURS[0], "#C8C8C8"}
 
 
+def test_a_contact_sheet_shows_all_of_a_few_masks_and_evenly_picked_images_without():
+    records = [SimpleNamespace(annotated=k in (7, 9)) for k in range(12)]
+    store = SimpleNamespace(records=records)
+    assert pictures._picked(store, range(12), 5) == [7, 9, 0, 4, 11]
+    assert pictures._picked(store, range(12), 2) == [7, 9]
+    assert pictures._picked(store, [7], 5) == [7]
+
+
 def test_an_overlay_frames_objects_from_inside_and_changes_nothing_else():
     image, mask = disc()
     framed = pictures.overlay(image, mask)

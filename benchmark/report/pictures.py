@@ -31,12 +31,9 @@ BAND_ROWS = 512  # of an image that are worked on at a time
 
 
 def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> None:
-    """Writes a PNG with images of every part of a split, evenly picked from its list, with the outlines of masks."""
+    """Writes a PNG with images of every part of a split, with the outlines of masks."""
     parts = {part: places for part, places in store.split(split).items() if places}
-    picked = {
-        part: [places[k] for k in np.linspace(0, len(places) - 1, min(per_part, len(places))).round().astype(int)]
-        for part, places in parts.items()
-    }
+    picked = {part: _picked(store, places, per_part) for part, places in parts.items()}
     figure = Figure(figsize=(2 * per_part, 2.1 * len(parts) + 0.5), dpi=DPI, layout="constrained")
     figure.suptitle(
         f"{store.name}, split {split or next(iter(store.dataset.splits))}", x=0.01, ha="left", size=11, parse_math=False
@@ -59,6 +56,16 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
             )
     _legend(figure, dict(zip(store.classes[1:], COLOURS, strict=False)))
     _save_figure(figure, path)
+
+
+def _picked(store: Store, places: Sequence[int], most: int) -> list[int]:
+    """Evenly from a list, and those with masks before those without, as outlines are what is to be looked at."""
+    picked: list[int] = []
+    for annotated in (True, False):
+        these = [i for i in places if store.records[i].annotated == annotated]
+        count = min(most - len(picked), len(these))
+        picked += [these[k] for k in np.linspace(0, len(these) - 1, count).round().astype(int)]
+    return picked
 
 
 def run_picture(
