@@ -467,6 +467,24 @@ def test_the_table_so_far_has_a_dash_where_nothing_is_done(store, data, tmp_path
     assert dict(zip(cells[0], cells[2], strict=True)) == {"mean_teacher": "–", "supervised": "0.500 (1)"}
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_live_view_has_a_line_for_each_run(store, tmp_path, width):
+    planned = plan.plan(wanted(("mean_teacher", "unimatch_v2"), seeds=(10,)), store, tmp_path)
+    for one in planned[:2]:
+        said = {"what": "Training mean_teacher", "done": 30, "total": 60, "host": "here"}
+        said["text"] = "1234 images/s  sup 0.123 consistency 0.456 and so on"
+        runs.write_whole(
+            task.running_path(tmp_path, one.key), lambda path, said=said: path.write_text(json.dumps(said))
+        )
+    board = live.Board(live.Progress(planned, tmp_path, 2), live.Live(console=live.Console(width=width)))
+    with board.console.capture() as shown:
+        board.console.print(board._drawn())
+    first, *running, following = shown.get().splitlines()
+    assert first.strip() == "0 of 3 done, 3 left" and following.startswith("Next: unimatch_v2 at 0.5, draw 0, seed 10")
+    assert len(running) == 2 and all(len(line) <= width and "━" in line and "1234 images/s" in line for line in running)
+    assert "mean_teacher at 0.5, draw 0, seed 10" in running[0]
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Longer
 

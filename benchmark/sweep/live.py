@@ -24,6 +24,7 @@ from benchmark.sweep.task import DONE, FAILED, keys_in, running
 
 READ_S = 0.1  # seconds that a look may spend reading rows for the table so far
 LINES, NEXT = 12, 3  # runs that are shown at once, and that are named as next
+BAR = 12  # characters
 
 
 class Standings:
@@ -119,7 +120,7 @@ class Progress:
     def sentence(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
         left = self.seconds_left()
-        about = f", about {duration(left)}" if left else ""
+        about = f", about {duration(left)}" if left else "" if self.began else "; none has begun yet"
         return f"{self.before + self.done} of {self.total} done{failed}, {len(self.left)} left{about}"
 
 
@@ -164,11 +165,15 @@ class Board:
 
     def _drawn(self) -> Group:
         now = self.progress.running()
-        table = Table(box=None, show_header=False, padding=(0, 1))
+        hosts = len({said["host"] for said in now.values()}) > 1
+        table = Table.grid(padding=(0, 1), expand=True)
+        for share in (None, None, None, 1):
+            table.add_column(no_wrap=True, ratio=share)
         for key, said in list(now.items())[:LINES]:
-            one = self.progress.left[key].run
-            bar = ProgressBar(said["total"], said["done"], width=20)
-            table.add_row("▸", _label(one), bar, f"{said['what']} {said['text']}", said["host"])
+            bar = ProgressBar(said["total"], said["done"], width=BAR)
+            words = [said["what"].partition(" ")[0], *said["text"].split()]  # not the method's name again
+            text = " ".join([said["host"], *words] if hosts else words)
+            table.add_row("▸", _label(self.progress.left[key].run), bar, text)
         if len(now) > LINES:
             table.add_row("", f"and {len(now) - LINES} more")
         following = list(islice((one.run for key, one in self.progress.left.items() if key not in now), NEXT))
@@ -208,7 +213,7 @@ def duration(seconds: float) -> str:
 
 
 def _label(run: Run) -> str:
-    return f"{name_of(run)} {run.ratio:g} draw {run.draw} seed {run.seed}"
+    return f"{name_of(run)} at {run.ratio:g}, draw {run.draw}, seed {run.seed}"
 
 
 def _mean_dice(row: dict[str, Any]) -> float | None:
