@@ -9,6 +9,8 @@ import pytest
 import rows as made
 from matplotlib import rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_hex
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
@@ -97,7 +99,9 @@ def test_a_curve_goes_through_the_means_and_its_band_along_the_interval(suite, r
         for cell in cells
     ]
     band = next(
-        c.get_paths()[0].vertices for c in line.axes.collections if np.allclose(c.get_facecolor()[0][:3], _rgb(line))
+        c.get_paths()[0].vertices
+        for c in line.axes.collections
+        if isinstance(c, PolyCollection) and np.allclose(c.get_facecolor()[0][:3], _rgb(line))
     )
     for ratio, interval in zip(ratios, intervals, strict=True):
         at = band[np.isclose(band[:, 0], 100 * ratio), 1]
@@ -129,8 +133,9 @@ def test_each_of_many_methods_stands_out_in_its_own_panel_before_the_others(many
     assert [axes.get_title(loc="left") for axes in shown] == Comparison(many).labels()[1:]
     for axes in shown:
         bold = [line for line in axes.get_lines() if line.get_label() == axes.get_title(loc="left")]
-        pale = [line for line in axes.get_lines() if line.get_color() == drawing.PALE]
-        assert (len(bold), len(pale)) == (1, len(MANY) - 2)
+        behind = [lines for lines in axes.collections if isinstance(lines, LineCollection)]
+        pale = [len(lines.get_segments()) for lines in behind if to_hex(lines.get_color()[0]) == drawing.PALE.lower()]
+        assert (len(bold), pale) == (1, [len(MANY) - 2])
 
 
 def test_points_of_cost_are_costs_relative_to_supervised_and_the_best_are_joined(many):

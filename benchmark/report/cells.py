@@ -81,8 +81,10 @@ def done(board: Board, labels: Iterable[str], ratio: float) -> list[str]:
 
 def supervised(board: Board, labels: Sequence[str]) -> str | None:
     """Supervised training with the budget of most runs, if it is there."""
-    runs = board.runs[board.runs.label.isin(labels) & (board.runs.method == SUPERVISED) & ~board.runs.uneven]
-    return runs.label.iloc[0] if len(runs) else None
+    if "supervised" not in board.known:
+        runs = board.runs[(board.runs.method == SUPERVISED) & ~board.runs.uneven]
+        board.known["supervised"] = list(dict.fromkeys(runs.label))
+    return next((label for label in board.known["supervised"] if label in labels), None)
 
 
 def even(board: Board, labels: Sequence[str], ratio: float, options: Options) -> list[str]:
@@ -141,9 +143,11 @@ def upwards(difference: Difference, score: Score) -> Difference:
 
 def name(board: Board, label: str, ratio: float | None) -> Cell:
     """What names a line; supervised with all labels is named so."""
-    runs = board.at(label, ratio)
-    upper = ratio == 1 and (runs.method == SUPERVISED).all()
-    return Cell(f"{label}, all labels" if upper else label, dagger=bool(runs.uneven.any()), runs=tuple(runs.key))
+    if (of := ("name", label, ratio)) not in board.known:
+        runs = board.at(label, ratio)
+        said = f"{label}, all labels" if ratio == 1 and (runs.method == SUPERVISED).all() else label
+        board.known[of] = Cell(said, dagger=bool(runs.uneven.any()), runs=tuple(runs.key))
+    return board.known[of]
 
 
 def scored(

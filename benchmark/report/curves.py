@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -53,13 +55,11 @@ def multiples(
     lines = -(-len(own) // 6)
     columns = -(-len(own) // lines)
     figure = page(TEXT, 1.12 * lines + 0.55)
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(lines, columns, squeeze=False)
     for label, axes in zip(own, grid.flat, strict=False):
         dress(axes)
-        axes.grid(axis="y")
-        for other in own:
-            if other != label:
-                axes.plot(curves[other].x, curves[other].mean, color=PALE, linewidth=0.5, zorder=1)
+        others = [np.column_stack([curves[other].x, curves[other].mean]) for other in own if other != label]
+        axes.add_collection(LineCollection(others, color=PALE, linewidth=0.5, zorder=1))
         if bound is not None:
             axes.axhline(bound, color=BOUND, linestyle=":", linewidth=1.1, zorder=2)
         if reference in curves:
@@ -73,8 +73,7 @@ def multiples(
             axes.vlines(mine.x, mine.low, mine.high, color=ACCENT, alpha=0.4, linewidth=1.5, zorder=2)
         axes.plot(mine.x, mine.mean, color=ACCENT, marker="o", markersize=2.5, zorder=4, label=label)
         axes.set_title(wrapped(label, 20), size=SMALL)
-    for axes in grid.flat[len(own) :]:
-        axes.set_axis_off()
+    _share(grid, len(own), _limits(grid, len(own), "x"), _limits(grid, len(own), "y"))
     figure.supxlabel(axis[0], size=SIZE)
     figure.supylabel(axis[1], size=SIZE)
     line = Line2D([], [], color=ACCENT, marker="o", markersize=2.5)
@@ -94,12 +93,38 @@ def multiples(
     return figure
 
 
+def _limits(grid: np.ndarray, panels: int, of: str) -> tuple[float, float]:
+    """The limits of the x or y axis within which all panels lie."""
+    found = np.array([getattr(axes, f"get_{of}lim")() for axes in grid.flat[:panels]])
+    return found.min(), found.max()
+
+
+def _share(grid: np.ndarray, panels: int, across: tuple[float, float], up: tuple[float, float]) -> None:
+    """The same limits for all panels, and numbers at the outer ones; the rest of the grid stays empty.
+
+    Axes that matplotlib shares, and axes that have marks but no numbers, take longer than all else in a figure.
+    """
+    low, high = sorted(up)
+    grid.flat[0].set_ylim(up)
+    lines = [line for line in grid.flat[0].get_yticks() if low <= line <= high]
+    for axes in grid.flat[:panels]:
+        axes.hlines(lines, *across, color=rcParams["grid.color"], linewidth=rcParams["grid.linewidth"], zorder=0)
+        axes.set(xlim=across, ylim=up)
+        axes.tick_params(axis="x", labelsize=SMALL)
+    for axes in grid[:-1].flat:
+        axes.xaxis.set_visible(False)
+    for axes in grid[:, 1:].flat:
+        axes.yaxis.set_visible(False)
+    for axes in grid.flat[panels:]:
+        axes.set_axis_off()
+
+
 def _label_lowest(figure: Figure, grid: np.ndarray, panels: int) -> None:
     """Numbers under the panels that have none below them in the last, unfilled line; the layout stays."""
     settle(figure)
     figure.set_layout_engine("none")
     for axes in grid[:-1].flat[max(0, panels - grid.shape[1]) :]:
-        axes.tick_params(axis="x", labelbottom=True)
+        axes.xaxis.set_visible(True)
 
 
 @in_style
@@ -149,7 +174,7 @@ def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figu
     lines_ = -(-len(histories) // 4)
     columns = -(-len(histories) // lines_)
     figure = page(TEXT if columns > 1 else TEXT / 2, max(1.05 * lines_ + 0.35, 1.8))
-    grid = figure.subplots(lines_, columns, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(lines_, columns, squeeze=False)
     ends: list[tuple[Axes, dict[str, tuple[float, str]]]] = []
     for (label, history), axes in zip(histories.items(), grid.flat, strict=False):
         terms = [name for name in history.columns.get_level_values(0).unique() if name != "sup"]
@@ -163,20 +188,18 @@ def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figu
             axes.plot(history.index, values, color=colour, linestyle=dashes, linewidth=0.9, label=term)
             here[term] = (values[~np.isnan(values)][-1], colour)
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(100))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.grid(axis="y")
         axes.set_title(wrapped(label, 32), size=SMALL)
         axes.spines.bottom.set_bounds(0, history.index.max())
         ends.append((axes, here))
-    for axes in grid.flat[len(histories) :]:
-        axes.set_axis_off()
     last = max(history.index.max() for history in histories.values())
-    grid[0, 0].set_xlim(0, 1.6 * last)
-    low, high = grid[0, 0].get_ylim()
-    grid[0, 0].set_ylim(max(low, high / REACH), high)
-    grid[0, 0].set_xticks([0, last // 2, last])
+    low, high = _limits(grid, len(histories), "y")
+    low = max(low, high / REACH)
+    for axes, _ in ends:
+        axes.set_xticks([0, last // 2, last])
+        axes.yaxis.set_major_locator(LogLocator(10, numticks=9))
+    _share(grid, len(histories), (0, 1.6 * last), (low, high))
     figure.supxlabel("Step", size=SIZE)
     figure.supylabel(f"Loss terms at {percent(ratio)} % labels", size=SIZE)
     _label_lowest(figure, grid, len(histories))

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.path import Path as Line
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
@@ -89,8 +89,9 @@ def in_style(draw: Callable[P, R]) -> Callable[P, R]:
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Writes `stem`.png and `stem`.pdf, each whole; the same figure gives the same bytes on any day."""
     png, pdf = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "pdf"))
-    write_whole(png, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}))
-    write_whole(pdf, lambda temporary: figure.savefig(temporary, format="pdf", metadata=EMPTY))
+    # through the canvas, as `Figure.savefig` draws everything twice
+    write_whole(png, lambda temporary: FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None}))
+    write_whole(pdf, lambda temporary: FigureCanvasPdf(figure).print_pdf(temporary, metadata=EMPTY))
     return [png, pdf]
 
 
@@ -102,15 +103,14 @@ def page(width: float, height: float) -> Figure:
 def finished(figure: Figure, caption: str) -> Figure:
     """The figure with its caption as its label (`figure.get_label()`), and everything where it will stay."""
     figure.set_label(caption)
-    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):  # or else it is settled already
-        settle(figure)
-        figure.set_layout_engine("none")
+    settle(figure)
+    figure.set_layout_engine("none")
     return figure
 
 
 def settle(figure: Figure) -> None:
-    """Lets the layout find its sizes."""
-    figure.draw_without_rendering()
+    """Lets the layout find its sizes, if there is one."""
+    figure.get_layout_engine().execute(figure)
 
 
 def wrapped(label: str, characters: int) -> str:
