@@ -121,7 +121,7 @@ def test_what_to_do_next_fits_few_masks_and_small_images(blobs, tmp_path):
     ("words", "sentence"),
     [
         (["--method", "cmda"], "There is no method 'cmda'; did you mean 'cdma'?"),
-        (["--dataset", "phantm"], "There is no dataset 'phantm'; did you mean 'phantom'?"),
+        (["--dataset", "phantm"], "did you mean 'phantom'? Yours are looked for in"),
         (["--recipe", "quik"], "There is no recipe 'quik'; did you mean 'quick'?"),
         (["--ratio", "0"], "The ratio is 0"),
         (["--ratio", "1.5"], "The ratio is 1.5"),

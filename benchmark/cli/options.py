@@ -92,7 +92,10 @@ def listed(kind: Callable[[str], Any]) -> Callable:
 def open_store(name: str, data: Path):
     from benchmark.datasets import store as stores
 
-    runs.choose(name, dataset_names(data), "dataset")
+    try:
+        runs.choose(name, dataset_names(data), "dataset")
+    except ValueError as error:
+        raise ValueError(f"{error} Yours are looked for in {data.resolve()}; --data names another folder.") from error
     return stores.open_store(name, data)
 
 

@@ -54,7 +54,8 @@ class Folder(Dataset):
         split = _column(root / "split.csv", "part", names)
         unknown = [name for name in names if patients and name not in patients]
         if unknown:
-            raise ValueError(f"patients.csv does not name {unknown[0]}; add a line for it.")
+            more = f" and {len(unknown) - 1} more images" if len(unknown) > 1 else ""
+            raise ValueError(f"patients.csv does not name {unknown[0]}{more}; say of every image whose it is.")
         for name, part in split.items():
             if part not in PARTS:
                 raise ValueError(f"split.csv puts {name} into the part '{part}'; the parts are train, val and test.")
