@@ -218,7 +218,7 @@ def _print_table(results: Path, planned: list, report: str) -> None:
         standings.read(tell=tell)
     if standings.scores:
         Console().print(standings.table())
-        click.echo(f"Tables and figures: {report}")
+        click.echo(f"Intervals, tables and figures: {report}")
 
 
 def _report_command(name: str, suite: suites.Suite, results: Path) -> str:
