@@ -83,17 +83,22 @@ def certificate(store: Store, run: Run, drawn: Draw, findings: dict[str, Any]) -
     }
 
 
+def check_crop(run: Run, store: Store, drawn: Draw) -> None:
+    """Refuses a crop that is larger than an image it is to be cut from."""
+    smallest = min((store.records[i] for i in drawn.labelled + drawn.unlabelled), key=_side)
+    if run.crop > _side(smallest):
+        raise ValueError(
+            f"The crop of {run.crop} pixels is larger than the image {smallest.name} ({smallest.width} × "
+            f"{smallest.height}) of '{store.name}'; give --crop {smallest.largest_crop}."
+        )
+
+
 class Batches:
     """The batches of a run, cut on the device from the resident store. Holds masks of labelled images and no others."""
 
     def __init__(self, run: Run, store: Store, drawn: Draw, device: torch.device, uses_unlabelled: bool = True):
         self.run, self.device = run, device
-        smallest = min((store.records[i] for i in drawn.labelled + drawn.unlabelled), key=_side)
-        if run.crop > _side(smallest):
-            raise ValueError(
-                f"The crop of {run.crop} pixels is larger than the image {smallest.name} ({smallest.width} × "
-                f"{smallest.height}) of '{store.name}'; give --crop {smallest.largest_crop}."
-            )
+        check_crop(run, store, drawn)
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # the store is read-only, and stays so
             pixels = torch.from_numpy(store.pixels).view(-1, 3)
         if device.type == "cuda" and pixels.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:

@@ -60,6 +60,12 @@ def _assigned(node: ast.Assign) -> list[tuple[ast.expr, ast.expr]]:
 
 def build(name: str, arch: "Arch", **settings: Any) -> "Method":
     """A method, ready to train. Settings are checked against its signature."""
+    check(name, settings)
+    return get(name)(arch, **settings)
+
+
+def check(name: str, settings: dict[str, Any]) -> None:
+    """Refuses settings that a method does not have, or whose values are of another kind."""
     method = get(name)
     known = [p for p in inspect.signature(method.__init__).parameters if p not in ("self", "arch")]
     for setting in settings:
@@ -68,7 +74,6 @@ def build(name: str, arch: "Arch", **settings: Any) -> "Method":
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}."
             raise ValueError(f"Method '{name}' has no setting '{setting}'; {hint}")
         _check(setting, settings[setting], typing.get_type_hints(method.__init__).get(setting, Any))
-    return method(arch, **settings)
 
 
 def _check(setting: str, value: Any, hint: Any) -> None:

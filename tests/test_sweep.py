@@ -102,6 +102,23 @@ def test_a_ratio_that_leaves_no_image_is_told_before_anything_runs(store, tmp_pa
         plan.plan([one], store, tmp_path)
 
 
+def test_a_crop_or_a_setting_that_no_run_could_begin_with_is_told_before_anything_runs(store, tmp_path):
+    (_, one) = wanted(("cdma",))
+    with pytest.raises(ValueError, match="crop of 64 pixels is larger.*give --crop 32"):
+        plan.plan([one, dataclasses.replace(one, crop=64)], store, tmp_path)
+    with pytest.raises(ValueError, match="'cdma' has no setting 'temprature'; did you mean 'temperature'"):
+        plan.plan([one, dataclasses.replace(one, settings=(("temprature", 2.0),))], store, tmp_path)
+    plan.plan([dataclasses.replace(one, settings=(("attentions", ["none"]),))], store, tmp_path)
+
+
+def test_leaving_out_failed_runs_when_all_have_failed_is_told(store, data, tmp_path):
+    words = ["sweep", "quick", "--methods", "supervised", *options(data, tmp_path), "--skip-failed"]
+    for bound in (dataclasses.replace(wanted()[0], ratio=1.0), wanted()[0]):
+        task.record_failure(tmp_path, train.complete(bound, store), "It cannot.", "", "cpu")
+    code, said = bench(*words)
+    assert code != 0 and "All of these runs have failed before" in said
+
+
 def left(*seconds) -> list[plan.Planned]:
     return [plan.Planned(runs.Run(), str(i), "missing", s, 2**30) for i, s in enumerate(seconds)]
 
@@ -211,16 +228,22 @@ def test_a_method_added_to_a_finished_suite_starts_only_its_own_runs(store, data
     assert len(runs.load(tmp_path)) == 3
 
 
-def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_path):
-    these = wanted(("mean_teacher", "cdma"))
-    these[1] = dataclasses.replace(these[1], crop=64)  # larger than the images
+def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_path, monkeypatch):
+    these, carry_out = wanted(("mean_teacher", "cdma")), train._carry_out
+
+    def fails(run, *others):
+        if run.method == "mean_teacher":
+            raise ValueError("Give it another try.")
+        return carry_out(run, *others)
+
+    monkeypatch.setattr(train, "_carry_out", fails)
     bad = train.complete(these[1], store).key
     ran, said = carried_out(these, store, data, tmp_path)
     assert len(ran) == 3 and len(runs.load(tmp_path)) == 2
     assert [key for key, ending, _ in said if ending == "failed"] == [bad]
     failure = task.failure(tmp_path, bad)
-    assert "crop of 64 pixels is larger" in failure["error"] and "Traceback" in failure["traceback"]
-    assert failure["time"] and failure["machine"]["host"] and failure["run"]["crop"] == 64
+    assert failure["error"] == "Give it another try." and "Traceback" in failure["traceback"]
+    assert failure["time"] and failure["machine"]["host"] and failure["run"]["method"] == "mean_teacher"
     assert [one.state for one in plan.plan(these, store, tmp_path)] == ["done", "failed", "done"]
     assert not list((tmp_path / "running").iterdir())
 

@@ -145,6 +145,8 @@ def _carry_out(
         planned = plan.plan(tune.tuned([one.run for one in planned], results), store, results)
     if skip_failed:
         planned = [one for one in planned if one.state != task.FAILED]
+        if not planned:
+            raise ValueError("All of these runs have failed before; leave out --skip-failed to try them again.")
     who, planned = who.settled(planned, store, results)
     _print_plan(name, planned, who)
     left = [one.run for one in planned if one.state != task.DONE]

@@ -120,7 +120,8 @@ class Progress:
     def sentence(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
         left = self.seconds_left()
-        about = f", about {duration(left)}" if left else "" if self.began else "; none has begun yet"
+        begun = self.began or self.done or self.failed
+        about = f", about {duration(left)}" if left else "" if begun else "; none has begun yet"
         return f"{self.before + self.done} of {self.total} done{failed}, {len(self.left)} left{about}"
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+import methods
 from benchmark import cost, machine, runs, train
-from benchmark.data import draw
+from benchmark.data import check_crop, draw
 from benchmark.datasets.store import Store
 from benchmark.progress import silent
 from benchmark.runs import Run
@@ -44,7 +45,10 @@ class Planned:
 
 
 def plan(wanted: Sequence[Run], store: Store, results: Path) -> list[Planned]:
-    """Every run with its key, and whether it is done. Weights are hashed and draws are tried once, not for each run."""
+    """Every run with its key, and whether it is done. What no run could begin with is told now.
+
+    Weights are hashed, draws tried and settings checked once, not for each run.
+    """
     filled: dict[tuple, dict[str, Any]] = {}
     tried: set[tuple] = set()
     done, failed = keys_in(results, "runs"), keys_in(results, "failed")
@@ -56,9 +60,12 @@ def plan(wanted: Sequence[Run], store: Store, results: Path) -> list[Planned]:
             whole = train.complete(run, store)
             filled[fixed] = {name: getattr(whole, name) for name in ("task", "split", "content", "weights_hash")}
         run = dataclasses.replace(run, **filled[fixed])
-        if (run.split, run.ratio) not in tried:
-            draw(store, run)  # a ratio that leaves nothing is told now
-            tried.add((run.split, run.ratio))
+        if (of := (run.split, run.ratio, run.crop)) not in tried:
+            check_crop(run, store, draw(store, run))
+            tried.add(of)
+        if (of := (run.method, str(run.settings))) not in tried:
+            methods.check(run.method, dict(run.settings))
+            tried.add(of)
         key = run.key
         found[key] = Planned(run, key, DONE if key in done else FAILED if key in failed else MISSING)
     return list(found.values())
