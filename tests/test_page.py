@@ -18,6 +18,7 @@ from rows import row, suite
 from benchmark.report import embedded, frame, tables
 from benchmark.report.overlays import panel, telling_images
 from benchmark.report.page import LIMIT, Section, page
+from benchmark.report.picture import Picture, picture
 
 NASTY = 'A <b>bold</b> & "quoted" </script><script>alert(1)</script> name'
 
@@ -71,6 +72,10 @@ def png(side: int = 300) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.indices((side, side)).sum(0).astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
+
+
+def figure(side: int = 300) -> Picture:
+    return picture(png(side), "What is seen, and of how many.")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -184,25 +189,26 @@ def test_a_leak_of_the_split_stands_above_its_tables():
 def test_figures_and_overlays_are_embedded_small():
     rows = suite(draws=1)
     blank = np.zeros((40, 40), np.uint8)
-    picture = panel("image000", rows[0]["key"], np.full((40, 40, 3), 200, np.uint8), blank, blank)
+    shown = panel("image000", rows[0]["key"], np.full((40, 40, 3), 200, np.uint8), blank, blank)
     [name] = frame.comparisons(rows)
-    text = drawn(rows, {name: {"score-ratio": png()}}, {name: [picture]})
-    [(figure, _)] = Document(text).all("img")
-    assert figure["alt"] == "Dice over the labelled share: phantom"
-    kind, _, data = figure["src"].partition(",")
+    text = drawn(rows, {name: {"score-ratio": figure()}}, {name: [shown]})
+    [(image, _)] = Document(text).all("img")
+    assert image["alt"] == "Dice over the labelled share: phantom"
+    assert "What is seen, and of how many." in text
+    kind, _, data = image["src"].partition(",")
     assert kind == "data:image/webp;base64"
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (300, 300)
     assert len(base64.b64decode(data)) < len(png())
     [overlay] = opened(text)[name]["overlays"]
-    assert base64.b64decode(overlay["picture"]) == picture.picture
+    assert base64.b64decode(overlay["picture"]) == shown.picture
     assert (overlay["image"], overlay["key"]) == ("image000", rows[0]["key"])
 
 
-def test_every_figure_has_a_caption():
+def test_every_figure_has_a_title():
     from benchmark.report import figures, folder
-    from benchmark.report.page import CAPTIONS
+    from benchmark.report.page import TITLES
 
-    assert {*figures.FIGURES, folder.QUALITATIVE} == set(CAPTIONS)
+    assert {*figures.FIGURES, folder.QUALITATIVE} == set(TITLES)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -225,7 +231,7 @@ def test_names_are_text_wherever_they_come_from():
 
 def test_nothing_is_asked_from_elsewhere():
     [name] = frame.comparisons(rows := suite(draws=1))
-    text = drawn(rows, {name: {"figure": png()}}, downloads={name: {"ratios": {"CSV": "tables/ratios.csv"}}})
+    text = drawn(rows, {name: {"figure": figure()}}, downloads={name: {"ratios": {"CSV": "tables/ratios.csv"}}})
     document = Document(text)
     for tag, attributes in document.elements:
         for attribute in ("src", "href", "action", "data", "srcset"):
@@ -263,10 +269,10 @@ def test_what_is_left_out_next_is_named_too_and_what_never_fits_is_refused():
     rows = suite(draws=2, seeds=2, images=60)
     [name] = once = some_tables(rows)
     once[name] |= {"comparison": once[name]["ratios"], "further": once[name]["ratios"]}
-    figure = {name: {"a figure": png(400)}}
+    figures = {name: {"a figure": figure(400)}}
 
     def fitted(limit: int) -> str:
-        return drawn(rows, figure, drawn=once, limit=limit)
+        return drawn(rows, figures, drawn=once, limit=limit)
 
     text, sizes = fitted(LIMIT), []
     for said in ("the mean over the runs", "training curves were", "further tables were", "figures were"):
@@ -377,10 +383,10 @@ def made(tmp_path_factory):
         if one["status"] == "done":
             one["scores"]["name"][0] = NASTY
     blank = np.zeros((40, 40), np.uint8)
-    picture = panel(NASTY, rows[0]["key"], np.full((40, 40, 3), 200, np.uint8), blank, blank)
+    overlay = panel(NASTY, rows[0]["key"], np.full((40, 40, 3), 200, np.uint8), blank, blank)
     path = tmp_path_factory.mktemp("page") / "index.html"
     tables_ = some_tables(rows, "ratios", "comparison", "paired")
-    path.write_text(drawn(rows, {"phantom": {"a figure": png()}}, {"phantom": [picture]}, drawn=tables_))
+    path.write_text(drawn(rows, {"phantom": {"a figure": figure()}}, {"phantom": [overlay]}, drawn=tables_))
     return path, rows
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import multiprocessing
+import re
 
 import numpy as np
 import pynvml
@@ -539,6 +540,11 @@ def test_bench_report_draws_them_and_bench_verify_finds_what_does_not_hold(tmp_p
     (figure,) = tmp_path.glob("figures/speed/*/throughput.png")
     index = (tmp_path / "README.md").read_text()
     assert all(path.relative_to(tmp_path).as_posix() in index for path in (table, figure))
+    page = (tmp_path / "index.html").read_text()
+    section = page[page.index('<section id="speed"') :]
+    assert '<a href="#speed">' in page and table.relative_to(tmp_path).as_posix() in section
+    assert re.search(r"<th[^>]*>CDMA</th>.*?<td[^>]*>200</td>", section, re.DOTALL)
+    assert len(re.findall("<img", section)) == 1 and "Images per second in training" in section
     words = ["verify", str(table), "--results", str(tmp_path)]
     said = CliRunner().invoke(main, words)
     assert said.exit_code == 0 and "hold" in said.output, said.output

@@ -37,6 +37,14 @@ class Comparison:
         """The comparison itself, or that of rows, so that several figures of the same rows share the work."""
         return rows if isinstance(rows, cls) else cls(rows)
 
+    def basis(self, tested: bool = True) -> str:
+        """What the numbers of a figure rest on: runs, and the images on which they were `tested`."""
+        counts = [len(places) for places in self.columns.values()]
+        least, most = min(counts), max(counts)
+        runs = f"{least} to {most} runs" if least < most else f"{most} run" + "s" * (most > 1)
+        images = f"{len(self.board.patients)} test images of {len(self.board.patient_names)} patients; "
+        return f"{images * tested}{runs} of a method at a labelled share."
+
     def labels(self, ratio: float | None = None, *, uneven: bool = True) -> list[str]:
         """Methods in the order and words of tables, each as published: no variants, no settings, if it has such runs.
 

@@ -208,7 +208,7 @@ def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figu
     return finished(
         figure,
         f"Terms of the loss at {percent(ratio)} % labels, weighted as they are minimised, means over runs and over the "
-        f"steps between two points. What is 0, or below the largest by more than {REACH:g} times, is not drawn.",
+        f"steps between two points. What is 0, or below the largest by more than {REACH:,} times, is not drawn.",
     )
 
 

@@ -1,16 +1,12 @@
 """Everything that is drawn from rows, in a folder: tables, figures, the page, and what README shows of them."""
 
 import contextlib
-import itertools
-import multiprocessing
-import os
+import functools
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -18,18 +14,20 @@ from benchmark.progress import Tell, silent
 from benchmark.report import speed, tables
 from benchmark.report.cells import Options
 from benchmark.report.comparison import Comparison
+from benchmark.report.crew import side_by_side
 from benchmark.report.figures import FIGURES, save
 from benchmark.report.frame import Row, comparisons
 from benchmark.report.overlays import Panel
 from benchmark.report.page import page
+from benchmark.report.picture import Picture, picture
 from benchmark.report.table import Table, rendered, to_markdown
 from benchmark.runs import write_whole
 
 BEGIN, FINISH = "<!-- headline: drawn by bench report -->", "<!-- end of headline -->"
 HEADLINE_TABLE = "ratios"
 HEADLINE_FIGURES = ("score-ratio", "differences", "score-flops")  # the first that the rows suffice for
-QUALITATIVE = "qualitative"
-
+QUALITATIVE, TABLES = "qualitative", "tables"
+TRAINING = ("losses", "validation")  # figures that show no test image
 
 Watch = Callable[[str, int], AbstractContextManager[Tell]]
 
@@ -59,33 +57,65 @@ def draw(
     `speeds` are rows of `benchmark.timing`. The same rows give the same bytes.
     """
     groups = comparisons(rows)
+    pieces = _pieces(groups, out, options)
     drawn: dict[str, dict[str, Table]] = {}
-    figures: dict[str, dict[str, bytes]] = {name: {} for name in groups}
+    figures: dict[str, dict[str, Picture]] = {name: {} for name in groups}
     overlays: dict[str, Sequence[Panel]] = {}
-    with _figures(groups, out) as png, watch("Drawing", len(groups) * (len(FIGURES) + 2) + 1) as tell:
-        step = itertools.count(1)
-        for name, group in groups.items():
-            drawn[name] = tables.tables(group, options)
-            for table in drawn[name].values():
-                for ending, text in rendered(table).items():
-                    _write(out / "tables" / slug(name) / f"{table.name}.{ending}", text)
-            tell(next(step), f"tables of {name}")
-        for name, group in groups.items():
-            for kind in FIGURES:
-                if found := png(name, kind):
-                    figures[name][kind] = found
-                tell(next(step), f"{kind} of {name}")
+    with (
+        side_by_side(list(pieces.values())) as results,
+        watch("Drawing", len(pieces) + len(groups) + 1) as tell,
+    ):
+        places, done = list(pieces), dict.fromkeys(pieces)
+        for step, (place, result) in enumerate(results, 1):
+            done[places[place]] = result
+            tell(step, " of ".join(reversed(places[place])))
+        for step, (name, group) in enumerate(groups.items(), len(pieces) + 1):
+            drawn[name] = done[name, TABLES]
+            figures[name] = {kind: found for kind in FIGURES if (found := done[name, kind])}
             shown = pictures(group)
             if shown.figure:
                 path, _ = save(shown.figure, out / "figures" / slug(name) / QUALITATIVE)
-                figures[name][QUALITATIVE] = path.read_bytes()
+                figures[name][QUALITATIVE] = picture(path.read_bytes(), shown.figure.get_label(), photographs=True)
             overlays[name] = shown.overlays
-            tell(next(step), f"pictures of {name}")
+            tell(step, f"pictures of {name}")
         downloads = {name: {table: _links(name, table) for table in of} for name, of in drawn.items()}
-        _write(out / "index.html", page(groups, figures, overlays, drawn=drawn, downloads=downloads))
-        _write(out / "README.md", _index(groups, drawn, figures) + speed.draw(speeds, out))
-        tell(next(step), "page")
+        timed = speed.draw(speeds, out)
+        _write(out / "index.html", page(groups, figures, overlays, drawn=drawn, downloads=downloads, speeds=timed))
+        _write(out / "README.md", _index(groups, drawn, figures) + speed.index(timed))
+        tell(len(pieces) + len(groups) + 1, "page")
     return list(groups)
+
+
+def _pieces(groups: dict[str, list[Row]], out: Path, options: Options) -> dict[tuple[str, str], Callable[[], Any]]:
+    """What draws each comparison's tables and each of its figures, those that take longest first."""
+    shared = {name: Comparison(group) for name, group in groups.items()}
+    figures = {
+        (name, kind): functools.partial(_figure, shared[name], kind, out / "figures" / slug(name))
+        for kind in FIGURES
+        for name in groups
+    }
+    return {
+        (name, TABLES): functools.partial(_tables, group, options, out / "tables" / slug(name))
+        for name, group in groups.items()
+    } | figures
+
+
+def _tables(rows: Sequence[Row], options: Options, folder: Path) -> dict[str, Table]:
+    """Writes the tables of a comparison in every format."""
+    drawn = tables.tables(rows, options)
+    for table in drawn.values():
+        for ending, text in rendered(table).items():
+            _write(folder / f"{table.name}.{ending}", text)
+    return drawn
+
+
+def _figure(comparison: Comparison, kind: str, folder: Path) -> Picture | None:
+    """Writes a figure and returns it as the page shows it; None where the rows do not suffice."""
+    figure = FIGURES[kind](comparison)
+    if figure is None:
+        return None
+    caption = f"{figure.get_label()} {comparison.basis(kind not in TRAINING)}"
+    return picture(save(figure, folder / kind)[0].read_bytes(), caption)
 
 
 def slug(name: str) -> str:
@@ -102,52 +132,11 @@ def _write(path: Path, text: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Figures, drawn beside the tables by processes that share the rows
-
-
-@contextlib.contextmanager
-def _figures(groups: dict[str, list[Row]], out: Path) -> Iterator[Callable[[str, str], bytes | None]]:
-    """Draws all figures and yields what gives the PNG of a comparison's figure, None where rows do not suffice.
-
-    On Linux as many at once as there are cores, since a process that is forked has the rows already.
-    """
-    shared = {name: Comparison(group) for name, group in groups.items()}
-    if sys.platform != "linux":
-        yield lambda name, kind: _figure(shared[name], kind, out / "figures" / slug(name))
-        return
-    fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(os.cpu_count(), fork, initializer=_share, initargs=(shared,)) as pool:
-        drawing = {
-            (name, kind): pool.submit(_figure_of, name, kind, out / "figures" / slug(name))
-            for name in groups
-            for kind in FIGURES
-        }
-        yield lambda name, kind: drawing[name, kind].result()
-
-
-_shared: dict[str, Comparison] = {}  # of a drawing process
-
-
-def _share(comparisons: dict[str, Comparison]) -> None:
-    _shared.update(comparisons)
-
-
-def _figure_of(name: str, kind: str, folder: Path) -> bytes | None:
-    return _figure(_shared[name], kind, folder)
-
-
-def _figure(comparison: Comparison, kind: str, folder: Path) -> bytes | None:
-    """Writes a figure and returns its PNG."""
-    figure = FIGURES[kind](comparison)
-    return save(figure, folder / kind)[0].read_bytes() if figure else None
-
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Index
 
 
 def _index(
-    groups: dict[str, list[Row]], drawn: dict[str, dict[str, Table]], figures: dict[str, dict[str, bytes]]
+    groups: dict[str, list[Row]], drawn: dict[str, dict[str, Table]], figures: dict[str, dict[str, Picture]]
 ) -> str:
     """A page of Markdown: of each comparison the main table, and where the others and the figures are."""
     said = [
@@ -165,7 +154,7 @@ def _index(
             for table in drawn[name].values()
         ]
         said.append("\n".join(links) + "\n")
-        said += [f"![{kind}](figures/{folder}/{kind}.png)\n" for kind in figures[name]]
+        said += [f"![{kind}](figures/{folder}/{kind}.png)\n\n{of.caption}\n" for kind, of in figures[name].items()]
     return "\n".join(said)
 
 

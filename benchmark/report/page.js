@@ -102,7 +102,7 @@ function controls(section) {
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);
-document.querySelectorAll("main > section").forEach(controls);
+document.querySelectorAll("main > section:has(.controls)").forEach(controls);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What a cell opens

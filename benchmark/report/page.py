@@ -3,62 +3,61 @@
 import base64
 import dataclasses
 import hashlib
-import io
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
-from PIL import Image
 
 from benchmark.report import tables
-from benchmark.report.drawing import DPI
 from benchmark.report.embedded import Detail, pack
 from benchmark.report.frame import Row, runs_frame
 from benchmark.report.overlays import Panel
+from benchmark.report.picture import Picture
+from benchmark.report.speed import Drawn
 from benchmark.report.table import DAGGER, Cell, Column, Table
 
 LIMIT = 5_000_000  # bytes of the page
-FIGURE_PIXELS = 1400  # the widest embedded figure; a phone and a sheet of paper show less
-INCH = 120  # pixels of the page at which an inch of a printed figure is shown
-COLOURS = 64  # of an embedded figure: enough for smooth letters and bands
 MAIN = ("ratios", "comparison")  # the tables that come first; the first of all is open when the page is
 
-CAPTIONS = {
+TITLES = {
     "score-ratio": "Dice over the labelled share",
     "score-flops": "Dice over the work of training",
     "score-seconds": "Dice over the time of training",
-    "ranks": "Average ranks over patients; bars join methods that do not differ significantly",
-    "differences": "Mean difference to supervised, with its interval",
-    "differences-images": "Difference to supervised on every test image",
-    "ablation": "Difference of variants to the method as published",
-    "sensitivity": "Dice over the values of settings",
-    "losses": "Terms of the loss during training",
-    "validation": "Dice of the validation images during training",
-    "qualitative": "A hard, a typical and an easy test image before all methods",
+    "ranks": "Average ranks over patients",
+    "differences": "Mean difference to supervised",
+    "differences-images": "Difference to supervised, image by image",
+    "ablation": "Variants",
+    "sensitivity": "Settings",
+    "losses": "Loss during training",
+    "validation": "Validation during training",
+    "qualitative": "A hard, a typical and an easy test image",
 }
+
 
 Downloads = Mapping[str, Mapping[str, str]]  # of a comparison: by table, kind ("CSV") and address beside the page
 
 
 def page(
     comparisons: Mapping[str, Sequence[Row]],
-    figures: Mapping[str, Mapping[str, bytes]],
+    figures: Mapping[str, Mapping[str, Picture]],
     panels: Mapping[str, Sequence[Panel]] | None = None,
     *,
     drawn: Mapping[str, Mapping[str, Table]] | None = None,
     downloads: Mapping[str, Downloads] | None = None,
+    speeds: Sequence[Drawn] = (),
     limit: int = LIMIT,
 ) -> str:
-    """The page. All arguments are by comparison: its rows, PNG figures by name, overlays, tables, links to files.
+    """The page. The first five arguments are by comparison: rows, figures by name, overlays, tables, links to files.
 
-    Tables that are not given as `drawn` are drawn from the rows. Rows are linked as runs/KEY.json beside the page.
-    What would make the page larger than `limit` bytes is left out in this order, the largest comparison first, and the
-    page says so: the scores of every run (their means over the runs of a cell stay), overlays, training curves,
-    all but the main tables, figures. What does not fit even then is a ValueError.
+    `speeds` is what was drawn of each place where speed was measured. Tables that are not given as `drawn` are drawn
+    from the rows. Rows are linked as runs/KEY.json beside the page. What would make the page larger than `limit` bytes
+    is left out in this order, the largest comparison first, and the page says so: the scores of every run (their means
+    over the runs of a cell stay), overlays, training curves, all but the main tables, figures. What does not fit even
+    then is a ValueError.
     """
     sections = [
         Section(
@@ -72,11 +71,11 @@ def page(
         )
         for (name, rows), slug in zip(comparisons.items(), _slugs(list(comparisons)), strict=True)
     ]
-    text = _render(sections)
+    text = _render(sections, speeds)
     for saving in SAVINGS:
         for section in sorted(sections, key=lambda section: section.size, reverse=True):
             if len(text.encode()) > limit and section.leave_out(saving):
-                text = _render(sections)
+                text = _render(sections, speeds)
     if (size := len(text.encode())) > limit:
         raise ValueError(
             f"The page of {len(sections)} comparisons has {size / 1e6:.1f} MB, but may have {limit / 1e6:.1f}; "
@@ -123,14 +122,14 @@ class Section:
 
     def __init__(
         self, name: str, slug: str, rows: Sequence[Row], drawn: Mapping[str, Table], panels: Sequence[Panel],
-        figures: Mapping[str, bytes], downloads: Downloads,
+        figures: Mapping[str, Picture], downloads: Downloads,
     ):  # fmt: skip
         self.name, self.slug, self.rows, self.panels = name, slug, rows, panels
         runs = runs_frame(rows)
         slugs = dict(zip(labels := list(dict.fromkeys(runs.label)), _slugs(labels), strict=True))
         self.methods = {slug: label for label, slug in slugs.items()}
         self.cells = {line.key: f"{slugs[line.label]}/{line.ratio:g}" for line in runs.itertuples()}
-        self.figures = [_figure(title, png) for title, png in figures.items()]
+        self.figures = {TITLES.get(name, name): figure for name, figure in figures.items()}
         scores = sum(len(row["scores"]["name"]) for row in rows if "scores" in row)
         self.detail = Detail(every_run=scores < LIMIT)  # of a byte each, at least, so that more are not even tried
         self.data = self._pack()
@@ -142,17 +141,17 @@ class Section:
         said = [set(table.notes) for table in ordered]
         self.notes = [note for note in (ordered[0].notes if ordered else ()) if all(note in notes for notes in said)]
         self.notes += [] if self.detail.every_run else [SAVINGS["every_run"]]
-        self.tables = [self._shown(table, downloads.get(table.name, {})) for table in ordered]
+        self.tables = [_shown(table, downloads.get(table.name, {}), self.notes, self._opens) for table in ordered]
 
     @property
     def size(self) -> int:
         """Bytes of what its cells open, and of its figures."""
-        return len(self.data) + sum(len(figure["picture"]) for figure in self.figures)
+        return len(self.data) + sum(len(figure.webp) for figure in self.figures.values())
 
     def leave_out(self, saving: str) -> bool:
         """Leaves something out and says so; False if there was nothing of it."""
         if saving == "figures":
-            there, self.figures = bool(self.figures), []
+            there, self.figures = bool(self.figures), {}
         elif saving == "tables":
             there, self.tables = len(self.tables) > len(MAIN), self.tables[: len(MAIN)]
         else:
@@ -168,35 +167,6 @@ class Section:
     def _pack(self) -> str:
         return pack(self.rows, self.methods, self.cells, self.panels, self.detail)
 
-    def _shown(self, table: Table, downloads: Mapping[str, str]) -> dict[str, Any]:
-        """A table as the template reads it. Its blocks, if there are any, become the second column."""
-        heads = [_head(column) for column in table.columns]
-        lines = [(line.block, [self._place(cell) for cell in line.cells]) for line in table.lines]
-        if table.blocks:
-            heads.insert(1, Head(table.blocks, kind="block"))
-            for block, places in lines:
-                places.insert(1, Place(block, value=block))
-        notes = [note for note in table.notes if note not in self.notes]
-        return {
-            "name": table.name,
-            "title": table.title.rpartition(": ")[0] or table.title,  # without the subject, which is the section's
-            "heads": heads,
-            "lines": lines,
-            "notes": notes,
-            "downloads": downloads,
-        }
-
-    def _place(self, cell: Cell) -> Place:
-        text, bracket, interval = cell.text.partition(" [")
-        value = cell.text if math.isnan(cell.mean) else f"{cell.mean:.6g}"
-        return Place(
-            text + DAGGER * cell.dagger,
-            f"[{interval}" if bracket and not math.isnan(cell.mean) else "",
-            "" if text == Cell.text else value,
-            self._opens(cell.runs),
-            cell.bold,
-        )
-
     def _opens(self, keys: Sequence[str]) -> str:
         """The address of the runs: those of a method at a ratio, or of two methods; "" where they are of more."""
         cells = list(dict.fromkeys(self.cells[key] for key in keys))
@@ -206,6 +176,39 @@ class Section:
         return "/".join((f"#{self.slug}", cells[0], *(f"vs/{cell.rpartition('/')[0]}" for cell in cells[1:])))
 
 
+def _shown(
+    table: Table, downloads: Mapping[str, str], said: Sequence[str] = (),
+    opens: Callable[[Sequence[str]], str] = lambda keys: "",
+) -> dict[str, Any]:  # fmt: skip
+    """A table as the template reads it, without notes that are said elsewhere. Blocks become the second column."""
+    heads = [_head(column) for column in table.columns]
+    lines = [(line.block, [_place(cell, opens) for cell in line.cells]) for line in table.lines]
+    if table.blocks:
+        heads.insert(1, Head(table.blocks, kind="block"))
+        for block, places in lines:
+            places.insert(1, Place(block, value=block))
+    return {
+        "name": table.name,
+        "title": table.title.rpartition(": ")[0] or table.title,  # without the subject, which is the section's
+        "heads": heads,
+        "lines": lines,
+        "notes": [note for note in table.notes if note not in said],
+        "downloads": downloads,
+    }
+
+
+def _place(cell: Cell, opens: Callable[[Sequence[str]], str]) -> Place:
+    text, bracket, interval = cell.text.partition(" [")
+    value = cell.text if math.isnan(cell.mean) else f"{cell.mean:.6g}"
+    return Place(
+        text + DAGGER * cell.dagger,
+        f"[{interval}" if bracket and not math.isnan(cell.mean) else "",
+        "" if text == Cell.text else value,
+        opens(cell.runs),
+        cell.bold,
+    )
+
+
 def _head(column: Column) -> Head:
     scored = column.kind in ("ranked", "interval") and "↓" not in column.full
     kind = "text" if column.kind == "text" else ""
@@ -213,20 +216,7 @@ def _head(column: Column) -> Head:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Figures, names, text
-
-
-def _figure(name: str, png: bytes) -> dict[str, Any]:
-    """A figure for the page, as WebP: of few colours without loss, or with, whichever is smaller."""
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    width, height = (round(side * INCH / DPI) for side in image.size)
-    image.thumbnail((FIGURE_PIXELS, 4 * FIGURE_PIXELS), Image.Resampling.LANCZOS)
-    few = image.quantize(COLOURS, dither=Image.Dither.NONE).convert("RGB")
-    packed = [io.BytesIO(), io.BytesIO()]
-    few.save(packed[0], "WEBP", lossless=True, method=4)
-    image.save(packed[1], "WEBP", quality=80, method=4)
-    picture = base64.b64encode(min((file.getvalue() for file in packed), key=len)).decode()
-    return {"caption": CAPTIONS.get(name, name), "picture": picture, "width": width, "height": height}
+# Tables, names, text
 
 
 def _slugs(names: Sequence[str]) -> list[str]:
@@ -240,7 +230,7 @@ def _slugs(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _render(sections: Sequence[Section]) -> str:
+def _render(sections: Sequence[Section], speeds: Sequence[Drawn]) -> str:
     here = resources.files(__package__)
     template, style, script = ((here / f"page.{kind}").read_text("utf-8") for kind in ("html.jinja", "css", "js"))
     environment = jinja2.Environment(
@@ -248,6 +238,7 @@ def _render(sections: Sequence[Section]) -> str:
     )
     return environment.from_string(re.sub(r"\n\s+", "\n", template)).render(  # indentation is for those who write it
         sections=sections,
+        speeds=[(place, _shown(place.tables["training"], place.links("training"))) for place in speeds],
         total=sum(len(section.rows) for section in sections),
         style=style,
         script=script,

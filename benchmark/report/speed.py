@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ import methods
 from benchmark import timing
 from benchmark.report.drawing import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
 from benchmark.report.frame import Row
-from benchmark.report.table import Cell, Column, Line, Table, rendered, to_markdown
+from benchmark.report.picture import Picture, picture
+from benchmark.report.table import FORMATS, Cell, Column, Line, Table, rendered, to_markdown
 from benchmark.runs import choose, write_whole
 
 METHOD = Column("Method", "text")
@@ -322,23 +324,46 @@ def _throughput_panel(axes: Axes, frame: pd.DataFrame, labels: Sequence[str], mo
 # Files
 
 
-def draw(rows: Sequence[Row], out: Path) -> str:
-    """Writes tables/speed/… and figures/speed/… of each place into `out`; what an index says of them, as Markdown."""
-    said = ["## Speed\n"] if rows else []
-    for place, group in places(rows).items():
-        folder, drawn = timing.slug(place), tables(group, place)
-        for table in drawn.values():
+class Drawn(NamedTuple):
+    """What was drawn of one place."""
+
+    name: str
+    tables: dict[str, Table]
+    figure: Picture
+
+    @property
+    def folder(self) -> str:
+        return f"speed/{timing.slug(self.name)}"
+
+    def links(self, table: str) -> dict[str, str]:
+        """The addresses of a table's files beside the page, by their kind."""
+        return {ending.upper(): f"tables/{self.folder}/{PREFIX}{table}.{ending}" for ending in FORMATS}
+
+
+def draw(rows: Sequence[Row], out: Path) -> list[Drawn]:
+    """Writes tables/speed/… and figures/speed/… of each place into `out`."""
+    places_ = []
+    for name, group in places(rows).items():
+        figure = throughput(group)
+        png, _ = save(figure, out / "figures" / "speed" / timing.slug(name) / "throughput")
+        drawn = Drawn(name, tables(group, name), picture(png.read_bytes(), figure.get_label()))
+        for table in drawn.tables.values():
             for ending, text in rendered(table).items():
-                path = out / "tables" / "speed" / folder / f"{table.name}.{ending}"
+                path = out / "tables" / drawn.folder / f"{table.name}.{ending}"
                 write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
-        save(throughput(group), out / "figures" / "speed" / folder / "throughput")
-        said.append(to_markdown(drawn["training"], folded=True))
-        said += [
-            f"- {table.title}: "
-            + ", ".join(f"[{e}](tables/speed/{folder}/{table.name}.{e})" for e in ("md", "csv", "tex"))
-            for table in drawn.values()
-        ]
-        said.append(f"\n![throughput](figures/speed/{folder}/throughput.png)\n")
+        places_.append(drawn)
+    return places_
+
+
+def index(drawn: Sequence[Drawn]) -> str:
+    """What an index says of all places, as Markdown: how fast training is, and where the other tables are."""
+    said = ["## Speed\n"] if drawn else []
+    for place in drawn:
+        said.append(to_markdown(place.tables["training"], folded=True))
+        for kind, table in place.tables.items():
+            links = ", ".join(f"[{ending.lower()}]({link})" for ending, link in place.links(kind).items())
+            said.append(f"- {table.title}: {links}")
+        said.append(f"\n![throughput](figures/{place.folder}/throughput.png)\n\n{place.figure.caption}\n")
     return "\n".join(said)
 
 
