@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -641,12 +643,11 @@ def test_slurm_tells_what_it_does_not_take(slurm, data, tmp_path):
         executor.start(wanted())
 
 
-@pytest.mark.slow
-def test_a_ray_cluster_of_several_nodes_leaves_the_same_rows(rows_here, store, data, tmp_path, monkeypatch):
+@pytest.fixture
+def ray_cluster(monkeypatch):
+    """A cluster of two nodes, as RAY_ADDRESS."""
     pytest.importorskip("ray", reason="Ray is not installed")
     from ray.cluster_utils import Cluster
-
-    from benchmark.sweep.on_ray import OnRay
 
     monkeypatch.setenv("RAY_worker_niceness", "0")  # on a busy machine Ray's workers would wait for all others
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -654,8 +655,56 @@ def test_a_ray_cluster_of_several_nodes_leaves_the_same_rows(rows_here, store, d
         cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        planned = plan.plan(wanted(seeds=(0, 1)), store, tmp_path)
-        sweep.carry_out(planned, OnRay(Task(tmp_path, data, "cpu"), 0), tmp_path, Quiet())
+        yield cluster
     finally:
         cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_of_several_nodes_leaves_the_same_rows(rows_here, ray_cluster, store, data, tmp_path):
+    from benchmark.sweep.on_ray import OnRay
+
+    planned = plan.plan(wanted(seeds=(0, 1)), store, tmp_path)
+    sweep.carry_out(planned, OnRay(Task(tmp_path, data, "cpu"), 0), tmp_path, Quiet())
     assert {row["key"]: decided(row) for row in runs.load(tmp_path)} == rows_here
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The page
+
+
+def of_the_page(option: str) -> list[str]:
+    """The commands of docs/cluster.md with this option."""
+    page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", page, re.M | re.S)
+    found = [line for language, block in blocks if not language for line in block.splitlines() if option in line]
+    assert found
+    return found
+
+
+def given(line: str, data: Path, results: Path) -> None:
+    """Gives a command of the page, but for where things lie, how large they are, and what this machine has."""
+    words = shlex.split(line.partition("bench ")[2])
+    small = ["--methods", "mean_teacher", "--draws", "1", "--seeds", "1", *options(data, results), "--threads", "1"]
+    own = ["--partition", ""] if "--partition" in words else []
+    own += ["--gpus-per-task", "0"] if "--gpus-per-task" in words else []
+    command = [sys.executable, "-m", "benchmark.cli", *words, *small, *own]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_for_slurm_run(slurm, store, data, tmp_path):
+    alone, detached = of_the_page("--on slurm")
+    given(alone, data, tmp_path / "alone")
+    assert len(runs.load(tmp_path / "alone")) == 3
+    given(detached, data, tmp_path / "detached")
+    wait_until(lambda: len(list((tmp_path / "detached" / "runs").glob("[!.]*"))) == 3)
+    given(of_the_page("--dry-run")[0], data, tmp_path / "detached")
+
+
+@pytest.mark.slow
+def test_the_command_for_ray_runs(ray_cluster, store, data, tmp_path):
+    (line,) = of_the_page("--on ray")
+    given(line, data, tmp_path)
+    assert len(runs.load(tmp_path)) == 3

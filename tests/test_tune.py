@@ -1,6 +1,5 @@
 """Equal tuning: as many trials for every method, the same ones however often they are interrupted, no test image."""
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -10,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -310,16 +310,14 @@ def test_a_tuning_that_is_killed_goes_on_to_the_same_outcome(store, data, tmp_pa
         suite = ["quick", "--methods", "supervised", "--ratios", "1", "--trials", "12", "--workers", "2"]
         return [sys.executable, "-m", "benchmark.cli", "tune", *suite, *options(data, results)]
 
-    chance, kills = random.Random(0), 0
-    while True:
+    for rows in (1, 4, 7, 10):
         process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            assert process.wait(chance.uniform(10, 20) * (1 + kills / 4)) == 0
-            break
+        while len(list(tmp_path.glob("killed/tuning/runs/[!.]*"))) < rows:
+            assert process.poll() is None, "it has not ended of itself"
+            time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        kills += 1
-    assert kills > 0
+    subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True)
     subprocess.run(command(tmp_path / "once"), check=True, capture_output=True)
     outcomes = [tmp_path.glob(f"{name}/tuning/*.json") for name in ("killed", "once")]
     one, other = ([json.loads(path.read_text()) for path in paths] for paths in outcomes)
