@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import multiprocessing
+import random
 import re
 
 import numpy as np
@@ -18,6 +19,8 @@ import methods
 from benchmark import cost, runs, speed, timing
 from benchmark.cli import main
 from benchmark.report import speed as report
+from benchmark.report.table import FORMATS
+from benchmark.report.verify import verify
 from benchmark.runs import Run
 from benchmark.speed import ceiling, gauges, turns
 from benchmark.speed.subject import Subject
@@ -551,3 +554,16 @@ def test_bench_report_draws_them_and_bench_verify_finds_what_does_not_hold(tmp_p
     table.write_text(table.read_text().replace("| 200 |", "| 100 |", 1))
     said = CliRunner().invoke(main, words)
     assert said.exit_code != 0 and "says 100, should say 200" in said.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("name", report.TABLES)
+def test_every_digit_of_a_table_of_speed_that_is_changed_is_found(tmp_path, name, ending):
+    rows, drawn = [made(method, batch=batch) for method in ("supervised", "cdma") for batch in (4, 8)], random.Random(0)
+    ((place, group),) = report.places(rows).items()
+    text, path = FORMATS[ending](report.TABLES[name](group, place)), tmp_path / f"t.{ending}"
+    for k in (k for k, sign in enumerate(text) if sign.isdigit()):
+        other = drawn.choice([sign for sign in "0123456789" if sign != text[k]])
+        path.write_text(text[:k] + other + text[k + 1 :], encoding="utf-8")
+        assert verify(path, [], rows).findings, f"{text[k - 30 : k]}[{text[k]} → {other}]"

@@ -9,9 +9,10 @@ from rows import row, suite
 
 from benchmark import runs
 from benchmark.cli import main
-from benchmark.report import folder, tables
+from benchmark.report import folder, frame, tables
+from benchmark.report.board import Board
 from benchmark.report.cells import Options
-from benchmark.report.table import FORMATS
+from benchmark.report.table import END, FORMATS, PROVENANCE
 from benchmark.report.verify import verify
 
 ROWS = [
@@ -75,6 +76,25 @@ def test_every_digit_of_every_table_that_is_changed_is_found(tmp_path, name, end
         other = drawn.choice([sign for sign in "0123456789" if sign != text[place]])
         changed = text[:place] + other + text[place + 1 :]
         assert found(tmp_path / f"t.{ending}", changed), f"{text[place - 30 : place]}[{text[place]} → {other}]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["headline", "index"])
+def test_every_digit_of_a_table_in_a_readme_that_is_changed_is_found(results, tmp_path, where):
+    rows, drawn = frame.load(results), random.Random(0)
+    text = folder.headline(rows) if where == "headline" else (results / "README.md").read_text(encoding="utf-8")
+    tables_ = list(re.finditer(rf"{PROVENANCE} .*?{END}", text, re.DOTALL))
+    assert len(tables_) == (1 if where == "headline" else len(frame.comparisons(rows)))
+    for place in (k for table in tables_ for k in range(*table.span()) if text[k].isdigit()):
+        other = drawn.choice([sign for sign in "0123456789" if sign != text[place]])
+        edited = text[:place] + other + text[place + 1 :]
+        assert found(tmp_path / "t.md", edited, rows), f"{text[place - 30 : place]}[{text[place]} → {other}]"
+
+
+def test_the_digits_are_changed_in_every_kind_of_table():
+    board = Board(ROWS)
+    assert {*DRAWN} | {"objects"} == {*tables._functions(board)}, "all but objects, of which calibration has the name"
+    assert "ablation_cdma" in DRAWN
 
 
 def changed(text: str, line: str, before: str, after: str) -> str:
@@ -287,8 +307,6 @@ def test_the_headline_of_a_readme_is_replaced_and_the_rest_kept(results, tmp_pat
 
 def test_the_readme_shows_what_the_published_rows_say():
     from pathlib import Path
-
-    from benchmark.report import frame
 
     root = Path(__file__).parent.parent
     block = folder.headline_of((root / "README.md").read_text(encoding="utf-8"))
