@@ -43,7 +43,7 @@ class Comparison:
         least, most = min(counts), max(counts)
         runs = f"{least} to {most} runs" if least < most else f"{most} run" + "s" * (most > 1)
         images = f"{len(self.board.patients)} test images of {len(self.board.patient_names)} patients; "
-        return f"{images * tested}{runs} of a method at a labelled share."
+        return f"{images * tested}{runs} of each method at each labelled share."
 
     def labels(self, ratio: float | None = None, *, uneven: bool = True) -> list[str]:
         """Methods in the order and words of tables, each as published: no variants, no settings, if it has such runs.

@@ -379,7 +379,7 @@ def forest(rows: Rows) -> Figure | None:
         axes.axvline(0, color=BLACK, linewidth=0.8)
         for y, label in enumerate(labels):
             if label not in of:
-                axes.text(0, y, "–", ha="center", va="center")
+                axes.annotate("–", (0, y), (6, 0), textcoords="offset points", va="center")
                 continue
             mean, low, high = (100 * value for value in of[label][:3])
             significant = adjusted[label] < 0.05
