@@ -37,7 +37,7 @@ FLOORS = {
     "benchmark.machine": 0,
     "benchmark.progress": 0,
 }
-ONLY_IN = {"matplotlib": "benchmark.report", "seaborn": "benchmark.report", "click": "benchmark.cli"}
+ONLY_IN = {"matplotlib": "benchmark.report", "click": "benchmark.cli"}
 
 ROOMS = (
     "methods.parts",
