@@ -1,0 +1,72 @@
+"""Ten thousand rows are reported within limits: `pytest -n0 -s --benchmark-only tests/benchmarks/test_report.py`."""
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rows import row
+
+import methods
+
+ROWS, IMAGES, PATIENTS = 10_000, 96, 24
+RATIOS, DRAWS, SEEDS = (0.05, 0.1, 0.2, 0.5, 1.0), 3, 5  # of each method and dataset; as many datasets as rows need
+SECONDS, BYTES = 20.0, 2e9  # on two cores that have nothing else to do
+
+
+@pytest.fixture(params=[IMAGES, 668])
+def many(request, tmp_path) -> tuple[Path, int]:
+    """A folder of rows of so many images. Seeds and datasets have the scores of the first: they are made quickly."""
+    (tmp_path / "runs").mkdir()
+    copies = -(-ROWS // (len(methods.names()) * len(RATIOS) * DRAWS))  # of each, by seed and dataset
+    places = [(f"set{k // SEEDS}", k % SEEDS) for k in range(copies)]
+    left = ROWS
+    for method, ratio, draw in itertools.product(methods.names(), RATIOS, range(DRAWS)):
+        one = row(method, ratio=ratio, draw=draw, images=request.param, patients=PATIENTS, empty=(1, 2))
+        for dataset, seed in places[: min(left, copies)]:
+            one["run"] |= {"dataset": dataset, "seed": seed}
+            one["key"] = f"{method}_{dataset}_r{ratio:g}_d{draw}_s{seed}"
+            (tmp_path / "runs" / f"{one['key']}.json").write_text(json.dumps(one, separators=(",", ":")))
+        left -= min(left, copies)
+    return tmp_path, request.param
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory that processes share is counted by Linux alone")
+def test_ten_thousand_rows_are_reported_in_time_and_memory(benchmark, many):
+    results, images = many
+    peak = benchmark.pedantic(_report, (results,), rounds=1)
+    seconds = benchmark.stats.stats.max
+    print(f"\n{ROWS} rows of {images} images: {seconds:.1f} s, {peak / 1e9:.2f} GB")
+    assert peak < BYTES
+    assert seconds < SECONDS or images > IMAGES, "of a usual size"
+
+
+def _report(results: Path) -> int:
+    """The most bytes that `bench report` and its processes have at once, what they share counted once."""
+    command = [sys.executable, "-m", "benchmark.cli", "report", "--results", str(results), "--no-panels"]
+    process, peak = subprocess.Popen(command, stdout=subprocess.DEVNULL), 0
+    while process.poll() is None:
+        peak = max(peak, sum(map(_bytes, _tree(process.pid))))
+        time.sleep(0.1)
+    assert process.returncode == 0
+    return peak
+
+
+def _tree(process: int) -> list[int]:
+    children = _read(f"/proc/{process}/task/{process}/children").split()
+    return [process, *(found for child in children for found in _tree(int(child)))]
+
+
+def _bytes(process: int) -> int:
+    lines = _read(f"/proc/{process}/smaps_rollup").splitlines()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended in between
+        return ""
