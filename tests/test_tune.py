@@ -17,13 +17,15 @@ import pytest
 from click.testing import CliRunner
 from conftest import TOY
 from rows import row as made_up
+from rows import suite
 
 import methods
 from benchmark import runs, train, tune
 from benchmark.cli import main, who
 from benchmark.data import draw
 from benchmark.datasets import store as stores
-from benchmark.report.frame import runs_frame
+from benchmark.report import frame, notes
+from benchmark.report.board import Board
 from benchmark.runs import Run
 from benchmark.sweep.task import Task
 
@@ -208,12 +210,22 @@ def test_methods_with_unequal_numbers_of_trials_are_refused(store, tmp_path):
     assert [runs.trials_of(run.tuned) for run in tune.tuned(pair, tmp_path)] == [4, 4]
 
 
-def test_tables_name_tuned_methods_and_leave_out_their_numbers():
-    rows = [made_up("cdma", draw=d) for d in range(2)]
-    rows += [made_up("cdma", draw=d, tuned="cdma_x_20", lr=2e-4, settings=(("weight_um", 0.3),)) for d in range(2)]
-    frame = runs_frame(rows)
-    assert list(frame.label) == ["CDMA", "CDMA", *["CDMA (tuned, 20 trials)"] * 2]
-    assert set(frame.settings) == {""}, "no ablation of the method"
+def test_tuned_methods_are_compared_with_those_of_as_many_trials():
+    plain = suite(("supervised", "cdma"), bounds=False)
+    settings = {"supervised": {"lr": 2e-4}, "cdma": {"lr": 5e-3, "settings": (("weight_um", 0.3),)}}
+    tuned = [
+        made_up(name, ratio=ratio, draw=d, tuned=f"{name}_x_20", **settings[name])
+        for name in settings for ratio in (0.1, 0.2) for d in range(2)
+    ]  # fmt: skip
+    found = frame.comparisons([*plain, *tuned])
+    assert {name: len(rows) for name, rows in found.items()} == {"phantom": 8, "phantom tuned by 20 trials": 8}
+    for rows, said in zip(
+        found.values(), ("published defaults", "tuned. Learning rate and settings were"), strict=True
+    ):
+        board = Board(rows)
+        assert board.published == ["Supervised", "CDMA"] and set(board.runs.settings) == {""}
+        assert any(said in note for note in notes.trust(board, board.labels, False))
+    assert frame.fingerprint(plain[0]) == frame.fingerprint(made_up()) != frame.fingerprint(tuned[0])
 
 
 def test_keys_of_runs_with_published_settings_are_what_they_were_before_there_was_tuning():
@@ -268,15 +280,15 @@ def here(monkeypatch):
 
 def test_tuning_a_suite_and_then_sweeping_it(here, data, tmp_path, monkeypatch):
     monkeypatch.setattr(tune, "ROUND", 1)
-    suite = ["quick", "--methods", "entropy_min", "--ratios", "1", *options(data, tmp_path, steps=1)]
-    code, said = bench("tune", *suite, "--trials", 2, "--dry-run")
+    what = ["quick", "--methods", "entropy_min", "--ratios", "1", *options(data, tmp_path, steps=1)]
+    code, said = bench("tune", *what, "--trials", 2, "--dry-run")
     assert code == 0 and "weight 0.01…1" in said and "4 trials left" in said and not list(tmp_path.glob("**/*.json"))
-    code, said = bench("tune", *suite, "--trials", 2)
+    code, said = bench("tune", *what, "--trials", 2)
     assert code == 0, said
     assert "bench sweep quick --tuned" in said
     assert len(list((tmp_path / "tuning" / "runs").iterdir())) == 4 and not (tmp_path / "runs").exists()
     assert len(list((tmp_path / "tuning").glob("*.json"))) == 2
-    code, said = bench("sweep", *suite, "--tuned")
+    code, said = bench("sweep", *what, "--tuned")
     assert code == 0, said
     rows = runs.load(tmp_path)
     assert len(rows) == 2 and all(row["run"]["tuned"] and row["scores"] for row in rows)
@@ -295,20 +307,20 @@ def test_a_trial_that_fails_does_not_stop_the_others(here, data, tmp_path, monke
         return carry_out(run, *others)
 
     monkeypatch.setattr(train, "_carry_out", fails)
-    suite = ["quick", "--methods", "entropy_min", "--ratios", "1", "--trials", 2, *options(data, tmp_path)]
-    code, said = bench("tune", *suite)
+    what = ["quick", "--methods", "entropy_min", "--ratios", "1", "--trials", 2, *options(data, tmp_path)]
+    code, said = bench("tune", *what)
     assert code == 1 and "Trials of 1 method failed" in said
     assert [path.name.split("_")[0] for path in (tmp_path / "tuning").glob("*.json")] == ["supervised"]
     monkeypatch.setattr(train, "_carry_out", carry_out)
-    assert bench("tune", *suite)[0] == 0
+    assert bench("tune", *what)[0] == 0
     assert not list((tmp_path / "tuning" / "failed").iterdir())
 
 
 @pytest.mark.slow
 def test_a_tuning_that_is_killed_goes_on_to_the_same_outcome(store, data, tmp_path):
     def command(results: Path) -> list[str]:
-        suite = ["quick", "--methods", "supervised", "--ratios", "1", "--trials", "12", "--workers", "2"]
-        return [sys.executable, "-m", "benchmark.cli", "tune", *suite, *options(data, results)]
+        what = ["quick", "--methods", "supervised", "--ratios", "1", "--trials", "12", "--workers", "2"]
+        return [sys.executable, "-m", "benchmark.cli", "tune", *what, *options(data, results)]
 
     for rows in (1, 4, 7, 10):
         process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

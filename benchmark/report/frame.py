@@ -119,8 +119,9 @@ def comparisons(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def fixed(row: Row) -> tuple:
-    """What a comparison holds fixed, of this row."""
-    return tuple(row["run"][name] for name in FIXED)
+    """What a comparison holds fixed, of this row; methods that were tuned compare with those of as many trials."""
+    tuned = row["run"].get("tuned")
+    return *(row["run"][name] for name in FIXED), *((runs.trials_of(tuned),) if tuned else ())
 
 
 def fingerprint(row: Row) -> str:
@@ -130,7 +131,10 @@ def fingerprint(row: Row) -> str:
 
 def _names(groups: list[tuple]) -> dict[tuple, str]:
     """Readable, different names: dataset and task, and then only fields in which groups of the same name differ."""
-    words = {group: [value for value in group[:2] if value] for group in groups}
+    words = {
+        group: [value for value in group[:2] if value] + [f"tuned by {n} trials" for n in group[len(FIXED) :]]
+        for group in groups
+    }
     for place, field in enumerate(FIXED[2:], 2):
         alike: dict[str, list[tuple]] = defaultdict(list)
         for group in groups:
@@ -156,10 +160,9 @@ def runs_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """One line per run of a comparison, in the order in which tables print methods: supervised, then by year.
 
     Columns: `key`, `method`, `variant`, `settings` (text; "" of a tuned run), `label` (as tables print it: the title,
-    and in brackets variant, settings or how it was tuned, and what of the training differs from most runs), `year`,
-    `ratio`, `draw`, `seed`, `steps`, `status`, `images` (forwarded, with and without gradient), `flops`, `seconds`,
-    `peak_memory` (bytes; nan if unknown), `parameters`, `uneven` (the budget differs from that of most runs of the
-    comparison).
+    and in brackets variant, settings and what of the training differs from most runs), `year`, `ratio`, `draw`, `seed`,
+    `steps`, `status`, `images` (forwarded, with and without gradient), `flops`, `seconds`, `peak_memory` (bytes; nan if
+    unknown), `parameters`, `uneven` (the budget differs from that of most runs of the comparison).
     """
     usual = _usual(rows)
     titles = _titles(rows)
@@ -170,8 +173,7 @@ def runs_frame(rows: Sequence[Row]) -> pd.DataFrame:
         tuned = run.get("tuned", "")
         other = [name for name in TRAINING if run[name] != usual[name] and not (tuned and name == "lr")]
         settings = "" if tuned else ", ".join(f"{name}={_text(value)}" for name, value in run["settings"])
-        trials = f"tuned, {runs.trials_of(tuned)} trials" if tuned else ""
-        told = [run["variant"], settings, trials, *(f"{name} {_text(run[name])}" for name in other)]
+        told = [run["variant"], settings, *(f"{name} {_text(run[name])}" for name in other)]
         brackets = ", ".join(filter(None, told))
         lines.append(
             {
@@ -206,8 +208,7 @@ def runs_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _usual(rows: Sequence[Row]) -> dict[str, Any]:
-    """How most of the runs were trained, those not tuned if there are any; of equally many, the longest training."""
-    rows = [row for row in rows if not row["run"].get("tuned")] or rows
+    """How most of the runs were trained; of equally many, the longest training."""
     counts = Counter(tuple(row["run"][name] for name in TRAINING) for row in rows)
     most = max(counts, key=lambda training: (counts[training], training[0], str(training)), default=())
     return dict(zip(TRAINING, most, strict=False))

@@ -114,8 +114,8 @@ def settings(runs: Sequence[dict[str, Any]]) -> str:
     if not trials:
         return "Settings: published defaults, none tuned."
     return (
-        f"Tuned: learning rate and settings were the best of {_range(trials)} trials of each method, judged on the "
-        "validation images of one draw, never more than the labelled ones. All others: published defaults."
+        f"Settings: tuned. Learning rate and settings were the best of {_range(trials)} trials of each method, judged "
+        "on the validation images of one draw, never more than the labelled ones."
     )
 
 
