@@ -12,6 +12,7 @@ A row is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its
 `ceiling`: operations a second, at the median, of large products that took turns with them: `matmul`, `convolution`;
     and whether float32 was rounded for them, `tf32`.
 `cost`: of a `train` step and of a `predict` call the `flops` and the `counted` share; `parameters` that learn.
+`scoring`: the `pixels` that a run predicts and scores, in validation and twice at its end, and the `pixels_per_s`.
 `startup`, seconds: `import_s` in a fresh process, `build_s` of method and optimiser, `first_step_s`, `first_predict_s`,
     and `compile_s`, the first calls of the compiled losses. `uncompiled` says why there are none, else "".
 `memory`, bytes beyond the data: `train` and `predict`, at their peak.
@@ -121,6 +122,21 @@ def relative(row: dict[str, Any], mode: str) -> float:
 def utilisation(row: dict[str, Any], mode: str, ceiling: str = "matmul") -> float:
     """Counted operations a second, as a share of those of a large product in the same turns, at their medians."""
     return row["cost"][mode]["flops"] / timing(row["modes"][mode]["seconds"]).median / row["ceiling"][ceiling]
+
+
+def run_seconds(row: dict[str, Any]) -> dict[str, float]:
+    """What a whole run would take, extrapolated from single steps and images: start-up, training and scoring."""
+    return {
+        "startup": row["startup"]["build_s"] + row["startup"]["first_step_s"],
+        "training": row["run"]["steps"] * timing(row["modes"]["train_data"]["seconds"]).median,
+        "scoring": row["scoring"]["pixels"] / row["scoring"]["pixels_per_s"],
+    }
+
+
+def gain_of_packing(row: dict[str, Any]) -> float:
+    """How many times more steps a second several runs at once take together than one; 1 where it was not measured."""
+    rates = {packed["runs"]: packed["steps_per_s"] for packed in row["together"]}
+    return max(rates.values()) / rates[1] if 1 in rates else 1.0
 
 
 def runs_per_hour(row: dict[str, Any], together: dict[str, Any]) -> float:

@@ -130,6 +130,7 @@ def made(method: str = "cdma", *, batch: int = 4, train=(0.2,) * 8, beside=(0.1,
             "predict": {"flops": 1e10, "counted": 0.98},
             "parameters": 3_000_000,
         },
+        "scoring": {"pixels": 600_000, "pixels_per_s": 20_000},
         "startup": {"import_s": 4.0, "build_s": 0.5, "first_step_s": 1.5, "first_predict_s": 0.5},
         "memory": {"train": 2e9, "predict": 1e9},
         "uncompiled": "",
@@ -345,7 +346,7 @@ def test_a_measured_row_can_be_written_read_and_printed(row, tmp_path):
     assert read == {"format": timing.FORMAT, **json.loads(json.dumps(whole))}
     (place,) = report.places([read])
     assert "toy, tu-test_efficientnet, unet, float32, crop 32" in place
-    assert sorted(report.tables([read], place)) == ["prediction", "training"]
+    assert sorted(report.tables([read], place)) == ["prediction", "runs", "training"]
 
 
 def test_timing_changes_no_weight_and_every_step_does_the_same_work(store, toy):
@@ -501,6 +502,17 @@ def test_prediction_and_packing_have_tables_and_what_was_not_measured_has_none()
     packed = report.packing(rows, "here")
     assert cell(packed, "CDMA", "4 + 4 images", "Runs an hour, at once: 2") == "288"
     assert report.packing([made("cdma", together=[])], "here") is None
+
+
+def test_a_whole_run_is_extrapolated_from_its_parts():
+    rows = [made("supervised", together=[]), made("cdma")]
+    assert timing.run_seconds(rows[1]) == pytest.approx({"startup": 2.0, "training": 25.0, "scoring": 30.0})
+    table = report.whole_runs(rows, "here")
+    assert cell(table, "CDMA", "4 + 4 images", "Seconds: training") == "25.0"
+    assert cell(table, "CDMA", "4 + 4 images", "minutes a run") == "0.950"
+    apart, packed = 6 * 2 * 57 / 3600, 6 * (57 + 57 / (8 / 5)) / 3600  # only CDMA's runs at once were measured
+    assert any(f"{apart:.2f} h one after the other, {packed:.2f} h with" in note for note in table.notes)
+    assert not any("at once" in note for note in report.whole_runs(rows[:1], "here").notes)
 
 
 def test_an_unstable_method_carries_a_dagger_and_remarks_stand_below():

@@ -21,6 +21,7 @@ from benchmark.runs import choose, write_whole
 
 METHOD = Column("Method", "text")
 PREFIX = "speed-"  # of the names of these tables
+PAPER = 2 * 3  # runs of a method in CDMA's main table: two ratios, three seeds
 MS, SHARE, MEGA, GIGA = 1e3, 100, 1e-6, 1e-9
 
 # what rows of one table have in common
@@ -112,7 +113,7 @@ def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def tables(rows: Sequence[Row], place: str) -> dict[str, Table]:
-    """The tables of rows of one place, by name: training, prediction, and several runs at once if it was measured."""
+    """The tables of rows of one place, by name; of several runs at once only if it was measured."""
     drawn = {name: draw(rows, place) for name, draw in TABLES.items()}
     return {name: table for name, table in drawn.items() if table}
 
@@ -191,8 +192,27 @@ def packing(rows: Sequence[Row], place: str) -> Table | None:
     return _table("packing", "Several runs on one device", place, frame, columns, rows, said)
 
 
+def whole_runs(rows: Sequence[Row], place: str) -> Table:
+    """A line for each method and batch: what a whole run would take; below, what a table of all of them would."""
+    frame, by_key = speed_frame(rows), {row["key"]: row for row in rows}
+    seconds = pd.DataFrame([timing.run_seconds(by_key[key]) for key in frame.key])
+    columns = {Column(name, group="Seconds"): (seconds[name], 1) for name in seconds}
+    columns[Column("minutes a run")] = seconds.sum(axis=1), 1 / 60
+    said = [f"Extrapolated from single steps and images to {_range({row['run']['steps'] for row in rows})} steps."]
+    for batch, block in frame.groupby("batch"):
+        each = seconds.loc[block.index].sum(axis=1)
+        gains = [timing.gain_of_packing(by_key[key]) for key in block.key]
+        hours, packed = (PAPER * total / 3600 for total in (each.sum(), (each / gains).sum()))
+        said.append(
+            f"Two ratios with three seeds of all {len(block)} methods here, {batch} labelled images a step: "
+            f"{hours:.2f} h one after the other"
+            + (f", {packed:.2f} h with as many at once as took most steps a second." if max(gains) > 1 else ".")
+        )
+    return _table("runs", "Whole runs", place, frame, columns, rows, said)
+
+
 TABLES: dict[str, Callable[[Sequence[Row], str], Table | None]] = {
-    "training": training, "prediction": prediction, "packing": packing,
+    "training": training, "prediction": prediction, "packing": packing, "runs": whole_runs,
 }  # fmt: skip
 
 

@@ -133,6 +133,7 @@ def alone(job: Job) -> dict[str, Any]:
         "ceiling": {name: round(flops / timing.timing(training[name]).median) for name, (_, flops) in products.items()}
         | {"tf32": ceiling.tf32(device) and run.precision == "float32"},
         "cost": cost,
+        "scoring": subject.scoring(),
         "startup": subject.startup,
         "uncompiled": uncompiled,
         "memory": subject.memory,

@@ -12,14 +12,15 @@ import methods
 from benchmark.cost import autocast, count, count_prediction
 from benchmark.data import Batches, draw
 from benchmark.datasets.store import Store
-from benchmark.evaluate import segment
+from benchmark.evaluate import evaluate, segment
 from benchmark.runs import Run
 from benchmark.speed import gauges
 from benchmark.speed.turns import wait
-from benchmark.train import build, optimiser, take_step
+from benchmark.train import VALIDATIONS, build, optimiser, take_step
 from methods.base import Batch
 
 MORE_CALLS = 3  # after the first, until memory has reached its peak
+SCORED = 8  # images that are scored to see how long it takes
 
 
 class Subject:
@@ -29,8 +30,8 @@ class Subject:
     """
 
     def __init__(self, run: Run, store: Store, device: torch.device):
-        self.run, self.device = run, device
-        drawn = draw(store, run)
+        self.run, self.device, self.store = run, device, store
+        drawn = self.drawn = draw(store, run)
         self.batches = Batches(run, store, drawn, device, methods.get(run.method).uses_unlabelled)
         self.batch, self.step, self.taken = self.batches.at(0), 0, 0
         self.image, self.classes = store.image(drawn.test[0]), len(store.classes)
@@ -98,6 +99,19 @@ class Subject:
         self.startup["compile_s"] = self._seconds(lambda: [train() for _ in range(MORE_CALLS)])
         return train
 
+    def scoring(self) -> dict[str, float]:
+        """See `scoring` of a row in `benchmark.timing`."""
+        self._mode(training=False)
+        run, few = self.run, self.drawn.test[:SCORED]
+        seconds = self._seconds(
+            lambda: evaluate(
+                self.method.predict, self.store, few, task=run.task, tile=run.tile, batch=8, device=self.device,
+                precision=run.precision,
+            )
+        )  # fmt: skip
+        asked = VALIDATIONS * self._pixels(self.drawn.val) + 2 * self._pixels(self.drawn.test)
+        return {"pixels": asked, "pixels_per_s": round(self._pixels(few) / max(seconds, 1e-3))}
+
     def cost(self) -> dict[str, Any]:
         """See `cost` of a row in `benchmark.timing`."""
         self._mode(training=True)
@@ -107,6 +121,9 @@ class Subject:
             "predict": count_prediction(self.method, self.batch.x, self.run.precision),
             "parameters": training["parameters"],
         }
+
+    def _pixels(self, places: list[int]) -> int:
+        return sum(self.store.records[i].height * self.store.records[i].width for i in places)
 
     def _build(self) -> None:
         method = build(self.run, self.classes, pretrained=False)
