@@ -34,7 +34,7 @@ import numpy as np
 from benchmark import runs
 from benchmark.runs import Run
 
-FORMAT = 1  # of a row; raised when the meaning of a key changes
+FORMAT = 2  # of a row; raised when a key comes or changes its meaning
 STEADY = 0.05  # the largest spread that is not marked unstable
 QUIET = 0.05  # share of the cores that other processes may use before it is worth a remark
 

@@ -175,8 +175,8 @@ def test_rows_are_written_whole_and_read_back(tmp_path):
 
 def test_a_row_of_another_format_is_refused(tmp_path):
     path = timing.save(made("cdma"), tmp_path)
-    path.write_text(path.read_text().replace('"format":1', '"format":0'))
-    with pytest.raises(ValueError, match="format 0, this version reads 1"):
+    path.write_text(path.read_text().replace(f'"format":{timing.FORMAT}', '"format":0'))
+    with pytest.raises(ValueError, match=f"format 0, this version reads {timing.FORMAT}"):
         timing.load(tmp_path)
 
 
