@@ -409,7 +409,10 @@ def test_patients_csv_keeps_patients_together(folder, data):
     parts = store.split("patient")
     assert [len(patients_of(store.records, parts[part])) for part in ("train", "val", "test")] == [2, 1, 1]
     assert not any("counts as a patient of its own" in line for line in store.summary())
-    for text, words in (("schön 0,p", "does not name schön 1 and 6 more images"), ("schön 0,p\nschoen,p", "names the image 'schoen'")):
+    for text, words in (
+        ("schön 0,p", "does not name schön 1 and 6 more images"),
+        ("schön 0,p\nschoen,p", "names the image 'schoen'"),
+    ):
         (folder / "patients.csv").write_text(f"image,patient\n{text}\n", encoding="utf-8")
         with pytest.raises(ValueError, match=words):
             add("folder", folder, data, "mine")

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import math
 import re
@@ -141,7 +142,13 @@ class Section:
         said = [set(table.notes) for table in ordered]
         self.notes = [note for note in (ordered[0].notes if ordered else ()) if all(note in notes for notes in said)]
         self.notes += [] if self.detail.every_run else [SAVINGS["every_run"]]
-        self.tables = [_shown(table, downloads.get(table.name, {}), self.notes, self._opens) for table in ordered]
+        self.tables = [
+            _shown(
+                table, f"{slug}-{table.name}", downloads.get(table.name, {}), self.notes, self._opens,
+                opened=table is ordered[0],
+            )
+            for table in ordered
+        ]  # fmt: skip
 
     @property
     def size(self) -> int:
@@ -177,17 +184,17 @@ class Section:
 
 
 def _shown(
-    table: Table, downloads: Mapping[str, str], said: Sequence[str] = (),
-    opens: Callable[[Sequence[str]], str] = lambda keys: "",
+    table: Table, id_: str, downloads: Mapping[str, str], said: Sequence[str] = (),
+    opens: Callable[[Sequence[str]], str] = lambda keys: "", *, opened: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """A table as the template reads it, without notes that are said elsewhere. Blocks become the second column."""
+    """A table as the template reads it, without notes that are said elsewhere, and its HTML. Blocks become a column."""
     heads = [_head(column) for column in table.columns]
     lines = [(line.block, [_place(cell, opens) for cell in line.cells]) for line in table.lines]
     if table.blocks:
         heads.insert(1, Head(table.blocks, kind="block"))
         for block, places in lines:
             places.insert(1, Place(block, value=block))
-    return {
+    shown = {
         "name": table.name,
         "title": table.title.rpartition(": ")[0] or table.title,  # without the subject, which is the section's
         "heads": heads,
@@ -195,6 +202,7 @@ def _shown(
         "notes": [note for note in table.notes if note not in said],
         "downloads": downloads,
     }
+    return shown | {"html": _templates().get_template("table.html.jinja").module.shown(shown, id_, opened)}
 
 
 def _place(cell: Cell, opens: Callable[[Sequence[str]], str]) -> Place:
@@ -231,20 +239,36 @@ def _slugs(names: Sequence[str]) -> list[str]:
 
 
 def _render(sections: Sequence[Section], speeds: Sequence[Drawn]) -> str:
-    here = resources.files(__package__)
-    template, style, script = ((here / f"page.{kind}").read_text("utf-8") for kind in ("html.jinja", "css", "js"))
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    style, script = _read("page.css"), _read("page.js")
+    return (
+        _templates()
+        .get_template("page.html.jinja")
+        .render(
+            sections=sections,
+            speeds=[
+                (place, _shown(place.tables["training"], f"speed-{i}", place.links("training"), opened=i == 1))
+                for i, place in enumerate(speeds, 1)
+            ],
+            total=sum(len(section.rows) for section in sections),
+            style=style,
+            script=script,
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+        )
     )
-    return environment.from_string(re.sub(r"\n\s+", "\n", template)).render(  # indentation is for those who write it
-        sections=sections,
-        speeds=[(place, _shown(place.tables["training"], place.links("training"))) for place in speeds],
-        total=sum(len(section.rows) for section in sections),
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-    )
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    indentation = re.compile(r"\n\s+")  # is for those who write it
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: indentation.sub("\n", _read(name))),
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+
+
+def _read(name: str) -> str:
+    return (resources.files(__package__) / name).read_text("utf-8")
 
 
 def _hash(text: str) -> str:
