@@ -163,12 +163,15 @@ def _index(
 
 
 def headline(rows: Sequence[Row], folder: str = "results") -> str:
-    """What README shows: figure and table of the comparison with most runs, as Markdown.
+    """What README shows: figure and table of the comparison with most runs of whole methods, as Markdown.
 
     `folder` is where `draw` has written, as seen from README.
     """
     groups = comparisons(rows)
-    done = {name: sum(row["status"] == "done" for row in of) for name, of in groups.items()}
+    done = {
+        name: sum(row["status"] == "done" and not (row["run"]["variant"] or row["run"]["settings"]) for row in of)
+        for name, of in groups.items()
+    }
     name = max(done, key=lambda name: (done[name], name), default="")
     table = tables.draw(HEADLINE_TABLE, groups[name]) if name else None
     if table is None:
