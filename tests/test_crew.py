@@ -69,7 +69,8 @@ def test_a_process_that_is_killed_is_said_in_a_sentence_with_the_remedy():
 @pytest.mark.parametrize("before", ["", TORCH])
 def test_ctrl_c_ends_all_processes_at_once_and_without_a_word_of_theirs(before):
     script = (
-        f"{before}import time, functools; from benchmark.report.crew import side_by_side\n"
+        f"{before}import functools, signal, time; from benchmark.report.crew import side_by_side\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a process in the background may not have it
         "try:\n"
         "    with side_by_side([str] + [functools.partial(time.sleep, 60)] * 3) as found:\n"
         "        print(*next(found), flush=True); next(found)\n"
