@@ -19,7 +19,7 @@ Differences from the paper and the released code:
   a heart and wrong for tissue: an image holds many glands, and all but one would be taught as background.
 - A region's losses are taken over both directions at once; the code adds the directions, which is a learning rate.
 - The teacher predicts in evaluation mode; in the code it keeps drawing dropout.
-- With many labels, as on EBHI-Seg, it falls below `supervised`, probably because no image is seen unmixed and only
+- On EBHI-Seg, with many labels, it falls below `supervised`; why was not settled. No image is seen unmixed, and only
   half of a step's pixels teach by true masks.
 - Any numbers of labelled and unlabelled images; the code wants an even, equal number of both.
 - Without unlabelled images, or with weight 0, nothing is pasted: the method is then supervised.
