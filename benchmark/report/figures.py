@@ -400,7 +400,8 @@ def forest(rows: Rows) -> Figure | None:
     return finished(
         figure,
         f"Mean difference in Dice to {c.reference} on the images of which both have a score, after the same draws "
-        "and seeds, with its 95 % interval. Filled: significant at 5 % after Holm's correction over the methods of a ratio; hollow: not.",
+        "and seeds, with its 95 % interval. Filled: significant at 5 % after Holm's correction over the methods of a "
+        "ratio; hollow: not.",
     )
 
 
