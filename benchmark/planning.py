@@ -121,12 +121,12 @@ def components(pairs: Sequence[Paired]) -> Components:
 def _of_pairs(pairs: Sequence[Paired], draws: int, seeds: int) -> Float[np.ndarray, "4 k"]:
     """Variances by patients alone, of a draw's mean, and of a run within its draw, and the patients' freedom."""
     first = pairs[0]
-    differences = np.stack([pair.a - pair.b for pair in pairs], axis=1)
-    whole = spread(differences, first.patients, first.draws, first.seeds)
+    a, b = (np.stack([getattr(pair, side) for pair in pairs], axis=1) for side in "ab")
+    whole = spread(a, first.patients, first.draws, first.seeds, less=b)
     inside = np.full(len(pairs), np.nan)
     if seeds > 1:
         of_draws = [first.draws == draw for draw in np.unique(first.draws)]
-        parts = [spread(differences[d], first.patients[d], first.draws[d], first.seeds[d]) for d in of_draws]
+        parts = [spread(a[d], first.patients[d], first.draws[d], first.seeds[d], less=b[d]) for d in of_draws]
         inside = seeds * np.mean([part.runs for part in parts], axis=0)
     across = draws * whole.runs if draws > 1 else np.full(len(pairs), np.nan)
     return np.stack([whole.patients - whole.both, across, inside, whole.patients_freedom])

@@ -100,15 +100,16 @@ def _bounds(
 def paired_difference(
     a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels, level: float = 0.95, pooled: bool = False
 ) -> Difference:
-    """The mean of a − b over the images that have a score in both, with a symmetric `hierarchical_interval`.
+    """The mean of a less that of b, each over the images that it has a score of, with a symmetric interval.
 
-    Entry i of a and b is the same image under the same draw and seed. p is the level at which the interval's end would
-    touch zero. Where all differences are zero it is 1. Not estimable: bounds and p are nan. With `pooled`, the columns
-    are differences of several methods to the same one, and tell each other how much runs vary (see `pooled_runs`).
+    Entry i of a and b is the same image under the same draw and seed. An image of which one of them alone has a score
+    (a false alarm where the other is right) counts as it does in that one's own mean. p is the level at which the
+    interval's end would touch zero. Where all differences are zero it is 1. Not estimable: bounds and p are nan. With
+    `pooled`, the columns are differences of several methods to the same one, and tell each other how much runs vary
+    (see `pooled_runs`).
     """
-    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    parts = spread(difference, patients, draws, seeds)
-    return Difference(*_plain(difference, *tested(pooled_runs(parts) if pooled else parts, level)))
+    parts = spread(a, patients, draws, seeds, less=b)
+    return Difference(*_plain(a, *tested(pooled_runs(parts) if pooled else parts, level)))
 
 
 def false_claim(a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels) -> float | Float[np.ndarray, "k"]:
@@ -140,8 +141,22 @@ class Spread(NamedTuple):
     estimable: Bool[np.ndarray, "k"]
 
 
-def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels) -> Spread:
+class _Mean(NamedTuple):
+    """A mean over the images of a run, then over runs, and what each image and each run has to do with it."""
+
+    mean: Float[np.ndarray, "k"]
+    weights: Float[np.ndarray, "n k"]  # of images in the mean
+    residuals: Float[np.ndarray, "n k"]  # weight × (score − mean of its run)
+    run_sums: Float[np.ndarray, "r k"]  # (mean of the run − mean) / runs
+    images: Float[np.ndarray, "k"]  # that a run has, on average
+
+
+def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels, less: Values | None = None) -> Spread:
     """The variances of a mean over the images of a run, then over runs, with patients crossed with draws of runs.
+
+    With `less`, of the difference of two means: the weighted residuals of `less` are subtracted image by image, those
+    of its runs run by run (the means are ratios of sums with numbers of images of their own; this is their linear
+    approximation, exact where the same images have scores). Runs in which one of the two has no score are left out.
 
     Each image weighs 1/(R n_r) in the mean m of R runs with n_r scored images. The sums of weight × (score − m_r) over
     a patient u_p, over both a patient and a draw u_pd, and a draw's sum of (m_r − m)/R, w_d, give
@@ -154,30 +169,27 @@ def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels) -> Sp
     Methodology 28, 2002) in which images of a patient correlate a little; few or unequal patients lower the degrees of
     freedom.
     """
-    values = np.asarray(values, dtype=np.float64)
-    columns = values[:, None] if values.ndim < 2 else values
-    patient, draw, seed = (_codes(labels, len(columns)) for labels in (patients, draws, seeds))
-    run = _codes(draw * (seed.max(initial=0) + 1) + seed, len(columns))
-    there = ~np.isnan(columns)
+    sides = [np.asarray(side, dtype=np.float64) for side in ([values] if less is None else [values, less])]
+    sides = np.broadcast_arrays(*(side[:, None] if side.ndim < 2 else side for side in sides))
+    patient, draw, seed = (_codes(labels, len(sides[0])) for labels in (patients, draws, seeds))
+    run = _codes(draw * (seed.max(initial=0) + 1) + seed, len(sides[0]))
     of_run = _adder(run)
-    counts = of_run @ there
-    scored = counts > 0
-    runs = scored.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = (of_run @ np.where(there, columns, 0)) / counts
-        mean = np.where(scored, means, 0).sum(0) / runs
-        weights = np.where(there, 1 / (counts * runs)[run], 0)
-        residuals = np.where(there, weights * (columns - means[run]), 0)
-        run_sums = np.where(scored, (means - mean) / runs, 0)
-        run_weights = scored / runs
+    scored = np.logical_and.reduce([of_run @ ~np.isnan(side) > 0 for side in sides])
+    parts = [_mean(side, run, of_run, scored) for side in sides]
+    mean, weights, residuals, run_sums, images = parts[0]
+    if less is not None:
+        mean, residuals, run_sums = mean - parts[1].mean, residuals - parts[1].residuals, run_sums - parts[1].run_sums
+        weights, images = (weights + parts[1].weights) / 2, (images + parts[1].images) / 2
+    with np.errstate(invalid="ignore"):
+        run_weights = scored / scored.sum(0)
 
     of_patient = _adder(patient)
     shares = of_patient @ weights
-    images = shares * counts.sum(0) / np.maximum(runs, 1)  # of a patient in a run
+    images = shares * images  # of a patient in a run
     by_patient, patients_freedom, patient_factors = _cluster(of_patient @ residuals, shares, images)
     patients_vary = (shares > 0).sum(0) > 1
-    runs_vary = np.zeros(len(runs), dtype=bool)
-    by_run, by_both, runs_freedom = np.zeros(len(runs)), np.zeros(len(runs)), np.full(len(runs), np.inf)
+    runs_vary = np.zeros(len(mean), dtype=bool)
+    by_run, by_both, runs_freedom = np.zeros(len(mean)), np.zeros(len(mean)), np.full(len(mean), np.inf)
     first = np.unique(run, return_index=True)[1]
     for unit in (draw, run):  # seeds where there is one draw
         of_unit = _adder(unit[first])
@@ -198,6 +210,24 @@ def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels) -> Sp
         runs_freedom=runs_freedom,
         estimable=patients_vary | runs_vary,
     )
+
+
+def _mean(
+    columns: Float[np.ndarray, "n k"],
+    run: Int[np.ndarray, "n"],
+    of_run: sparse.csr_array,
+    scored: Bool[np.ndarray, "r k"],
+) -> _Mean:
+    """The mean over those runs that are `scored`."""
+    there = ~np.isnan(columns) & scored[run]
+    counts, runs = of_run @ there, scored.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (of_run @ np.where(there, columns, 0)) / counts
+        mean = np.where(scored, means, 0).sum(0) / runs
+        weights = np.where(there, 1 / (counts * runs)[run], 0)
+        residuals = np.where(there, weights * (columns - means[run]), 0)
+        run_sums = np.where(scored, (means - mean) / runs, 0)
+    return _Mean(mean, weights, residuals, run_sums, counts.sum(0) / np.maximum(runs, 1))
 
 
 def _cluster(
@@ -418,14 +448,15 @@ class Ranks(NamedTuple):
 def average_ranks(scores: Float[np.ndarray, "b k"]) -> Ranks:
     """Ranks of k methods in each of b blocks (patients, or dataset × ratio), averaged; higher scores rank first.
 
-    Ties share their mean rank; a block without a score of every method is left out. Blocks must be independent: images
-    of one patient are one block. p is nan for fewer than three methods or two blocks.
+    Ties share their mean rank. nan, nothing there and nothing predicted, is as good as can be and ranks first; where
+    all are nan, nothing is to be ranked. Blocks must be independent: images of one patient are one block. p is nan for
+    fewer than three methods or two blocks.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    whole = scores[~np.isnan(scores).any(1)]
+    whole = np.nan_to_num(scores[~np.isnan(scores).all(1)], nan=np.inf)
     ranks = rankdata(-whole, axis=1)
     enough = min(whole.shape) > 1 and whole.shape[1] > 2
-    p = float(friedmanchisquare(*whole.T).pvalue) if enough else np.nan
+    p = float(friedmanchisquare(*ranks.T).pvalue) if enough else np.nan
     return Ranks(ranks.mean(0) if len(whole) else np.full(scores.shape[1], np.nan), len(whole), p)
 
 

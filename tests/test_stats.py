@@ -300,9 +300,34 @@ def test_what_both_methods_share_does_not_widen_their_difference():
     assert found == pytest.approx(paired_difference(values + noise, values, patients, draws, seeds))
 
 
-def test_an_image_counts_where_both_methods_have_a_score():
-    a, b = np.array([0.5, np.nan, 0.9, 0.4]), np.array([0.4, 0.3, np.nan, 0.1])
-    assert paired_difference(a, b, "abcd", ONE[:4], ONE[:4]).mean == pytest.approx(0.2)
+def test_a_difference_is_that_of_the_means_and_a_false_alarm_of_one_method_counts():
+    """Image 2 is a false alarm of b alone, which scores 0; where a predicts nothing, rightly, it has no score."""
+    a, b = np.array([0.8, 0.6, np.nan, 0.7]), np.array([0.8, 0.6, 0.0, 0.7])
+    found = paired_difference(a, b, "abcd", ONE[:4], ONE[:4])
+    assert found.mean == pytest.approx(2.1 / 3 - 2.1 / 4)
+    assert paired_difference(b, a, "abcd", ONE[:4], ONE[:4]).mean == pytest.approx(-found.mean)
+    same = paired_difference(a, np.where(b == 0, np.nan, b), "abcd", ONE[:4], ONE[:4])
+    assert (same.mean, same.p) == (0, 1)
+
+
+def test_the_error_of_a_difference_with_false_alarms_is_that_of_leaving_patients_out():
+    """The jackknife over patients, an independent way to the error of a difference of two ratios."""
+    random = np.random.default_rng(3)
+    patients = np.repeat(np.arange(60), 3)
+    a, b = np.clip(random.normal([0.8, 0.75], 0.1, (180, 2)) + random.normal(0, 0.1, 60)[patients, None], 0, 1).T
+    empty = random.random(180) < 0.4
+    a, b = (np.where(empty, np.where(random.random(180) < rate, 0.0, np.nan), x) for rate, x in ((0.3, a), (0.1, b)))
+    found = paired_difference(a, b, patients, 0 * patients, 0 * patients)
+    without = [np.nanmean(a[patients != p]) - np.nanmean(b[patients != p]) for p in range(60)]
+    error = np.sqrt(59 / 60 * np.sum((without - np.mean(without)) ** 2))
+    assert found.mean == pytest.approx(np.nanmean(a) - np.nanmean(b))
+    assert (found.high - found.low) / 2 == pytest.approx(stats.t.ppf(0.975, 59) * error, rel=0.05)
+
+
+def test_a_run_in_which_one_method_has_no_score_at_all_is_in_neither_mean():
+    a, b = np.array([0.5, 0.7, 0.9, 0.8]), np.array([0.4, 0.4, np.nan, np.nan])
+    found = paired_difference(a, b, "xyxy", [0, 0, 1, 1], [0, 0, 0, 0])
+    assert found == pytest.approx(paired_difference(a[:2], b[:2], "xy", [0, 0], [0, 0]))
 
 
 def test_equal_scores_differ_by_nothing_and_a_constant_difference_is_certain():
@@ -417,14 +442,20 @@ def test_what_cannot_be_tested_stays_in():
     assert tie_group([]).shape == (0,)
 
 
-def test_ranks_are_averaged_over_whole_blocks_and_ties_share_theirs():
-    scores = np.array([[0.9, 0.8, 0.7], [0.5, 0.5, 0.1], [0.4, np.nan, 0.9], [0.3, 0.2, 0.6]])
+def test_ranks_are_averaged_over_blocks_and_ties_share_theirs():
+    scores = np.array([[0.9, 0.8, 0.7], [0.5, 0.5, 0.1], [0.3, 0.2, 0.6]])
     found = average_ranks(scores)
     assert found.ranks == pytest.approx([(1 + 1.5 + 2) / 3, (2 + 1.5 + 3) / 3, (3 + 3 + 1) / 3])
     assert found.blocks == 3
-    assert found.p == pytest.approx(stats.friedmanchisquare(*scores[[0, 1, 3]].T).pvalue)
+    assert found.p == pytest.approx(stats.friedmanchisquare(*scores.T).pvalue)
     assert np.isnan(average_ranks(scores[:, :2]).p)
-    assert np.isnan(average_ranks(scores[2:3]).ranks).all()
+
+
+def test_who_rightly_finds_nothing_ranks_before_a_false_alarm_and_nothing_to_find_is_no_block():
+    found = average_ranks(np.array([[np.nan, 0.0, np.nan], [0.4, 0.6, 0.5], [np.nan] * 3]))
+    assert found.ranks == pytest.approx([(1.5 + 3) / 2, (3 + 1) / 2, (1.5 + 2) / 2])
+    assert found.blocks == 2
+    assert np.isnan(average_ranks(np.full((1, 3), np.nan)).ranks).all()
 
 
 def test_two_ranks_differ_by_the_critical_difference_where_nemenyi_says_so():

@@ -353,7 +353,7 @@ def test_few_test_patients_are_warned_of_under_every_table():
 
 
 def test_supervised_is_a_bound_only_where_the_others_have_less_labels():
-    bound = "Supervised with 100 % of the labels is the upper bound."
+    bound = "Supervised at 100 % shows what all labels are worth at this budget."
     assert bound in tables.draw("ratios", suite()).notes
     assert bound not in tables.draw("ratios", suite(ratios=(1.0,))).notes
 

@@ -45,11 +45,10 @@ def paired(board: Board, options: Options) -> Table | None:
         for head, kind in (("Δ", "interval"), ("p (Holm)", "number"), ("P(false claim)", "number"))
     ]
     said = [
-        f"Differences (Δ) of {score.name} on the images of which both methods have a score, after the same draws and "
-        "seeds [95 % interval for new patients, draws and seeds]. Where nothing is to be found and one of the two "
-        f"predicts nothing, a false alarm of the other is in means alone. {score.unit} p adjusted by Holm over "
-        "the methods of a block. P(false claim): how probable it is that the claim is false that the method is better "
-        "than supervised, and that the best is better than the method. Pairs: runs of the same draw and seed."
+        f"Differences (Δ) of mean {score.name} on the same test images after the same draws and seeds [95 % interval "
+        f"for new patients, draws and seeds]. {score.unit} p adjusted by Holm over the methods of a block. P(false "
+        "claim): how probable it is that the claim is false that the method is better than supervised, and that the "
+        "best is better than the method. Pairs: runs of the same draw and seed."
     ]
     title = f"Paired differences of {score.name}"
     return notes.table("paired", title, [METHOD, *against, Column("Pairs")], lines, board, labels, options, said)

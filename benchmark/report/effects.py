@@ -103,9 +103,9 @@ def ablation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Fi
     grid[-1].set_xlabel(f"Difference at {percent(ratio)} % labels (Dice points)")
     return finished(
         figure,
-        f"Mean difference in Dice of each variant to the full method at {percent(ratio)} % labels, on the images of "
-        "which both have a score, after the same draws and seeds, with its 95 % interval. Filled: significant at 5 % "
-        "after Holm's correction over variants.",
+        f"Difference in mean Dice of each variant to the full method at {percent(ratio)} % labels, on the same test "
+        "images after the same draws and seeds, with its 95 % interval. Filled: significant at 5 % after Holm's "
+        "correction over variants.",
     )
 
 

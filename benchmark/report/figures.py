@@ -345,7 +345,7 @@ def image_differences(rows: Rows, ratio: float | None = None) -> Figure | None:
     return finished(
         figure,
         f"Difference in Dice to {c.reference} on the same test images at {percent(ratio)} % labels, by its mean. "
-        "A blue point is an image; black, the mean and its 95 % interval."
+        "A blue point is an image that both have a score of; black, the difference of means and its 95 % interval."
         + (f" {beyond} of {len(every)} points lie beyond the frame." if beyond else ""),
     )
 
@@ -399,9 +399,8 @@ def forest(rows: Rows) -> Figure | None:
     figure.supxlabel(f"Difference to {c.reference} (Dice points)", size=SIZE)
     return finished(
         figure,
-        f"Mean difference in Dice to {c.reference} on the images of which both have a score, after the same draws "
-        "and seeds, with its 95 % interval. Filled: significant at 5 % after Holm's correction over the methods of a "
-        "ratio; hollow: not.",
+        f"Difference in mean Dice to {c.reference} on the same test images after the same draws and seeds, with its "
+        "95 % interval. Filled: significant at 5 % after Holm's correction over the methods of a ratio; hollow: not.",
     )
 
 

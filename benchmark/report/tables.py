@@ -96,7 +96,7 @@ def ratios(board: Board, options: Options) -> Table | None:
     said = [
         notes.legend(options.uneven),
         score.unit,
-        "Supervised with 100 % of the labels is the upper bound." if _bounded(board, labels) else "",
+        "Supervised at 100 % shows what all labels are worth at this budget." if _bounded(board, labels) else "",
         *notes.empty(board, labels),
         notes.runs(board, labels),
     ]
@@ -141,8 +141,8 @@ def ablation(board: Board, options: Options, method: str) -> Table | None:
     columns = [METHOD, Column(score.head, "interval"), *against, Column("FLOPs ×"), Column("Runs", "text")]
     said = [
         notes.legend(options.uneven, ranked=False),
-        f"{score.unit} Differences (Δ) on the images of which both have a score, after the same draws and seeds; p "
-        "adjusted by Holm over the lines of a block.",
+        f"{score.unit} Differences (Δ) of means on the same test images after the same draws and seeds; p adjusted by "
+        "Holm over the lines of a block.",
     ]
     title = f"Ablation of {board.rows[runs.key.iloc[0]]['title']}"
     return notes.table(f"ablation_{method}", title, columns, lines, board, labels, options, said)
