@@ -76,6 +76,18 @@ def test_one_comparison_is_named_by_its_dataset_and_task():
     assert frame.comparisons([]) == {}
 
 
+def test_a_budget_that_two_methods_have_is_a_comparison_and_that_of_one_is_a_line_of_the_largest():
+    short, long = suite(draws=1, steps=100), suite(("supervised", "cdma"), draws=1, steps=400)
+    alone = row("cdma", steps=800)
+    groups = frame.comparisons([*short, *long, alone])
+    assert {name: [r["run"]["steps"] for r in of] for name, of in groups.items()} == {
+        "phantom steps 100": [100] * 7 + [800],
+        "phantom steps 400": [400] * 5,
+    }
+    assert list(frame.comparisons([*short, alone])) == ["phantom"]
+    assert len(frame.comparisons([*suite(draws=1, crop=64), *suite(draws=1, crop=128)])) == 2
+
+
 def test_a_fingerprint_is_that_of_the_comparison_and_not_of_the_run():
     one = frame.fingerprint(row())
     assert frame.fingerprint(row("cdma", ratio=0.5, seed=3, steps=7)) == one

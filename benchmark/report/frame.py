@@ -110,12 +110,35 @@ class _Reader:
 
 
 def comparisons(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Rows grouped by what a fair table holds fixed, by name: the dataset, the task, and what tells two apart."""
+    """Rows grouped by what a fair table holds fixed, by name: the dataset, the task, and what tells two apart.
+
+    A budget under which two methods have run is a comparison of its own. Runs of one method alone with another budget
+    stay with the largest.
+    """
     groups: dict[tuple, list[Row]] = defaultdict(list)
     for row in rows:
         groups[fixed(row)].append(row)
+    groups = {(*group, spent): of for group, all_ in groups.items() for spent, of in _by_budget(all_).items()}
     names = _names(list(groups))
     return {names[group]: groups[group] for group in sorted(groups, key=names.__getitem__)}
+
+
+def _by_budget(rows: Sequence[Row]) -> dict[tuple, list[Row]]:
+    methods_: dict[tuple, set[str]] = defaultdict(set)
+    runs_: Counter[tuple] = Counter()
+    for row in rows:
+        methods_[budget(row)].add(row["run"]["method"])
+        runs_[budget(row)] += 1
+    largest = max(runs_, key=lambda spent: (len(methods_[spent]) > 1, runs_[spent], str(spent)))
+    groups: dict[tuple, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[budget(row) if len(methods_[budget(row)]) > 1 else largest].append(row)
+    return groups
+
+
+def budget(row: Row) -> tuple:
+    """What a run was given to train with."""
+    return tuple(row["run"][name] for name in BUDGET)
 
 
 def fixed(row: Row) -> tuple:
@@ -132,17 +155,18 @@ def fingerprint(row: Row) -> str:
 def _names(groups: list[tuple]) -> dict[tuple, str]:
     """Readable, different names: dataset and task, and then only fields in which groups of the same name differ."""
     words = {
-        group: [value for value in group[:2] if value] + [f"tuned by {n} trials" for n in group[len(FIXED) :]]
+        group: [value for value in group[:2] if value] + [f"tuned by {n} trials" for n in group[len(FIXED) : -1]]
         for group in groups
     }
-    for place, field in enumerate(FIXED[2:], 2):
+    values = {group: dict(zip((*FIXED, *BUDGET), (*group[: len(FIXED)], *group[-1]), strict=True)) for group in groups}
+    for field in (*FIXED[2:], *BUDGET):
         alike: dict[str, list[tuple]] = defaultdict(list)
         for group in groups:
             alike[" ".join(words[group])].append(group)
         for same in alike.values():
-            if len({group[place] for group in same}) > 1:
+            if len({values[group][field] for group in same}) > 1:
                 for group in same:
-                    words[group].append(_said(field, group[place]))
+                    words[group].append(_said(field, values[group][field]))
     return {group: " ".join(words[group]) for group in groups}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from benchmark import stats
 from benchmark.report.board import Board
 from benchmark.report.cells import Options
-from benchmark.report.frame import Row, fingerprint
+from benchmark.report.frame import Row, budget, fingerprint
 from benchmark.report.table import Column, Line, Table
 from benchmark.runs import trials_of
 
@@ -48,6 +48,7 @@ def drawn(name: str, rows: Sequence[Row], options: Options) -> dict[str, Any]:
         "comparison": fingerprint(rows[0]),
         "metric": options.metric,
         "uneven": options.uneven,
+        "budgets": sorted(map(list, {budget(row) for row in rows})),
         "methods": sorted({run["method"] for run in runs}),
         "ratios": sorted({run["ratio"] for run in runs}),
         "draws": sorted({run["draw"] for run in runs}),
@@ -63,7 +64,9 @@ def selected(rows: Iterable[Row], told: dict[str, Any]) -> list[Row]:
     return [
         row
         for row in rows
-        if all(row["run"][one] in told[all_] for one, all_ in many.items()) and fingerprint(row) == told["comparison"]
+        if all(row["run"][one] in told[all_] for one, all_ in many.items())
+        and list(budget(row)) in told["budgets"]
+        and fingerprint(row) == told["comparison"]
     ]
 
 
