@@ -9,7 +9,7 @@ from rows import row, suite
 
 from benchmark import runs
 from benchmark.cli import main
-from benchmark.report import folder, frame, tables
+from benchmark.report import folder, frame, reading, tables
 from benchmark.report.board import Board
 from benchmark.report.cells import Options
 from benchmark.report.table import END, FORMATS, PROVENANCE
@@ -312,7 +312,10 @@ def test_the_readme_shows_what_the_published_rows_say():
     block = folder.headline_of((root / "README.md").read_text(encoding="utf-8"))
     if block is None:
         pytest.skip("README has no headline")
-    assert block == folder.headline(frame.load(root / "results"))
+    rows, template = frame.load(root / "results"), root / "results" / reading.FILE
+    said = reading.read(template.read_text(encoding="utf-8"), rows) if template.exists() else ""
+    assert block == folder.headline(rows, said=said)
+    assert said in (root / "results" / "README.md").read_text(encoding="utf-8")
 
 
 def test_predictions_are_shown_where_weights_and_images_are_here(data, store, toy, tmp_path):

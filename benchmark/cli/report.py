@@ -42,15 +42,17 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     out = out or results
     writable(out)
     from benchmark import timing
-    from benchmark.report import cells, folder
+    from benchmark.report import cells, folder, reading
 
     options = cells.Options(metric, uneven)
     rows = _rows(results, suite)
     pictures = _Pictures(results, data, device) if panels else folder.no_pictures
-    names = folder.draw(rows, out, options, pictures, progress.watching, timing.load(results))
+    sentences = results / reading.FILE
+    said = reading.read(sentences.read_text(encoding="utf-8"), rows) if sentences.exists() and not suite else ""
+    names = folder.draw(rows, out, options, pictures, progress.watching, timing.load(results), said)
     if readme:
         text = readme.read_text(encoding="utf-8")
-        block = folder.headline(rows, Path(out).as_posix())
+        block = folder.headline(rows, Path(out).as_posix(), said)
         written = folder.with_headline(text, block)
         runs.write_whole(readme, lambda temporary: temporary.write_text(written, encoding="utf-8"))
     for name in names:

@@ -51,10 +51,12 @@ def unwatched(what: str, total: int) -> Iterator[Tell]:
 def draw(
     rows: Sequence[Row], out: Path, options: Options = Options(),  # noqa: B008
     pictures: Callable[[Sequence[Row]], Pictures] = no_pictures, watch: Watch = unwatched, speeds: Sequence[Row] = (),
+    said: str = "",
 ) -> list[str]:  # fmt: skip
     """Writes tables/, figures/, index.html and README.md into `out` and returns the names of the comparisons.
 
-    `speeds` are rows of `benchmark.timing`. The same rows give the same bytes.
+    `speeds` are rows of `benchmark.timing`; `said` is what people say of all this, at the head of README.md. The same
+    rows give the same bytes.
     """
     groups = comparisons(rows)
     pieces = _pieces(groups, out, options)
@@ -81,7 +83,7 @@ def draw(
         downloads = {name: {table: _links(name, table) for table in of} for name, of in drawn.items()}
         timed = speed.draw(speeds, out)
         _write(out / "index.html", page(groups, figures, overlays, drawn=drawn, downloads=downloads, speeds=timed))
-        _write(out / "README.md", _index(groups, drawn, figures) + speed.index(timed))
+        _write(out / "README.md", _index(groups, drawn, figures, said) + speed.index(timed))
         tell(len(pieces) + len(groups) + 1, "page")
     return list(groups)
 
@@ -136,50 +138,54 @@ def _write(path: Path, text: str) -> None:
 
 
 def _index(
-    groups: dict[str, list[Row]], drawn: dict[str, dict[str, Table]], figures: dict[str, dict[str, Picture]]
+    groups: dict[str, list[Row]], drawn: dict[str, dict[str, Table]], figures: dict[str, dict[str, Picture]], said: str
 ) -> str:
-    """A page of Markdown: of each comparison the main table, and where the others and the figures are."""
-    said = [
+    """A page of Markdown: what is said; of each comparison the main table, and where the others and the figures are."""
+    text = [
         "# Results\n\nDrawn by `bench report` from the rows in `runs/`; `bench verify FILE` computes every number of a "
-        "table again. `index.html` has all of it with the runs behind each cell.\n"
+        "table again. `index.html` has all of it with the runs behind each cell.\n",
+        *([said] if said else ()),
     ]
     for name, rows in groups.items():
-        said.append(f"## {name}\n\n{len(rows)} runs.\n")
+        text.append(f"## {name}\n\n{len(rows)} runs.\n")
         folder = slug(name)
         if HEADLINE_TABLE in drawn[name]:
-            said.append(to_markdown(drawn[name][HEADLINE_TABLE], folded=True))
+            text.append(to_markdown(drawn[name][HEADLINE_TABLE], folded=True))
         links = [
             f"- {table.title.partition(': ')[0]}: "
             + ", ".join(f"[{e}](tables/{folder}/{table.name}.{e})" for e in ("md", "csv", "tex"))
             for table in drawn[name].values()
         ]
-        said.append("\n".join(links) + "\n")
-        said += [f"![{kind}](figures/{folder}/{kind}.png)\n\n{of.caption}\n" for kind, of in figures[name].items()]
-    return "\n".join(said)
+        text.append("\n".join(links) + "\n")
+        text += [f"![{kind}](figures/{folder}/{kind}.png)\n\n{of.caption}\n" for kind, of in figures[name].items()]
+    return "\n".join(text)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # README
 
 
-def headline(rows: Sequence[Row], folder: str = "results") -> str:
-    """What README shows: figure and table of the comparison with most runs of whole methods, as Markdown.
+def headline(rows: Sequence[Row], folder: str = "results", said: str = "") -> str:
+    """What README shows, as Markdown: the first paragraph of what is said, and figure and table of one comparison.
 
-    `folder` is where `draw` has written, as seen from README.
+    It is the one on whose whole methods most FLOPs were spent. `folder` is where `draw` has written, as seen from
+    README.
     """
     groups = comparisons(rows)
-    done = {
-        name: sum(row["status"] == "done" and not (row["run"]["variant"] or row["run"]["settings"]) for row in of)
+    spent = {
+        name: sum(row["budget"]["flops"] for row in of if not (row["run"]["variant"] or row["run"]["settings"]))
         for name, of in groups.items()
+        if any(row["status"] == "done" for row in of)
     }
-    name = max(done, key=lambda name: (done[name], name), default="")
+    name = max(spent, key=lambda name: (spent[name], name), default="")
     table = tables.draw(HEADLINE_TABLE, groups[name]) if name else None
     if table is None:
         raise ValueError("There are no finished runs, so there is no headline; give `bench sweep quick` first.")
     shared = Comparison(groups[name])
     shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](shared)), None)
     picture = f"![{table.title}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
-    return picture + to_markdown(table, folded=True)
+    first = said.partition("\n\n")[0].strip()
+    return (f"{first}\n\n" if first else "") + picture + to_markdown(table, folded=True)
 
 
 def with_headline(readme: str, block: str) -> str:

@@ -1,0 +1,124 @@
+"""What people say of the results: their sentences, and numbers that are drawn into them.
+
+`results/reading.md` is a Jinja template of Markdown. In it, `comparison("ebhi-seg epithelium")` is a `Reading`, whose
+methods give the numbers of that comparison's tables as text, so that no number in a sentence is typed.
+"""
+
+from collections.abc import Sequence
+
+import jinja2
+import numpy as np
+from jinja2.sandbox import SandboxedEnvironment
+from scipy.stats import rankdata
+
+from benchmark.report import cells
+from benchmark.report.board import Board
+from benchmark.report.frame import Row, comparisons
+from benchmark.runs import choose
+
+FILE = "reading.md"  # beside the rows' folder
+METRIC = "dice"
+
+
+def read(template: str, rows: Sequence[Row]) -> str:
+    """The sentences with their numbers. An unknown comparison, method or ratio is an error that names the nearest."""
+    groups = comparisons(rows)
+
+    def comparison(name: str) -> "Reading":
+        return Reading(Board(groups[choose(name, list(groups), "comparison")]))
+
+    environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    try:
+        return environment.from_string(template).render(comparison=comparison).strip() + "\n"
+    except jinja2.TemplateError as error:
+        raise ValueError(f"The sentences of {FILE} cannot be read: {error}. Correct the template.") from error
+
+
+class Reading:
+    """One comparison in words: methods by their names in `bench methods`, variants as in "cdma no_um"."""
+
+    def __init__(self, board: Board):
+        self._board = board
+
+    def score(self, method: str, ratio: float, metric: str = METRIC) -> str:
+        """The mean and its interval: "90.4 [88.6, 91.9]"."""
+        label = self._label(method, ratio)
+        return cells.interval(self._board.intervals([label], ratio, metric)[label], cells.SCORES[metric], ()).text
+
+    def difference(self, method: str, other: str, ratio: float, other_ratio: float | None = None) -> str:
+        """The mean of a method less another's, the latter at its own ratio if given: "+0.5 [−0.1, 1.1]"."""
+        label, less = self._label(method, ratio), self._label(other, ratio if other_ratio is None else other_ratio)
+        found = self._board.differences([label], less, ratio, METRIC, other_ratio=other_ratio)[label]
+        return cells.difference(found, cells.SCORES[METRIC], ()).text or "not paired"
+
+    def runs(self, method: str, ratio: float) -> int:
+        """How many finished runs are behind a score."""
+        return len(self._board.keys(self._label(method, ratio), ratio))
+
+    def cost(self, method: str, ratio: float) -> str:
+        """FLOPs of training as a multiple of supervised's."""
+        return cells.costs(self._board, self._label(method, ratio), ratio)[0].text
+
+    def methods(self, ratio: float) -> int:
+        """How many methods have finished runs there."""
+        return len(self._ranked(ratio))
+
+    def tied(self, ratio: float) -> str:
+        """Those that are not significantly worse than the best: the bold ones, best first."""
+        ranked = self._ranked(ratio)
+        intervals = self._board.intervals(ranked, ratio, METRIC)
+        bold = cells.tied(self._board, ranked, ratio, METRIC, None, intervals)
+        return _listed(sorted(bold, key=lambda label: -intervals[label].mean))
+
+    def above(self, ratio: float) -> str:
+        """Those significantly above supervised (Holm, 5 %), the farthest first."""
+        return self._significant(ratio, 1)
+
+    def below(self, ratio: float) -> str:
+        """Those significantly below supervised (Holm, 5 %), the farthest first."""
+        return self._significant(ratio, -1)
+
+    def place(self, method: str, ratio: float) -> str:
+        """Where a method's mean stands among all: "14 of 23"."""
+        ranked = self._ranked(ratio)
+        means = [self._board.intervals(ranked, ratio, METRIC)[label].mean for label in ranked]
+        return f"{rankdata(-np.array(means), 'min')[ranked.index(self._label(method, ratio))]:.0f} of {len(ranked)}"
+
+    def deviation(self, method: str, ratio: float) -> str:
+        """The standard deviation of the mean scores of single runs, over draws and seeds."""
+        values = self._board.values(self._label(method, ratio), ratio, METRIC)
+        return cells.say(100 * np.nanmean(values, axis=1).std(ddof=1), 1) if len(values) > 1 else cells.say(np.nan, 1)
+
+    def missed(self, method: str, ratio: float) -> tuple[int, int]:
+        """False alarms and missed objects, over all runs."""
+        keys = self._board.keys(self._label(method, ratio), ratio)
+        there, found = (
+            np.concatenate([np.asarray(self._board.rows[key]["scores"][name]) for key in keys]).astype(bool)
+            for name in ("present", "predicted")
+        )
+        return int((found & ~there).sum()), int((there & ~found).sum())
+
+    def _significant(self, ratio: float, sign: int) -> str:
+        ranked = self._ranked(ratio)
+        base = cells.supervised(self._board, ranked)
+        found = self._board.differences([label for label in ranked if label != base], base, ratio, METRIC)
+        adjusted = cells.holm(found, ranked)
+        these = [label for label, p in adjusted.items() if p < 0.05 and sign * found[label].mean > 0]
+        return _listed(sorted(these, key=lambda label: -sign * found[label].mean))
+
+    def _ranked(self, ratio: float) -> list[str]:
+        labels = cells.done(self._board, self._board.published, ratio)
+        return cells.even(self._board, labels, ratio, cells.Options())
+
+    def _label(self, method: str, ratio: float) -> str:
+        name, _, variant = method.partition(" ")
+        runs = self._board.done[self._board.done.ratio == ratio]
+        runs = runs[(runs.settings == "") & ~runs.uneven]
+        names = dict(zip((runs.method + " " + runs.variant).str.strip(), runs.label, strict=True))
+        return names[choose(f"{name} {variant}".strip(), list(names), f"method with runs at {cells.percent(ratio)}")]
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """In words: "A, B and C"; "none" of nothing."""
+    *most, last = labels or ["none"]
+    return f"{', '.join(most)} and {last}" if most else last

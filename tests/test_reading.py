@@ -1,0 +1,63 @@
+"""Numbers in people's sentences are those of the tables."""
+
+import statistics
+
+import numpy as np
+import pytest
+from rows import row, suite
+
+from benchmark.report import frame, reading, tables
+from benchmark.report.board import Board
+
+ROWS = suite(("supervised", "mean_teacher", "cdma"), draws=3)
+
+
+def said(sentence: str, rows=ROWS) -> str:
+    return reading.read("{% set c = comparison('phantom') %}" + sentence, rows).strip()
+
+
+def cell(name: str, method: str, column: int) -> str:
+    """What a table of claims has in a column of a method's line at 10 %."""
+    lines = tables.draw(name, ROWS).lines
+    return next(line.cells[column].text for line in lines if line.block == "10 %" and line.cells[0].text == method)
+
+
+def test_scores_and_differences_are_the_cells_of_the_tables():
+    assert said("{{ c.score('cdma', 0.1) }}") == cell("comparison", "CDMA", 1)
+    assert said("{{ c.difference('cdma', 'supervised', 0.1) }}") == cell("paired", "CDMA", 1)
+    assert said("{{ c.cost('cdma', 0.1) }}, {{ c.runs('cdma', 0.1) }}, {{ c.methods(0.1) }}").endswith(", 3, 3")
+
+
+def test_lists_name_who_is_bold_and_who_differs_from_supervised():
+    far = [
+        row(method, draw=draw, better=better, patients=12)
+        for method, better in (("supervised", 0.0), ("cdma", 2.0), ("mean_teacher", -2.0))
+        for draw in range(3)
+    ]
+    lists = "{{ c.tied(0.1) }}; {{ c.above(0.1) }}; {{ c.below(0.1) }}; {{ c.place('mean_teacher', 0.1) }}"
+    assert said(lists, far) == "CDMA; CDMA; Mean Teacher; 3 of 3"
+    assert reading._listed(["A", "B", "C"]) == "A, B and C"
+    assert reading._listed([]) == "none"
+
+
+def test_a_deviation_is_that_of_runs_and_false_alarms_are_counted_over_them():
+    board = Board([row("cdma", draw=draw, empty=(1, 2)) for draw in range(3)])
+    means = [float(np.nanmean(frame.scores(found, "dice"))) for found in board.rows.values()]
+    expected = statistics.stdev(means)
+    assert reading.Reading(board).deviation("cdma", 0.1) == f"{100 * expected:.1f}"
+    assert reading.Reading(board).missed("cdma", 0.1) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "why"),
+    [
+        ("{{ comparison('phantm') }}", "did you mean 'phantom'"),
+        ("{{ c.score('cmda', 0.1) }}", "did you mean 'cdma'"),
+        ("{{ c.score('cdma', 0.3) }}", "at 30 %"),
+        ("{{ c.scroe('cdma', 0.1) }}", "cannot be read"),
+        ("{{ c.score('cdma', 0.1) }", "cannot be read"),
+    ],
+)
+def test_a_sentence_about_what_is_not_there_is_refused(sentence, why):
+    with pytest.raises(ValueError, match=why):
+        said(sentence)
