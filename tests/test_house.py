@@ -16,6 +16,7 @@ FLOORS = {
     "benchmark.report": 4,
     "benchmark.cards": 6,
     "benchmark.planning": 5,
+    "benchmark.reading": 6,
     "benchmark.sweep": 5,
     "benchmark.ablation": 5,
     "benchmark.tune": 5,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from rows import row, suite
 
-from benchmark.report import frame, reading, tables
+from benchmark import planning, reading
+from benchmark.report import frame, tables
 from benchmark.report.board import Board
 
 ROWS = suite(("supervised", "mean_teacher", "cdma"), draws=3)
@@ -61,3 +62,14 @@ def test_a_deviation_is_that_of_runs_and_false_alarms_are_counted_over_them():
 def test_a_sentence_about_what_is_not_there_is_refused(sentence, why):
     with pytest.raises(ValueError, match=why):
         said(sentence)
+
+
+def test_agreement_is_that_of_the_orders_of_two_runs_and_power_is_that_of_the_plan():
+    """In draw 1 the order of the first two is turned around: ρ = 1 − 6 · 2 / (3 · 8)."""
+    better = {("supervised", 0): 0.0, ("cdma", 0): 1.0, ("mean_teacher", 0): 2.0}
+    better |= {("supervised", 1): 1.0, ("cdma", 1): 0.0, ("mean_teacher", 1): 2.0}
+    rows = [row(method, draw=draw, better=by) for (method, draw), by in better.items()]
+    assert said("{{ c.agreement(0.1) }}", rows) == "0.50"
+    assert said("{{ c.agreement(0.1) }} {{ c.detectable(0.1) }}", suite(draws=1)) == "– –"
+    _, pairs = planning.pairs(Board(ROWS), 0.1)
+    assert said("{{ c.detectable(0.1) }}") == f"{100 * planning.detectable(planning.components(pairs), 3, 1):.1f}"

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 from rows import row, suite
 
-from benchmark import runs
+from benchmark import reading, runs
 from benchmark.cli import main
-from benchmark.report import folder, frame, reading, tables
+from benchmark.report import folder, frame, tables
 from benchmark.report.board import Board
 from benchmark.report.cells import Options
 from benchmark.report.table import END, FORMATS, PROVENANCE

@@ -41,8 +41,8 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     """
     out = out or results
     writable(out)
-    from benchmark import timing
-    from benchmark.report import cells, folder, reading
+    from benchmark import reading, timing
+    from benchmark.report import cells, folder
 
     options = cells.Options(metric, uneven)
     rows = _rows(results, suite)

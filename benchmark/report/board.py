@@ -98,6 +98,10 @@ class Board:
             return pd.concat([runs for (other, _), runs in self._runs.items() if other == label])
         return self._runs.get((label, ratio), self.runs[:0])
 
+    def places(self, label: str, ratio: float) -> tuple[Place, ...]:
+        """The draws and seeds of the finished runs of a label at a ratio."""
+        return tuple(self._places[label, ratio])
+
     def keys(self, label: str, ratio: float) -> tuple[str, ...]:
         """The finished runs of a label at a ratio."""
         return tuple(self._places[label, ratio].values())

@@ -4,13 +4,15 @@
 methods give the numbers of that comparison's tables as text, so that no number in a sentence is typed.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import jinja2
 import numpy as np
 from jinja2.sandbox import SandboxedEnvironment
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
+from benchmark import planning
 from benchmark.report import cells
 from benchmark.report.board import Board
 from benchmark.report.frame import Row, comparisons
@@ -88,6 +90,25 @@ class Reading:
         """The standard deviation of the mean scores of single runs, over draws and seeds."""
         values = self._board.values(self._label(method, ratio), ratio, METRIC)
         return cells.say(100 * np.nanmean(values, axis=1).std(ddof=1), 1) if len(values) > 1 else cells.say(np.nan, 1)
+
+    def agreement(self, ratio: float) -> str:
+        """How alike the orders of the methods are after two draws and seeds, Spearman's ρ, the mean of all pairs.
+
+        1 says that the order survives another draw, 0 that it is drawn anew.
+        """
+        ranked = self._ranked(ratio)
+        shared = sorted(set.intersection(*(set(self._board.places(label, ratio)) for label in ranked)))
+        means = [np.nanmean(self._board.values(label, ratio, METRIC, None, shared), axis=1) for label in ranked]
+        pairs = itertools.combinations(np.transpose(means), 2)
+        return cells.say(float(np.mean([spearmanr(*pair).statistic for pair in pairs] or [np.nan])), 2)
+
+    def detectable(self, ratio: float) -> str:
+        """The smallest true difference of two methods, in points, found with 80 % by so many runs; see `bench plan`."""
+        pairs = planning.pairs(self._board, ratio)[1]
+        if not pairs or planning.design(pairs[0]) == (1, 1):
+            return cells.say(np.nan, 1)
+        found = planning.detectable(planning.components(pairs), *planning.design(pairs[0]))
+        return cells.say(100 * found, 1)
 
     def missed(self, method: str, ratio: float) -> tuple[int, int]:
         """False alarms and missed objects, over all runs."""
