@@ -12,7 +12,7 @@ import numpy as np
 from jinja2.sandbox import SandboxedEnvironment
 from scipy.stats import rankdata, spearmanr
 
-from benchmark import planning
+from benchmark import planning, stats
 from benchmark.report import cells
 from benchmark.report.board import Board
 from benchmark.report.frame import Row, comparisons
@@ -109,6 +109,33 @@ class Reading:
             return cells.say(np.nan, 1)
         found = planning.detectable(planning.components(pairs), *planning.design(pairs[0]))
         return cells.say(100 * found, 1)
+
+    def common(self, other: "Reading") -> str:
+        """The test images that another split of the dataset has, too: "36 images of 4 patients"."""
+        mine = self._shared(other)[0]
+        return f"{len(mine)} images of {len(set(self._board.patients[mine]))} patients"
+
+    def beside(self, other: "Reading", method: str, ratio: float) -> str:
+        """The mean on the test images of both splits, less the other's, after the same draws and seeds: "+2 [0, 4]".
+
+        What a split that shares patients between training and test does to scores, as far as its images tell.
+        """
+        images, label = self._shared(other), self._label(method, ratio)
+        places = sorted({*self._board.places(label, ratio)} & {*other._board.places(label, ratio)})
+        a, b = (
+            reading._board.values(label, ratio, METRIC, None, places)[:, these].ravel()
+            for reading, these in zip((self, other), images, strict=True)
+        )
+        draws, seeds = np.repeat(np.array(places).reshape(-1, 2), len(images[0]), axis=0).T
+        patients = np.tile(self._board.patients[images[0]], len(places))
+        found = stats.paired_difference(a, b, patients, draws, seeds)
+        return cells.difference(found, cells.SCORES[METRIC], ()).text or cells.say(np.nan, 1)
+
+    def _shared(self, other: "Reading") -> tuple[list[int], list[int]]:
+        """Where the test images of both lie in either."""
+        mine, theirs = ({name: i for i, name in enumerate(one._board.images["name"])} for one in (self, other))
+        both = [name for name in mine if name in theirs]
+        return [mine[name] for name in both], [theirs[name] for name in both]
 
     def missed(self, method: str, ratio: float) -> tuple[int, int]:
         """False alarms and missed objects, over all runs."""

@@ -73,3 +73,18 @@ def test_agreement_is_that_of_the_orders_of_two_runs_and_power_is_that_of_the_pl
     assert said("{{ c.agreement(0.1) }} {{ c.detectable(0.1) }}", suite(draws=1)) == "– –"
     _, pairs = planning.pairs(Board(ROWS), 0.1)
     assert said("{{ c.detectable(0.1) }}") == f"{100 * planning.detectable(planning.components(pairs), 3, 1):.1f}"
+
+
+def test_two_splits_are_compared_on_the_images_that_both_test():
+    rows = suite(draws=2, split="patient")
+    other = suite(draws=2, split="random", better=1.0)
+    for found in other:
+        scores = found["scores"]
+        found["scores"] = {column: values[:10] for column, values in scores.items()}
+    sentence = "{% set a, b = comparison('phantom random'), comparison('phantom patient') %}"
+    found = reading.read(sentence + "{{ a.common(b) }}: {{ a.beside(b, 'cdma', 0.1) }}", [*rows, *other])
+    ours, theirs = (
+        np.mean([frame.scores(r, "dice")[:10] for r in of if (r["run"]["method"], r["run"]["ratio"]) == ("cdma", 0.1)])
+        for of in (other, rows)
+    )
+    assert found.startswith(f"10 images of 8 patients: {100 * (ours - theirs):+.1f} [".replace("-", "−"))
