@@ -210,6 +210,11 @@ def test_what_may_have_disturbed_is_remarked(conditions, remark):
     assert timing.remarks(row) == [remark]
 
 
+def test_losses_that_could_not_be_compiled_are_remarked():
+    row = made("supervised", uncompiled="an operator is unknown")
+    assert timing.remarks(row) == ["its losses could not be compiled (an operator is unknown)"]
+
+
 def test_a_gpu_that_keeps_its_clocks_to_itself_is_remarked():
     row = made("supervised")
     row["machine"] |= {"kind": "cuda"}
@@ -426,14 +431,19 @@ def test_a_compiled_step_is_timed_beside_the_eager_one(job, monkeypatch):
 
 def test_losses_that_cannot_be_compiled_are_told_and_all_else_is_measured(job, monkeypatch):
     def refuse(self):
-        raise RuntimeError("an operator is unknown\nand a long trace")
+        raise RuntimeError("backend='some' raised:\n\n  KeyError: 'x'\nand a long trace")
 
     monkeypatch.setattr(Subject, "compiled", refuse)
     monkeypatch.setitem(ceiling.SIDE, "cpu", 64)
     monkeypatch.setitem(ceiling.IMAGES, "cpu", (1, 8, 16))
     found = speed.alone(dataclasses.replace(job, run=dataclasses.replace(job.run, method="supervised"), compiled=True))
-    assert found["uncompiled"] == "an operator is unknown"
+    assert found["uncompiled"] == "KeyError: 'x'"
     assert set(found["modes"]) == {"train", "train_data", "predict", "segment"} and found["beside"] == {}
+
+
+def test_an_error_without_words_is_told_by_its_kind():
+    assert speed._said(AssertionError()) == "AssertionError"
+    assert speed._said(RuntimeError("an operator is unknown\nand a long trace")) == "an operator is unknown"
 
 
 @pytest.mark.slow

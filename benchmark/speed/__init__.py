@@ -110,7 +110,7 @@ def alone(job: Job) -> dict[str, Any]:
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError) as error:  # the compiler's; all else is measured nevertheless
-            uncompiled = str(error).splitlines()[0]
+            uncompiled = _said(error)
     modes |= {"beside": beside.train} if beside else {}
     training = turns(modes | {name: call for name, (call, _) in products.items()})
     energy = _energy(subject.train, device)
@@ -144,6 +144,12 @@ def alone(job: Job) -> dict[str, Any]:
 
 def _timed(seconds: list[float], size: dict[str, int]) -> dict[str, Any]:
     return {**size, "seconds": [float(f"{second:.4g}") for second in seconds]}
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error that says something, or its kind where none does."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)
 
 
 def _energy(step: Callable[[], None], device: torch.device) -> float | None:
