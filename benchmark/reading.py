@@ -37,7 +37,10 @@ def read(template: str, rows: Sequence[Row]) -> str:
 
 
 class Reading:
-    """One comparison in words: methods by their names in `bench methods`, variants as in "cdma no_um"."""
+    """One comparison in words.
+
+    Methods have their names in `bench methods`, variants as in "cdma no_um"; anything else its label in the tables.
+    """
 
     def __init__(self, board: Board):
         self._board = board
@@ -159,11 +162,11 @@ class Reading:
         return cells.even(self._board, labels, ratio, cells.Options())
 
     def _label(self, method: str, ratio: float) -> str:
-        name, _, variant = method.partition(" ")
         runs = self._board.done[self._board.done.ratio == ratio]
-        runs = runs[(runs.settings == "") & ~runs.uneven]
-        names = dict(zip((runs.method + " " + runs.variant).str.strip(), runs.label, strict=True))
-        return names[choose(f"{name} {variant}".strip(), list(names), f"method with runs at {cells.percent(ratio)}")]
+        plain = runs[(runs.settings == "") & ~runs.uneven]
+        names = dict(zip((plain.method + " " + plain.variant).str.strip(), plain.label, strict=True))
+        names |= {label: label for label in runs.label}
+        return names[choose(method, list(names), f"method with runs at {cells.percent(ratio)}")]
 
 
 def _listed(labels: Sequence[str]) -> str:
