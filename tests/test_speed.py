@@ -555,10 +555,12 @@ def test_the_figure_shows_every_method_and_batch():
     assert report.throughput([]) is None
 
 
-def test_bench_report_draws_them_and_bench_verify_finds_what_does_not_hold(tmp_path):
+@pytest.mark.parametrize("finished", [0, 1], ids=["alone", "beside runs"])
+def test_bench_report_draws_them_and_bench_verify_finds_what_does_not_hold(finished, tmp_path):
     for row in (made("supervised"), made("cdma")):
         timing.save(row, tmp_path)
-    runs.save(next(iter(suite(("supervised",), (0.1,), 1, bounds=False))), tmp_path)
+    for row in suite(("supervised",), (0.1,), 1, bounds=False)[:finished]:
+        runs.save(row, tmp_path)
     said = CliRunner().invoke(main, ["report", "--results", str(tmp_path), "--no-panels"], catch_exceptions=False)
     assert said.exit_code == 0, said.output
     (table,) = tmp_path.glob("tables/speed/*/speed-training.md")

@@ -45,11 +45,12 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     from benchmark.report import cells, folder
 
     options = cells.Options(metric, uneven)
-    rows = _rows(results, suite)
+    speeds = timing.load(results)
+    rows = _rows(results, suite, bool(speeds))
     pictures = _Pictures(results, data, device) if panels else folder.no_pictures
     sentences = results / reading.FILE
     said = reading.read(sentences.read_text(encoding="utf-8"), rows) if sentences.exists() and not suite else ""
-    names = folder.draw(rows, out, options, pictures, progress.watching, timing.load(results), said)
+    names = folder.draw(rows, out, options, pictures, progress.watching, speeds, said)
     if readme:
         text = readme.read_text(encoding="utf-8")
         block = folder.headline(rows, Path(out).as_posix(), said)
@@ -61,11 +62,13 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     click.echo(f"Index    {out / 'README.md'}")
 
 
-def _rows(results: Path, suite: str | None) -> list[dict]:
-    """The rows of a suite, whatever their dataset and recipe, or all."""
+def _rows(results: Path, suite: str | None, timed: bool) -> list[dict]:
+    """The rows of a suite, whatever their dataset and recipe, or all: none where rows of speed (`timed`) are enough."""
     from benchmark.report import frame
 
     paths = runs.paths(results)
+    if not paths and timed and suite is None:
+        return []
     if not paths:
         raise ValueError(f"There are no rows in {results / 'runs'}; give `bench sweep quick` first.")
     with progress.watching("Reading rows", len(paths)) as tell:
@@ -142,13 +145,14 @@ def verify(files, results) -> None:
     FILES are .csv, .md or .tex. Lines and columns may be reordered or left out and words changed, as long as the line
     that begins with "bench table" stays with its table. Fails if a number does not hold.
     """
-    rows = _rows(results, None)
     from benchmark import timing
     from benchmark.report import verify as checks
 
+    speeds = timing.load(results)
+    rows = _rows(results, None, bool(speeds))
     wrong = 0
     for path in files:
-        verdict = checks.verify(path, rows, timing.load(results))
+        verdict = checks.verify(path, rows, speeds)
         wrong += len(verdict.findings)
         for finding in verdict.findings:
             click.echo(f"{path}, {finding}")
