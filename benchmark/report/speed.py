@@ -281,8 +281,7 @@ def _trust(rows: Sequence[Row]) -> list[str]:
         for remark in timing.remarks(row):
             by_remark[remark.partition(":")[0]].append(row["title"])
     noticed = [f"{_some(titles, len(rows))}: {remark}." for remark, titles in by_remark.items() if remark != "unstable"]
-    loads = [row["conditions"]["load"] for row in rows]
-    return [*said, f"Load of the machine before: {min(loads):g} to {max(loads):g}.", *noticed]
+    return [*said, f"Load of the machine before: {_range({row['conditions']['load'] for row in rows})}.", *noticed]
 
 
 def _some(titles: Sequence[str], total: int) -> str:
@@ -290,7 +289,7 @@ def _some(titles: Sequence[str], total: int) -> str:
     return "All" if len(titles) == total and total > 1 else ", ".join(titles)
 
 
-def _range(numbers: set[int]) -> str:
+def _range(numbers: set[float]) -> str:
     return f"{min(numbers)}" if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}"
 
 

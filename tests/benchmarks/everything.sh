@@ -5,6 +5,7 @@
 set -e
 cd "$(dirname "$0")/../.."
 results=${RESULTS:-results}
+bench() { python3 -m benchmark.cli "$@"; } # also where the package is not installed
 
 # every method, and what a whole table would take
 bench speed --recipe full ${METHODS:+--methods "$METHODS"} --together "${COUNTS:-1,4}" --repeats 20 --seconds 2 \
@@ -14,5 +15,5 @@ bench speed --recipe digestpath --methods supervised,cdma --batch 8,32 --compile
 # several small runs on one device
 bench speed --methods supervised,cdma --together "${COUNTS:-1,2,4,8}" --seconds 5 --results "$results" "$@"
 # the ratios to what the field does
-pytest -n0 -s --benchmark-only tests/benchmarks || echo "Not every ratio is reached; see above."
+python3 -m pytest -n0 -s --benchmark-only tests/benchmarks/test_ratios.py || echo "Not every ratio is reached; see above."
 bench report --results "$results"
