@@ -64,6 +64,12 @@ class Reading:
         """FLOPs of training as a multiple of supervised's."""
         return cells.costs(self._board, self._label(method, ratio), ratio)[0].text
 
+    def part(self, part: str, ratio: float) -> str:
+        """How large `labelled`, `unlabelled`, `val` or `test` is in the first draw: "668 images of 102 patients"."""
+        runs = self._board.done[self._board.done.ratio == ratio].sort_values("draw")
+        held = self._board.rows[runs.key.iloc[0]]["certificate"]
+        return f"{held['images'][part]:,} images of {held['patients'][part]:,} patients"
+
     def methods(self, ratio: float) -> int:
         """How many methods have finished runs there."""
         return len(self._ranked(ratio))

@@ -27,6 +27,7 @@ def test_scores_and_differences_are_the_cells_of_the_tables():
     assert said("{{ c.score('cdma', 0.1) }}") == cell("comparison", "CDMA", 1)
     assert said("{{ c.difference('cdma', 'supervised', 0.1) }}") == cell("paired", "CDMA", 1)
     assert said("{{ c.score('CDMA', 0.1) }}") == cell("comparison", "CDMA", 1), "a label of the tables will do, too"
+    assert said("{{ c.part('test', 0.1) }}").startswith("24 images of ")
     assert said("{{ c.cost('cdma', 0.1) }}, {{ c.runs('cdma', 0.1) }}, {{ c.methods(0.1) }}").endswith(", 3, 3")
 
 
