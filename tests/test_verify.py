@@ -227,7 +227,7 @@ def few_figures():
     few = {kind: folder.FIGURES[kind] for kind in ("score-ratio", "differences")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folder, "FIGURES", few)
-        patch.setattr(folder, "HEADLINE_FIGURES", ("score-ratio", "differences"))
+        patch.setattr(folder, "HEADLINE_FIGURES", ("differences", "score-ratio"))
         yield
 
 

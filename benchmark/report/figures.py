@@ -54,8 +54,7 @@ def score_against_ratio(rows: Rows) -> Figure | None:
     c = Comparison.of(rows)
     labels = c.labels()
     semi = [label for label in labels if label != c.reference]
-    shared = c.ratios(semi or labels)
-    ratios = shared if semi else [ratio for ratio in shared if ratio < 1]
+    ratios = [ratio for ratio in c.ratios(labels) if ratio < 1 or ratio in c.ratios(semi)]
     if len(ratios) < 2:
         return None
     curves = {label: _curve(c, label, ratios) for label in labels if any(len(c.at(label, ratio)) for ratio in ratios)}
@@ -373,7 +372,7 @@ def forest(rows: Rows) -> Figure | None:
     means = {label: np.mean([of[label].mean for of in found.values() if label in of]) for label in labels}
     labels.sort(key=means.__getitem__)
     figure = page(TEXT if len(found) > 1 else COLUMN, 0.155 * len(labels) + (0.85 if len(found) > 1 else 0.65))
-    panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for axes, (ratio, of) in zip(panels, found.items(), strict=True):
         adjusted = dict(zip(of, stats.holm([d.p for d in of.values()]), strict=True))
         axes.axvline(0, color=BLACK, linewidth=0.8)

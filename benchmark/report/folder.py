@@ -25,7 +25,7 @@ from benchmark.runs import write_whole
 
 BEGIN, FINISH = "<!-- headline: drawn by bench report -->", "<!-- end of headline -->"
 HEADLINE_TABLE = "ratios"
-HEADLINE_FIGURES = ("score-ratio", "differences", "score-flops")  # the first that the rows suffice for
+HEADLINE_FIGURES = ("differences", "score-ratio", "score-flops")  # the first that the rows suffice for
 QUALITATIVE, TABLES = "qualitative", "tables"
 TRAINING = ("losses", "validation")  # figures that show no test image
 
