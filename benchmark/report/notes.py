@@ -1,7 +1,7 @@
 """What stands under a table: what its signs mean, the certificate of the split, and how it was drawn."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,8 +35,9 @@ def table(
     whole = tuple(note for note in (*said, *board.known[of]) if note)
     blocks = "Labelled" if any(line.block for line in lines) else ""
     subject = " ".join(filter(None, (rows[0]["run"]["dataset"], rows[0]["run"]["task"])))
+    steps = Counter(row["run"]["steps"] for row in rows).most_common(1)[0][0]
     told = drawn(name, rows, options)
-    return Table(name, f"{title}: {subject}", tuple(columns), tuple(lines), whole, told, blocks)
+    return Table(name, f"{title}: {subject}, {steps:,} steps", tuple(columns), tuple(lines), whole, told, blocks)
 
 
 def drawn(name: str, rows: Sequence[Row], options: Options) -> dict[str, Any]:
