@@ -66,7 +66,13 @@ def test_a_process_that_is_killed_is_said_in_a_sentence_with_the_remedy():
         results([killed, *[partial(time.sleep, 30)] * 3])
 
 
-@pytest.mark.parametrize("before", ["", TORCH])
+SLOW = (
+    "import os, time; forks = []; "
+    "os.register_at_fork(before=lambda: forks.append(1), after_in_child=lambda: time.sleep(len(forks))); "
+)  # the second process is only beginning when the first has something to say
+
+
+@pytest.mark.parametrize("before", ["", TORCH, SLOW])
 def test_ctrl_c_ends_all_processes_at_once_and_without_a_word_of_theirs(before):
     script = (
         f"{before}import functools, signal, time; from benchmark.report.crew import side_by_side\n"

@@ -30,11 +30,15 @@ def side_by_side(pieces: Sequence[Piece]) -> Iterator[Iterator[tuple[int, Any]]]
     taken, crew = fork.Value("i", 0), {}
     gc.freeze()  # what is shared is not looked through for garbage, which would copy it page by page
     try:
-        for _ in range(several):
-            here, there = fork.Pipe(duplex=False)
-            crew[here] = fork.Process(target=_work, args=(pieces, taken, there), daemon=True)
-            crew[here].start()
-            there.close()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until a process can end in silence
+        try:
+            for _ in range(several):
+                here, there = fork.Pipe(duplex=False)
+                crew[here] = fork.Process(target=_work, args=(pieces, taken, there, mask), daemon=True)
+                crew[here].start()
+                there.close()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield _results(crew)
     finally:
         gc.unfreeze()
@@ -63,9 +67,10 @@ def _results(crew: dict[Connection, multiprocessing.Process]) -> Iterator[tuple[
             yield place, result
 
 
-def _work(pieces: Sequence[Piece], taken: Any, there: Connection) -> None:
+def _work(pieces: Sequence[Piece], taken: Any, there: Connection, mask: set) -> None:
     """Takes the next piece until there is none."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends in silence; what there is to say the parent says
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     while True:
         with taken.get_lock():
             place = taken.value
