@@ -85,6 +85,9 @@ def test_a_budget_that_two_methods_have_is_a_comparison_and_that_of_one_is_a_lin
         "phantom steps 400": [400] * 5,
     }
     assert list(frame.comparisons([*short, alone])) == ["phantom"]
+    many = [row(steps=800, seed=seed) for seed in range(20)]
+    lines = frame.runs_frame([*short, *many])
+    assert set(lines.steps[lines.uneven]) == {800}, "the common budget is that of several methods, not of most runs"
     assert len(frame.comparisons([*suite(draws=1, crop=64), *suite(draws=1, crop=128)])) == 2
 
 

@@ -232,9 +232,12 @@ def runs_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _usual(rows: Sequence[Row]) -> dict[str, Any]:
-    """How most of the runs were trained; of equally many, the longest training."""
+    """How most of the runs were trained that more than one method has; of equally many, the longest training."""
     counts = Counter(tuple(row["run"][name] for name in TRAINING) for row in rows)
-    most = max(counts, key=lambda training: (counts[training], training[0], str(training)), default=())
+    by = defaultdict(set)
+    for row in rows:
+        by[tuple(row["run"][name] for name in TRAINING)].add(row["run"]["method"])
+    most = max(counts, key=lambda one: (len(by[one]) > 1, counts[one], one[0], str(one)), default=())
     return dict(zip(TRAINING, most, strict=False))
 
 

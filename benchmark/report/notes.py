@@ -1,7 +1,7 @@
 """What stands under a table: what its signs mean, the certificate of the split, and how it was drawn."""
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,7 +35,7 @@ def table(
     whole = tuple(note for note in (*said, *board.known[of]) if note)
     blocks = "Labelled" if any(line.block for line in lines) else ""
     subject = " ".join(filter(None, (rows[0]["run"]["dataset"], rows[0]["run"]["task"])))
-    steps = Counter(row["run"]["steps"] for row in rows).most_common(1)[0][0]
+    steps = _usual(board, labels)["steps"]
     told = drawn(name, rows, options)
     return Table(name, f"{title}: {subject}, {steps:,} steps", tuple(columns), tuple(lines), whole, told, blocks)
 
@@ -100,8 +100,7 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
             "† Trained with another budget than most" + ("." if uneven else ", and for that reason not ranked.")
         )
     run = rows[0]["run"]
-    usual = frame[~frame.uneven] if (~frame.uneven).any() else frame
-    most = board.rows[usual.key.iloc[0]]["run"]
+    most = _usual(board, labels)
     weights = f"{run['weights']} weights" if run["weights"] in ("imagenet", "none") else "weights from a file"
     said.append(
         f"All methods: {run['encoder']} with {run['decoder']} decoder of width {run['width']} ({weights}), "
@@ -110,6 +109,13 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
     )
     said.append(settings([row["run"] for row in rows]))
     return [*said, *certificate(rows), stats.reservation(len(board.patient_names)) if len(done) else ""]
+
+
+def _usual(board: Board, labels: Sequence[str]) -> dict[str, Any]:
+    """A run of these labels with the common budget, if they have one."""
+    frame = board.runs[board.runs.label.isin(labels)]
+    usual = frame[~frame.uneven] if (~frame.uneven).any() else frame
+    return board.rows[usual.key.iloc[0]]["run"]
 
 
 def settings(runs: Sequence[dict[str, Any]]) -> str:
