@@ -15,11 +15,11 @@ from scipy.stats import rankdata, spearmanr
 from benchmark import planning, stats
 from benchmark.report import cells
 from benchmark.report.board import Board
+from benchmark.report.comparison import METRIC
 from benchmark.report.frame import Row, comparisons
 from benchmark.runs import choose
 
 FILE = "reading.md"  # beside the rows' folder
-METRIC = "dice"
 
 
 def read(template: str, rows: Sequence[Row]) -> str:
@@ -92,7 +92,7 @@ class Reading:
     def place(self, method: str, ratio: float) -> str:
         """Where a method's mean stands among all: "14 of 23"."""
         ranked = self._ranked(ratio)
-        means = [self._board.intervals(ranked, ratio, METRIC)[label].mean for label in ranked]
+        means = [interval.mean for interval in self._board.intervals(ranked, ratio, METRIC).values()]
         return f"{rankdata(-np.array(means), 'min')[ranked.index(self._label(method, ratio))]:.0f} of {len(ranked)}"
 
     def deviation(self, method: str, ratio: float) -> str:
