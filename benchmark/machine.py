@@ -1,5 +1,6 @@
 """What of this machine a run uses: device, threads, versions; and what is wrong with it."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -62,6 +63,18 @@ def peak_memory(chosen: "torch.device") -> int:
     if chosen.type == "cuda":
         return torch.cuda.max_memory_allocated(chosen)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) + inherited
+
+
+def keep_memory() -> None:
+    """Lets this process keep the memory that it frees, as far as its allocator is the GNU C library's.
+
+    By default every array of more than 32 MiB is new memory from the system, which clears it page by page: up to a
+    third of a step. The peak stays what it was, to a few per cent.
+    """
+    choose = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mmap_threshold, trim_threshold, most = -3, -1, 2**31 - 1  # as numbered in malloc.h
+    if choose and choose(mmap_threshold, most):  # older ones refuse so large a value, and the other alone does harm
+        choose(trim_threshold, most)
 
 
 inherited = 0  # bytes of libraries that a forked process uses, but that the system counts for its parent alone

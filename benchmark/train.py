@@ -91,6 +91,7 @@ def complete(run: Run, store: Store) -> Run:
 
 def build(run: Run, classes: int, *, pretrained: bool = True) -> Method:
     """The method of a run, seeded. Without `pretrained` its weights are to be loaded."""
+    machine.keep_memory()
     torch.manual_seed(_mix(run.seed, -1))
     arch = dataclasses.replace(_arch(run, classes), load=pretrained)
     variant = methods.get(run.method).variants.get(run.variant, {})

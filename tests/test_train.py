@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import platform
 import random
 import shutil
 import signal
@@ -257,3 +258,21 @@ def test_without_validation_images_the_best_step_is_the_last(few, toy, tmp_path)
     assert row["validation"] == {}
     assert row["best"] == {"step": toy.steps, **{name: row["scores"][name] for name in ("dice", "jaccard")}}
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator decides for itself")
+def test_large_arrays_are_not_fetched_from_the_system_again_and_again():
+    """Of 64 MiB, the system would clear 16,384 pages for each."""
+    script = """
+import resource, torch
+from benchmark import machine
+def cleared():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.zeros(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(cleared(), machine.keep_memory(), cleared(), cleared())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    first, _, _, last = done.stdout.split()  # in between, the memory that is kept grows to what is needed
+    assert int(last) < 16_384 < int(first)

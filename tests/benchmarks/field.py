@@ -1,5 +1,7 @@
 """What the field does instead: patches from files through MONAI, and networks in their plain form."""
 
+import contextlib
+import ctypes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from monai import transforms
 from monai.data import DataLoader, Dataset
 from torch import Tensor
 
+from benchmark import machine
 from methods.base import Batch
 from methods.cdma import Cdma
 from methods.parts.branches import cross_distill
@@ -43,6 +46,16 @@ def endless(loader: DataLoader, labelled: int, device: torch.device) -> Iterator
         for found in loader:
             x, y = found["image"].as_tensor().to(device), found["label"].as_tensor().to(device)
             yield Batch(x[:labelled], (y[:labelled, 0] > 0).long(), x[labelled:])
+
+
+@contextlib.contextmanager
+def usual_memory() -> Iterator[None]:
+    """The allocator as it is after a few large arrays where nobody tells it to keep memory."""
+    choose = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)
+    choose(-3, 32 << 20)  # M_MMAP_THRESHOLD, the largest that it takes by itself
+    choose(-1, 64 << 20)  # M_TRIM_THRESHOLD, twice as much
+    yield
+    machine.keep_memory()
 
 
 def apart(method: Cdma, batch: Batch) -> dict[str, Tensor]:

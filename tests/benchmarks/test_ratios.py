@@ -19,7 +19,7 @@ from benchmark.parallel import Team
 from benchmark.progress import silent
 from benchmark.runs import Run
 from benchmark.suites import RECIPES
-from benchmarks.field import apart, endless, loader
+from benchmarks.field import apart, endless, loader, usual_memory
 from methods.base import Batch
 
 CPU = torch.device("cpu")
@@ -51,7 +51,8 @@ def test_batches_come_twenty_times_as_fast_as_through_the_fields_pipeline(patche
     batches, theirs, steps = batches_of(run, patch_store), loader(patches, batch=8, batches=turn), itertools.count()
 
     def pipeline() -> None:
-        assert sum(len(found["image"]) for found in theirs) == 8 * turn
+        with usual_memory():
+            assert sum(len(found["image"]) for found in theirs) == 8 * turn
 
     with ThreadPoolExecutor(2) as pool:
 
@@ -125,7 +126,7 @@ def test_a_step_of_cdma_beside_its_plain_form(device, run, least, patches, patch
         _wait(where)
 
     def plain() -> None:
-        with _without_tf32():
+        with _without_tf32(), usual_memory():
             for _ in range(3):
                 sum(apart(method, next(images)).values()).backward()
                 optimiser.step()
@@ -169,7 +170,7 @@ def test_tiles_beside_a_sliding_window(times_faster):
         return np.concatenate([rows for _, rows in bands(ours.predict, image, tile=tile, batch=8)], 1)
 
     def sliding(method=plain, layout=torch.contiguous_format) -> np.ndarray:
-        with torch.no_grad():
+        with torch.no_grad(), usual_memory():
             x = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255).contiguous(memory_format=layout)
             return sliding_window_inference(
                 x, (tile, tile), 8, lambda windows: method.predict(windows).softmax(1),
