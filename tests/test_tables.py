@@ -284,6 +284,13 @@ def test_patients_have_the_worst_the_usual_and_the_best_and_who_is_better_than_s
     assert [place(far, "CDMA", head).text for head in ("Worst is", "Worst", "Best")] == ["p1", "50.0", "5.0"]
 
 
+def test_a_patient_of_whom_nothing_is_to_be_found_is_lost_by_a_false_alarm():
+    dice = {"supervised": [np.nan, 0.8, np.nan, 0.6], "cdma": [0.9, np.nan, np.nan, 0.6]}
+    rows = [scored(method, dict(zip(LEVELS, values, strict=True))) for method, values in dice.items()]
+    won = place(tables.draw("patients", rows), "CDMA", "Better than supervised").text
+    assert won == "1 of 3", "p1, as nothing was found; p0 is lost, p3 is equal, and p2 has no score of either"
+
+
 def test_a_patient_is_the_mean_of_its_images_and_the_hardest_comes_first():
     one = row("cdma", images=4, patients=2)
     one["scores"]["dice"] = [[0.9], [0.2], [0.7], [None]]

@@ -99,9 +99,11 @@ def by_patient(board: Board, label: str, ratio: float, metric: str) -> Float[np.
 
 
 def _wins(mine: np.ndarray, theirs: np.ndarray | None, score: Score, runs: tuple[str, ...]) -> Cell:
-    """On how many patients a method beats supervised, of those that both have a score of."""
+    """On how many patients a method beats supervised. No score (nothing there, nothing found) beats any."""
     if theirs is None:
         return Cell(DASH)
-    both = ~np.isnan(mine) & ~np.isnan(theirs)
-    better = ((mine > theirs) if score.higher else (mine < theirs)) & both
-    return Cell(f"{better.sum()} of {both.sum()}", float(better.sum()), runs=runs)
+    scored = ~np.isnan(mine) | ~np.isnan(theirs)
+    sign = 1 if score.higher else -1
+    mine, theirs = (np.where(np.isnan(of), np.inf, sign * of) for of in (mine, theirs))
+    better = (mine > theirs) & scored
+    return Cell(f"{better.sum()} of {scored.sum()}", float(better.sum()), runs=runs)
