@@ -74,6 +74,12 @@ class Reading:
         """How many methods have finished runs there."""
         return len(self._ranked(ratio))
 
+    def extremes(self, ratio: float) -> str:
+        """The worst and the best mean and whose they are: "87.8 (DTC) to 91.1 (URPC)"."""
+        means = {label: one.mean for label, one in self._board.intervals(self._ranked(ratio), ratio, METRIC).items()}
+        ends = (min(means, key=means.__getitem__), max(means, key=means.__getitem__))
+        return " to ".join(f"{cells.say(100 * means[label], 1)} ({label})" for label in ends)
+
     def tied(self, ratio: float) -> str:
         """Those that are not significantly worse than the best: the bold ones, best first."""
         ranked = self._ranked(ratio)

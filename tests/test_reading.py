@@ -17,9 +17,9 @@ def said(sentence: str, rows=ROWS) -> str:
     return reading.read("{% set c = comparison('phantom') %}" + sentence, rows).strip()
 
 
-def cell(name: str, method: str, column: int) -> str:
+def cell(name: str, method: str, column: int, rows=ROWS) -> str:
     """What a table of claims has in a column of a method's line at 10 %."""
-    lines = tables.draw(name, ROWS).lines
+    lines = tables.draw(name, rows).lines
     return next(line.cells[column].text for line in lines if line.block == "10 %" and line.cells[0].text == method)
 
 
@@ -39,6 +39,8 @@ def test_lists_name_who_is_bold_and_who_differs_from_supervised():
     ]
     lists = "{{ c.tied(0.1) }}; {{ c.above(0.1) }}; {{ c.below(0.1) }}; {{ c.place('mean_teacher', 0.1) }}"
     assert said(lists, far) == "CDMA; CDMA; Mean Teacher; 3 of 3"
+    worst, best = (cell("comparison", method, 1, far).split()[0] for method in ("Mean Teacher", "CDMA"))
+    assert said("{{ c.extremes(0.1) }}", far) == f"{worst} (Mean Teacher) to {best} (CDMA)"
     assert reading._listed(["A", "B", "C"]) == "A, B and C"
     assert reading._listed([]) == "none"
 

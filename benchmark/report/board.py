@@ -88,6 +88,13 @@ class Board:
         shown = self.runs[plain | ~self.runs.method.isin(self.runs.method[plain])]
         return list(dict.fromkeys(shown.label))
 
+    @cached_property
+    def baselines(self) -> list[str]:
+        """Supervised training with the budget of most runs."""
+        if not len(self.runs):
+            return []
+        return list(dict.fromkeys(self.runs.label[(self.runs.method == "supervised") & ~self.runs.uneven]))
+
     def ratios(self, labels: Sequence[str]) -> list[float]:
         """The ratios at which these labels have runs, finished or not."""
         return sorted({ratio for label, ratio in self._runs if label in labels})

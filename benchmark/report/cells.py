@@ -14,7 +14,6 @@ from benchmark.runs import choose
 from benchmark.stats import Difference, Interval
 
 METHOD = Column("Method", "text")
-SUPERVISED = "supervised"
 
 
 class Score(NamedTuple):
@@ -81,10 +80,7 @@ def done(board: Board, labels: Iterable[str], ratio: float) -> list[str]:
 
 def supervised(board: Board, labels: Sequence[str]) -> str | None:
     """Supervised training with the budget of most runs, if it is there."""
-    if "supervised" not in board.known:
-        runs = board.runs[(board.runs.method == SUPERVISED) & ~board.runs.uneven]
-        board.known["supervised"] = list(dict.fromkeys(runs.label))
-    return next((label for label in board.known["supervised"] if label in labels), None)
+    return next((label for label in board.baselines if label in labels), None)
 
 
 def even(board: Board, labels: Sequence[str], ratio: float, options: Options) -> list[str]:
@@ -145,7 +141,7 @@ def name(board: Board, label: str, ratio: float | None) -> Cell:
     """What names a line; supervised with all labels is named so."""
     if (of := ("name", label, ratio)) not in board.known:
         runs = board.at(label, ratio)
-        said = f"{label}, all labels" if ratio == 1 and (runs.method == SUPERVISED).all() else label
+        said = f"{label}, all labels" if ratio == 1 and (runs.method == "supervised").all() else label
         board.known[of] = Cell(said, dagger=bool(runs.uneven.any()), runs=tuple(runs.key))
     return board.known[of]
 
