@@ -98,13 +98,13 @@ def trials_of(tuned: str) -> int:
     return int(tuned.rpartition("_")[2])
 
 
-def choose(name: str, known: tuple[str, ...] | list[str], what: str) -> str:
-    """`name`, if it is known; otherwise an error that offers the nearest one."""
+def choose(name: str, known: tuple[str, ...] | list[str], what: str, more: str = "") -> str:
+    """`name`, if it is known; otherwise an error that offers the nearest one, and says `more`."""
     if name in known:
         return name
     near = difflib.get_close_matches(name, known, 1, 0.3)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
-    raise ValueError(f"There is no {what} '{name}'; {hint}")
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known) or 'none'}."
+    raise ValueError(f"There is no {what} '{name}'; {hint}{more}")
 
 
 # ----------------------------------------------------------------------------------------------------------------------

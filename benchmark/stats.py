@@ -390,9 +390,9 @@ def reservation(patients: int) -> str:
         return "The test images are of one patient, so nothing follows for others; that needs images of more patients."
     needed, usual = (float(stdtrit(n - 1, 0.975)) / n**0.5 for n in (patients, 2 * FEWEST_PATIENTS))
     return (
-        f"The test images are of only {patients} patients. A lead must be {needed:.1f} times what it varies by from "
-        f"patient to patient before it is significant (with {2 * FEWEST_PATIENTS} patients {usual:.1f} times): "
-        "masks of more patients tell more than more runs."
+        f"The test images are of only {patients} patients. A lead is significant only if it exceeds {needed:.1f} times "
+        f"its own standard deviation over patients (with {2 * FEWEST_PATIENTS} patients {usual:.1f} times): masks of "
+        "more patients tell more than more runs."
     )
 
 

@@ -67,7 +67,7 @@ def test_a_run_of_which_only_the_row_is_here_is_carried_out_and_compared_with_it
     row["scores"]["dice"][0][0] = 0.5
     runs.save(row, tmp_path)
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
-    assert code == 0 and "the row was written before" in said and "It stays." in said
+    assert code == 0 and "which was there before" in said and "stays as it is." in said
     assert len(list(tmp_path.glob("weights/*.safetensors"))) == 1
     assert runs.find(tmp_path, row["key"])["scores"]["dice"][0][0] == 0.5
 
@@ -87,6 +87,9 @@ def test_predict_writes_masks_and_overlays_of_any_size(finished, tmp_path):
         "a b_mask.png", "a b_overlay.png", "größe_mask.png", "größe_overlay.png",
     ]  # fmt: skip
     assert np.asarray(Image.open(out / "größe_mask.png")).shape == (300, 130)
+    code, said = bench("predict", "--run", key[:12], "--results", results, "--out", tmp_path / "of a folder", tmp_path)
+    assert code == 0, said
+    assert {path.name for path in (tmp_path / "of a folder").iterdir()} == {path.name for path in out.iterdir()}
 
 
 def test_a_recipe_for_every_command_can_be_set_once(data, tmp_path, monkeypatch):
@@ -165,7 +168,7 @@ def test_an_unknown_run_offers_the_nearest(finished):
     results, _ = finished
     (key,) = (path.stem for path in results.glob("runs/*.json"))
     code, said = bench("predict", "--run", key + "x", "--results", results, next(results.glob("pictures/*.png")))
-    assert code != 0 and f"did you mean '{key}'" in said
+    assert code != 0 and f"did you mean '{key}'" in said and "or set BENCH_RESULTS" in said
 
 
 def test_data_is_added_listed_shown_and_audited(blobs, tmp_path):

@@ -1,6 +1,7 @@
 """Each dataset finds its images, masks, patients and splits in its published layout, and says what is missing."""
 
 import resource
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -450,6 +451,28 @@ def test_several_classes_are_numbered_by_the_masks_and_named_by_classes_txt(fold
         add("folder", folder, data, "mine")
     (folder / "classes.txt").write_text("stroma\ngland\nlumen\nfat\nbone\n")
     assert add("folder", folder, data, "mine").classes == ("stroma", "gland", "lumen", "fat", "bone")
+
+
+def test_a_mask_may_be_named_as_predictions_are(folder, data):
+    named, plain = (folder / "masks" / f"schön 3{end}.png" for end in ("_mask", ""))
+    before = add("folder", folder, data, "mine").content
+    plain.rename(named)
+    assert add("folder", folder, data, "other").content == before
+    shutil.copy(named, plain)
+    with pytest.raises(ValueError, match=r"schön 3_mask\.png are masks of the same image; remove one"):
+        add("folder", folder, data, "both")
+
+
+def test_a_mask_without_background_is_told(folder, data):
+    Image.fromarray(np.ones_like(np.asarray(mask(1)))).save(folder / "masks" / "schön 3.png")
+    said = add("folder", folder, data, "mine").summary()
+    assert any("mask without any background (schön 3)" in line for line in said)
+
+
+def test_a_mask_that_was_resized_smoothly_is_refused_for_that(folder, data):
+    mask(255).resize((9, 9)).resize(mask(255).size, Image.Resampling.BILINEAR).save(folder / "masks" / "schön 3.png")
+    with pytest.raises(ValueError, match=r"has \d+ different values up to 255, as after resizing"):
+        add("folder", folder, data, "mine")
 
 
 def test_masks_with_unexpected_values_are_refused(folder, data):

@@ -200,7 +200,7 @@ def test_four_masks_lead_from_a_folder_to_a_table_and_a_page_that_say_what_they_
     said = give(first, house, home, path_with_bench)
     assert "12 images (4 annotated) of 12 patients" in said
     assert "Next           bench sweep quick --dataset mine --ratios 1 --crop 32" in said
-    warning = "of only 2 patients. A lead must be 9.0 times"
+    warning = "of only 2 patients. A lead is significant only if it exceeds 9.0 times"
     assert warning in said
     assert warning in (house / "mine-results" / "tables" / "mine" / "comparison.md").read_text(encoding="utf-8")
     assert warning in (house / "mine-results" / "index.html").read_text(encoding="utf-8")

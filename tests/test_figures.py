@@ -446,6 +446,8 @@ def test_panels_are_a_hard_a_typical_and_an_easy_image_for_supervised():
         assert (panel.predictions[0][2] == place % 3).all()
         assert (panel.truth == place % 2).all()
     assert panels.panels([], store, predict) == []
+    few = panels.panels(made.suite(ratios=(0.1,), images=2), store, predict)
+    assert [panel.name for panel in few] == ["hard (10\u00a0%)", "easy (90\u00a0%)"], "no image twice"
 
 
 @pytest.mark.parametrize("classes", [("background", "gland"), ("background", "gland", "tumour")])

@@ -45,8 +45,8 @@ def test_means_come_a_second_time_without_misses_and_false_alarms_only_if_there_
 
 
 def test_false_alarms_are_a_share_of_the_object_free_images():
-    assert table(SCORES)["False alarms on object-free images"][::3] == (0.5, 2)
-    assert "False alarms on object-free images" not in table(SCORES[:3])
+    assert table(SCORES)["Share of object-free images with a false alarm"][::3] == (0.5, 2)
+    assert "Share of object-free images with a false alarm" not in table(SCORES[:3])
 
 
 def test_bounds_stay_in_the_range_of_the_metric():
@@ -83,7 +83,7 @@ def test_every_class_has_its_own_rows():
 def test_the_dice_of_cdmas_released_code_is_named_so_and_says_how_far_it_is_from_ours():
     expected = np.mean([[0.9, 0.6], [0.9, 0.7], [0.9, 0.0], [0.9, 1.0]])
     ours = (0.8 + 0.6 + 0.7 + 0.0) / 4
-    name = f"Dice as in CDMA's released code ({expected - ours:+.3f})"
+    name = f"Dice as CDMA's released code counts ({expected - ours:+.3f})"
     assert table(SCORES)[name][::3] == pytest.approx((expected, 4))
 
 
@@ -133,7 +133,7 @@ def test_a_contact_sheet_shows_every_part_and_images_without_a_mask(tmp_path):
         classes=("background", "gland"),
         records=records,
         dataset=SimpleNamespace(splits={"patient": "by patient"}),
-        split=lambda split: {"train": [0, 1, 2], "val": [], "test": [3, 4]},
+        used=lambda split: {"train": [0, 1, 2], "val": [], "test": [3, 4]},
         image=lambda place: image,
         label=label,
     )

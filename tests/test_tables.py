@@ -357,13 +357,30 @@ def test_what_the_audit_found_and_a_leak_are_said():
 def test_few_test_patients_are_warned_of_under_every_table():
     for patients, warned in ((2, True), (10, False)):
         for table in tables.tables(suite(patients=patients, objects=True)).values():
-            assert ("only 2 patients. A lead must be 9.0 times" in notes(table)) is warned, table.name
+            assert ("only 2 patients. A lead is significant only if" in notes(table)) is warned, table.name
 
 
 def test_supervised_is_a_bound_only_where_the_others_have_less_labels():
     bound = "Supervised at 100 % shows what all labels are worth at this budget."
     assert bound in tables.draw("ratios", suite()).notes
     assert bound not in tables.draw("ratios", suite(ratios=(1.0,))).notes
+
+
+def test_bounds_that_cannot_be_are_not_printed():
+    """Two patients: a lead of 10 points on one and none on the other has an interval of far over a hundred."""
+    rows = [scored("supervised", {"p0": 0.5, "p1": 0.5}), scored("cdma", {"p0": 0.6, "p1": 0.5})]
+    assert place(tables.draw("paired", rows), "CDMA", "against supervised: Δ").text == "+5.0 [−58.5, 68.5]"
+    rows = [scored("supervised", {"p0": 0.5, "p1": 0.5}), scored("cdma", {"p0": 0.9, "p1": 0.5})]
+    assert place(tables.draw("paired", rows), "CDMA", "against supervised: Δ").text == "+20.0 [−100.0, 100.0]"
+    assert place(tables.draw("comparison", rows), "CDMA", "HD95 ↓").text == "30.0 [0.0, ∞]"
+
+
+def test_who_calls_everything_foreground_is_named():
+    rows = [row("supervised"), *(row("cdma", draw=draw) for draw in range(2))]
+    assert "Nearly everything" not in notes(tables.draw("comparison", rows))
+    rows[1]["scores"]["background_dice"] = [0.01] * len(rows[1]["scores"]["name"])
+    said = "Nearly everything is called foreground, on most images, by CDMA at 10 % (1 of 2 runs)."
+    assert said in notes(tables.draw("comparison", rows))
 
 
 def test_empty_masks_are_counted():

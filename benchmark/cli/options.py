@@ -13,7 +13,7 @@ from benchmark import runs, suites
 from benchmark.runs import Run
 
 RESULTS = click.Path(path_type=Path, file_okay=False)
-IMAGE = click.Path(path_type=Path, dir_okay=False, exists=True)
+IMAGES = click.Path(path_type=Path, exists=True)
 
 
 class Named(click.ParamType):

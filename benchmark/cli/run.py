@@ -9,7 +9,7 @@ import click
 import methods
 from benchmark import progress, runs, suites
 from benchmark.cli.options import (
-    IMAGE,
+    IMAGES,
     METHOD,
     RECIPE,
     RESULTS,
@@ -147,8 +147,11 @@ def _print_differences(row: dict, kept: dict) -> None:
         sum(dice[0] for dice in scores if dice[0] is not None) / max(1, sum(dice[0] is not None for dice in scores))
         for scores in (row["scores"]["dice"], kept["scores"]["dice"])
     )
-    where = f"{kept['machine']['device']}, {kept['machine']['threads']} threads, torch {kept['machine']['torch']}"
-    click.echo(f"Dice here is {here:.4f}; the row was written before ({where}) and says {there:.4f}. It stays.")
+    where = f"{kept['machine']['device']}, --threads {kept['machine']['threads']}, torch {kept['machine']['torch']}"
+    click.echo(
+        f"This run has Dice {here:.4f}; its row, which was there before ({where}), has {there:.4f} and stays as it is. "
+        "Other machines, thread counts and versions round otherwise."
+    )
 
 
 def _setting(row: dict) -> str:
@@ -161,13 +164,13 @@ def _setting(row: dict) -> str:
 Example:
   bench predict --run cdma_phantom_r0.1_d0_s0_1a2b3c4d5e slide.png other.jpg --out predictions"""
 )
-@click.argument("images", nargs=-1, required=True, type=IMAGE)
+@click.argument("images", nargs=-1, required=True, type=IMAGES)
 @click.option("--run", "key", type=ROW, required=True, help="The key of a finished run, or its unique beginning.")
 @click.option("--out", type=RESULTS, default="predictions", show_default=True)
 @device_option
 @results_option
 def predict(images, key, out, device, results) -> None:
-    """Segments new images of any size with a trained method.
+    """Segments new images of any size, or folders of them, with a trained method.
 
     Writes NAME_mask.png, whose pixel values are class numbers, and NAME_overlay.png, the image with outlines.
     """
@@ -177,6 +180,9 @@ def predict(images, key, out, device, results) -> None:
     from benchmark.report import pictures
 
     method, asked, where = train.trained(row, results, device), Run.of(row), machine.device(device)
+    images = [
+        one for path in images for one in (files.pictures(path, others=True).values() if path.is_dir() else (path,))
+    ]
     stems = [path.stem for path in images]
     if len(set(stems)) < len(stems):
         raise ValueError("Two of the images have the same name, so their masks would, too; predict them separately.")
@@ -197,4 +203,5 @@ def _row(results: Path, key: str) -> dict:
     matching = [key] if key in found else [name for name in found if name.startswith(key)]
     if len(matching) > 1:
         raise ValueError(f"'{key}' begins {len(matching)} runs; give more of it: {', '.join(matching[:3])} …")
-    return runs.find(results, matching[0] if matching else runs.choose(key, found, f"run in {results}"))
+    more = " Those of another folder: --results DIR, or set BENCH_RESULTS."
+    return runs.find(results, matching[0] if matching else runs.choose(key, found, f"run in {results}", more))

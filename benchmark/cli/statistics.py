@@ -39,7 +39,10 @@ def plan(detect, dataset, ratio, metric, results) -> None:
     for name, group in frame.comparisons(rows).items():
         at, pairs = planning.pairs(board.Board(group), ratio, metric)
         if not pairs or planning.design(pairs[0]) == (1, 1):
-            click.echo(f"{name}: no two methods share two runs at one ratio; run two with --draws 2 or --seeds 2.\n")
+            click.echo(
+                f"{name}: no two methods share two runs at one ratio; run two with --seeds 2 or, where less than all "
+                "labels teach, --draws 2.\n"
+            )
             continue
         spread = planning.components(pairs)
         _print_plan(f"{name}, ratio {at:g}", pairs, spread, planning.plan(spread, detect / 100), detect)

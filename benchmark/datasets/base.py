@@ -77,13 +77,13 @@ class Dataset(ABC):
         image = read_image(item.image, notes)
         if item.mask is None:
             return image, None, *notes
-        mask = self.encode(read_mask(item.mask, notes), item.mask)
-        if mask.shape != image.shape[:2]:
+        values = read_mask(item.mask, notes)
+        if values.shape != image.shape[:2]:
             raise ValueError(
-                f"{item.mask} has {mask.shape[1]} × {mask.shape[0]} pixels and its image {image.shape[1]} × "
+                f"{item.mask} has {values.shape[1]} × {values.shape[0]} pixels and its image {image.shape[1]} × "
                 f"{image.shape[0]}; put the mask that belongs to {item.image.name} in its place."
             )
-        return image, mask, *notes
+        return image, self.encode(values, item.mask), *notes
 
     def encode(self, values: np.ndarray, path: Path) -> np.ndarray:
         """The stored mask for the numbers in a mask file: instance numbers, or classes; others are a ValueError."""

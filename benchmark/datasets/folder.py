@@ -1,4 +1,4 @@
-"""Anyone's images: images/, masks/ with the same stems for some or all of them, and whatever else is known of them.
+"""Anyone's images: images/, masks/ of the same names for some or all of them, and whatever else is known of them.
 
 Optional are unlabelled/ (more images without masks), patients.csv (columns image, patient), split.csv (columns image,
 part) and classes.txt (a name a line, the background first).
@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.datasets.base import Dataset, Item, Record
-from benchmark.datasets.images import black_and_white, is_jpeg, nfc, pictures
+from benchmark.datasets.images import black_and_white, is_jpeg, nfc, pictures, values_in
 from benchmark.datasets.splits import FRACTIONS, split_by_group
 from benchmark.datasets.tables import read_table
 
 MOST_CLASSES = 64  # higher values are not class numbers but something else
 WHITE = "mask in black and white, stored as 0 and 1"
+WHOLE = "mask without any background"
+OF_MASKS = "_mask"  # may end a mask's name, as `bench predict` writes it
 HALVES = {"train": 0.5, "test": 0.5}
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 UNLABELLED = "unlabelled"
@@ -38,14 +40,21 @@ class Folder(Dataset):
         """The images by stem, with a mask or without, then those of unlabelled/ as `unlabelled/STEM`."""
         for name in ("images", "masks"):
             if not (root / name).is_dir():
-                raise ValueError(f"There is no folder {root / name}; it needs images/ and masks/ with the same stems.")
-        images, masks = pictures(root / "images"), pictures(root / "masks")
-        for stem, path in masks.items():
-            if stem not in images:
+                there = " ".join(sorted(f"{path.name}/" for path in root.iterdir() if path.is_dir()))
                 raise ValueError(
-                    f"{path} has no image {stem}.* in images/; give both the same name up to the suffix, or remove the "
+                    f"There is no folder {root / name}{f', only {there}' if there else ''}; put the images into "
+                    "images/ and their masks, NAME.png or NAME_mask.png, into masks/."
+                )
+        images, masks = pictures(root / "images"), {}
+        for stem, path in pictures(root / "masks").items():
+            name = stem if stem in images else stem.removesuffix(OF_MASKS)
+            if name not in images:
+                raise ValueError(
+                    f"{path} has no image {name}.* in images/; give both the same name up to the suffix, or remove the "
                     "mask."
                 )
+            if masks.setdefault(name, path) != path:
+                raise ValueError(f"{masks[name]} and {path.name} are masks of the same image; remove one of them.")
         free = pictures(root / UNLABELLED) if (root / UNLABELLED).is_dir() else {}
         pairs = [(stem, path, masks.get(stem)) for stem, path in images.items()]
         pairs += [(f"{UNLABELLED}/{stem}", path, None) for stem, path in free.items()]
@@ -79,6 +88,8 @@ class Folder(Dataset):
         image, mask, *notes = super().read(item)
         if item.mask is not None and mask.max(initial=0) == 255:
             mask, notes = mask // 255, [*notes, WHITE]
+        if item.mask is not None and mask.all():
+            notes = [*notes, WHOLE]
         return image, mask, *notes
 
     def encode(self, values: np.ndarray, path: Path) -> np.ndarray:
@@ -88,7 +99,12 @@ class Folder(Dataset):
         highest = int(values.max(initial=0))
         if highest < MOST_CLASSES or (highest == 255 and not ((values > 0) & (values < 255)).any()):
             return values.astype(np.uint8)
-        raise ValueError(f"{path} has the value {highest}; save masks with 0 and 255, or with class numbers 0, 1, 2 …")
+        count = len(values_in(values))
+        found = f"{count} different values up to {highest}, as after resizing or compression" if count > 2 else highest
+        raise ValueError(
+            f"{path} has {'' if count > 2 else 'the value '}{found}; save masks with 0 and 255 alone, or with class "
+            "numbers 0, 1, 2 …"
+        )
 
     def settle(self, root: Path, values: Mapping[int, str], notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """As many classes as the masks number, with the names of classes.txt if there is one."""

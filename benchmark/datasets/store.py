@@ -90,6 +90,13 @@ class Store:
             self._parts[split] = _parts(self.dataset, split, self.records, self.name)
         return self._parts[split]
 
+    def used(self, split: str = "") -> dict[str, list[int]]:
+        """The places that take part: of those who validate and judge, the images with masks."""
+        return {
+            part: [place for place in places if part == "train" or self.records[place].annotated]
+            for part, places in self.split(split).items()
+        }
+
     def summary(self, split: str = "") -> list[str]:
         """For people: what it is, how it is split, and what was noticed when it was read."""
         sizes = sorted({(record.width, record.height) for record in self.records}, key=lambda size: size[0] * size[1])
@@ -99,7 +106,7 @@ class Store:
             f"{_how_many(self.records)}; {range_} pixels",
             f"Classes {', '.join(self.classes)}" + _listed("; tasks ", [task for task in self.dataset.tasks if task]),
         ]
-        split, parts = split or next(iter(self.dataset.splits)), self.split(split)
+        split, parts = split or next(iter(self.dataset.splits)), self.used(split)
         said.append(f"Split {split}: {self.dataset.splits[split]}")
         for part, places in parts.items():
             members = [self.records[place] for place in places]

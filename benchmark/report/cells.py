@@ -14,6 +14,7 @@ from benchmark.runs import choose
 from benchmark.stats import Difference, Interval
 
 METHOD = Column("Method", "text")
+FARTHEST = 1e4  # pixels; a bound beyond is printed as ∞: there are too few patients for one
 
 
 class Score(NamedTuple):
@@ -171,6 +172,8 @@ def difference(found: Difference | None, score: Score, runs: tuple[str, ...]) ->
     if found is None or np.isnan(found.mean):
         return Cell()
     mean, low, high = (score.scale * number for number in found[:3])
+    if score.scale > 1 and not np.isnan(low):  # shares differ by one at most
+        low, high = max(low, -score.scale), min(high, score.scale)
     text = f"{say(mean, score.digits, signed=True)} {_bounds(low, high, score.digits)}"
     return Cell(text, mean, low, high, runs=runs)
 
@@ -217,4 +220,7 @@ def percent(ratio: float) -> str:
 
 
 def _bounds(low: float, high: float, digits: int) -> str:
-    return f"[{DASH}]" if np.isnan(low) else f"[{say(low, digits)}, {say(high, digits)}]"
+    if np.isnan(low):
+        return f"[{DASH}]"
+    ends = ("−∞" if end < -FARTHEST else "∞" if end > FARTHEST else say(end, digits) for end in (low, high))
+    return f"[{', '.join(ends)}]"

@@ -15,6 +15,7 @@ from benchmark.report.table import Column, Line, Table
 from benchmark.runs import trials_of
 
 HASH = 6  # signs of a list's hash that are printed
+FLOODED = 0.02  # Dice of the background, below which hardly any was found
 LISTS = 5  # labelled lists of a ratio whose hashes are printed
 SHARED = {
     "patients": "patients", "slides": "slides", "duplicates": "duplicate images", "near": "near-duplicate images",
@@ -180,8 +181,20 @@ def empty(board: Board, labels: Sequence[str]) -> list[str]:
     if not rows:
         return []
     if (of := ("empty", *labels)) not in board.known:
-        board.known[of] = _empty(board, rows)
+        board.known[of] = [*_empty(board, rows), flooded(board, labels)]
     return board.known[of]
+
+
+def flooded(board: Board, labels: Sequence[str]) -> str:
+    """Which methods call nearly everything foreground on most images, in some of their runs."""
+    found = []
+    for label, ratio in board.done[["label", "ratio"]].drop_duplicates().itertuples(index=False):
+        keys = board.keys(label, ratio) if label in labels else ()
+        background = (np.asarray(board.rows[key]["scores"]["background_dice"], np.float64) for key in keys)
+        runs_ = sum(np.nanmedian(dice) < FLOODED for dice in background if not np.isnan(dice).all())
+        if runs_:
+            found.append(f"{label} at {100 * ratio:g} % ({runs_} of {_many(len(keys), 'run')})")
+    return f"Nearly everything is called foreground, on most images, by {', '.join(found)}." if found else ""
 
 
 def _empty(board: Board, rows: Sequence[Row]) -> list[str]:

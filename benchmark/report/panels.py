@@ -49,7 +49,10 @@ def panels(rows: Sequence[Row] | Comparison, store: Store, predict: Predict, rat
     ranked = [i for i in np.argsort(judge, kind="stable") if not np.isnan(judge[i])]
     if not ranked:
         return []
-    picked = {name: ranked[round(quantile * (len(ranked) - 1))] for name, quantile in QUANTILES.items()}
+    picked: dict[str, int] = {}
+    for name, quantile in QUANTILES.items():
+        if (i := ranked[round(quantile * (len(ranked) - 1))]) not in picked.values():
+            picked[name] = i
     places = {record.name: place for place, record in enumerate(store.records)}
     at = [places[c.board.images["name"][i]] for i in picked.values()]
     images, task = [store.image(place) for place in at], c.by_key[c.runs.key[0]]["run"]["task"]

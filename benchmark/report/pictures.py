@@ -32,7 +32,7 @@ BAND_ROWS = 512  # of an image that are worked on at a time
 
 def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> None:
     """Writes a PNG with images of every part of a split, with the outlines of masks."""
-    parts = {part: places for part, places in store.split(split).items() if places}
+    parts = {part: places for part, places in store.used(split).items() if places}
     picked = {part: _picked(store, places, per_part) for part, places in parts.items()}
     figure = Figure(figsize=(2 * per_part, 2.1 * len(parts) + 0.5), dpi=DPI, layout="constrained")
     figure.suptitle(
@@ -49,11 +49,11 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
                 continue
             record = store.records[i]
             show(axes, store.image(i), SHEET_PIXELS)
+            said = "no mask"
             if record.annotated:
-                outline(axes, store.label(i), COLOURS, SHEET_PIXELS)
-            axes.set_title(
-                f"patient {record.patient}" + ("" if record.annotated else ", no mask"), size=7, parse_math=False
-            )
+                outline(axes, mask := store.label(i), COLOURS, SHEET_PIXELS)
+                said = f"{(mask > 0).mean():.0%} foreground"
+            axes.set_title(f"patient {record.patient}, {said}", size=7, parse_math=False)
     _legend(figure, dict(zip(store.classes[1:], COLOURS, strict=False)))
     _save_figure(figure, path)
 

@@ -53,10 +53,10 @@ def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tu
         of = f", {class_name}" if len(classes) > 2 else ""
         alarms = [metrics.false_alarm(image["present"][c], image["predicted"][c]) for image in scores]
         if not np.isnan(alarms).all():
-            table.append(line(f"False alarms on object-free images{of}", alarms, 1.0))
+            table.append(line(f"Share of object-free images with a false alarm{of}", alarms, 1.0))
     if len(scores) > 1:
         dice = np.array([[image["background_dice"], *image["dice"]] for image in scores], dtype=np.float64)
         released = metrics.dice_as_released_cdma(dice)
         more = released - np.nanmean(dice[:, 1:]) if not np.isnan(dice[:, 1:]).all() else np.nan
-        table.append((f"Dice as in CDMA's released code ({more:+.3f})", released, np.nan, np.nan, len(scores) - 1))
+        table.append((f"Dice as CDMA's released code counts ({more:+.3f})", released, np.nan, np.nan, len(scores) - 1))
     return table
