@@ -171,6 +171,11 @@ def test_an_unknown_run_offers_the_nearest(finished):
     assert code != 0 and f"did you mean '{key}'" in said and "or set BENCH_RESULTS" in said
 
 
+def test_a_folder_in_the_place_of_a_kind_is_recognised(tmp_path):
+    code, said = bench("data", "add", tmp_path)
+    assert code != 0 and f"did you mean `bench data add folder {tmp_path}`" in " ".join(said.split())
+
+
 def test_data_is_added_listed_shown_and_audited(blobs, tmp_path):
     shutil.copytree(blobs, tmp_path / "my images")
     code, said = bench("data", "add", "folder", tmp_path / "my images", "--name", "mine", "--data", tmp_path / "data")

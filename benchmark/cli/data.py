@@ -50,6 +50,8 @@ def add(kind, path, name, data) -> None:
     from benchmark import datasets
     from benchmark.datasets import store as stores
 
+    if not path and Path(kind).is_dir():
+        raise ValueError(f"'{kind}' is a folder, not a kind of dataset; did you mean `bench data add folder {kind}`?")
     runs.choose(kind, datasets.names(), "kind of dataset")
     with contextlib.ExitStack() as stack:
         tell = progress.silent
