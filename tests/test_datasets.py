@@ -390,7 +390,8 @@ def test_a_folder_needs_nothing_but_images_and_masks(folder, data):
         parts = store.split(split)
         assert {"unlabelled/schön 6", "unlabelled/schön 7"} <= names(store, parts["train"])
         assert [len(parts[part]) for part in ("train", "val", "test")] == sizes
-    assert any("counts as a patient of its own" in line for line in store.summary())
+    (said,) = (line for line in store.summary() if "counts as a patient of its own" in line)
+    assert "by their names" not in said, "all begin alike"
 
 
 def test_with_ten_patients_who_have_masks_a_tenth_can_validate(folder, data):
@@ -451,6 +452,14 @@ def test_several_classes_are_numbered_by_the_masks_and_named_by_classes_txt(fold
         add("folder", folder, data, "mine")
     (folder / "classes.txt").write_text("stroma\ngland\nlumen\nfat\nbone\n")
     assert add("folder", folder, data, "mine").classes == ("stroma", "gland", "lumen", "fat", "bone")
+
+
+def test_names_that_begin_alike_may_be_of_one_patient(tmp_path, data):
+    for name, draw in (("images", picture), ("masks", lambda i: mask(255))):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            draw(i).save(tmp_path / name / f"case{i // 2}_{i}.png")
+    assert "these may be 3: case0, case1 …" in " ".join(add("folder", tmp_path, data, "mine").summary())
 
 
 def test_a_mask_may_be_named_as_predictions_are(folder, data):

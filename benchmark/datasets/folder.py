@@ -4,6 +4,7 @@ Optional are unlabelled/ (more images without masks), patients.csv (columns imag
 part) and classes.txt (a name a line, the background first).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -137,8 +138,11 @@ class Folder(Dataset):
     def remarks(self, records: Sequence[Record]) -> list[str]:
         if len({record.patient for record in records}) < len(records):
             return []
+        beginnings = sorted({re.split(r"[ ._-]", record.name.rpartition("/")[2])[0] for record in records})
+        likely = 1 < len(beginnings) < len(records)
+        hint = f" (by their names these may be {len(beginnings)}: {beginnings[0]}, {beginnings[1]} …)" if likely else ""
         return [
-            "Every image counts as a patient of its own. If some are of the same patient, say whose they are in "
+            f"Every image counts as a patient of its own. If some are of the same patient{hint}, say whose they are in "
             "patients.csv (columns image, patient) and add the folder again; otherwise a patient may teach and judge."
         ]
 
