@@ -169,6 +169,12 @@ def test_an_overlay_is_the_same_however_many_rows_are_worked_on_at_a_time(monkey
     assert np.array_equal(pictures.overlay(image, mask), whole)
 
 
+def test_what_fills_an_image_is_framed_along_its_edge():
+    framed = pictures.overlay(np.full((30, 40, 3), 200, np.uint8), np.ones((30, 40), np.uint8))
+    changed = (framed != 200).any(2)
+    assert changed[[0, -1]].all() and changed[:, [0, -1]].all() and not changed[5:-5, 5:-5].any()
+
+
 def test_an_overlay_needs_labels_of_the_images_size():
     image, mask = disc()
     with pytest.raises(ValueError, match="must agree"):

@@ -140,7 +140,10 @@ def _save_figure(figure: Figure, path: Path) -> None:
 
 
 def overlay(image: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A copy of the image in which every class is framed, from inside, in its colour and then in white."""
+    """A copy of the image in which every class is framed, from inside, in its colour and then in white.
+
+    The image's own edge closes a frame, so that one sees which side of a line is inside.
+    """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"The image has {image.shape[:2]} pixels and its labels {labels.shape}; they must agree.")
     colours = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in COLOURS], np.uint8)
@@ -153,7 +156,8 @@ def overlay(image: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"])
             band = labels[top - above : top + BAND_ROWS + reach]
             if not band.any():
                 continue
-            edge = maximum_filter(band, 2 * reach + 1) != minimum_filter(band, 2 * reach + 1)
+            around = 2 * reach + 1
+            edge = maximum_filter(band, around) != minimum_filter(band, around, mode="constant")
             edge = edge[above : above + BAND_ROWS] & (labels[here] > 0)
             framed[here][edge] = 255 if frame is None else frame[(labels[here][edge] - 1) % len(frame)]
     return framed
