@@ -94,7 +94,7 @@ def run_picture(
             outline(guessed, truth, (TRUTH,), PANEL_PIXELS)
         outline(guessed, prediction, (PREDICTION,) if binary else COLOURS, PANEL_PIXELS)
         plain.set_title(name, size=9, loc="left", parse_math=False)
-        true.set_title("truth", size=9)
+        true.set_title("truth" if truth.any() else "truth: none there", size=9)
         guessed.set_title(f"prediction, Dice {dice:.3f}", size=9)
     colours = {"truth": TRUTH, "prediction": PREDICTION} if binary else dict(zip(classes[1:], COLOURS, strict=False))
     _legend(figure, colours)
@@ -114,15 +114,17 @@ def show(axes: Axes, image: UInt8[np.ndarray, "h w 3"], pixels: int) -> None:
 def outline(
     axes: Axes, labels: UInt8[np.ndarray, "h w"], colours: Sequence[str], pixels: int, points: float = 1.0
 ) -> None:
-    """Lines around every class, white beneath so that they stand out from dark and pale tissue."""
+    """Lines around every class, white beneath so that they stand out from dark and pale tissue.
+
+    The image's own edge closes a line, so that one sees which side of it is inside.
+    """
     every = -(-max(labels.shape) // pixels)
-    labels = np.asarray(labels)[::every, ::every]
-    x, y = (every * (np.arange(side) + 0.5) for side in labels.shape[::-1])
+    labels = np.pad(np.asarray(labels)[::every, ::every], 1)
+    x, y = (every * (np.arange(-1, side - 1) + 0.5) for side in labels.shape[::-1])
+    for places in (x, y):
+        places[[0, -1]] = places[[1, -2]]  # no pixel is added: the line along an edge lies on the outermost ones
     for c in np.unique(labels[labels > 0]):
-        inside = labels == c
-        if inside.all():
-            continue
-        lines = axes.contour(x, y, inside, levels=[0.5], colors=[colours[(c - 1) % len(colours)]], linewidths=points)
+        lines = axes.contour(x, y, labels == c, levels=[0.5], colors=[colours[(c - 1) % len(colours)]], linewidths=points)
         lines.set_path_effects([patheffects.withStroke(linewidth=2 * points, foreground="white")])
 
 
