@@ -166,7 +166,7 @@ def _index(
 
 
 def headline(rows: Sequence[Row], folder: str = "results", said: str = "") -> str:
-    """What README shows, as Markdown: the first paragraph of what is said, and figure and table of one comparison.
+    """What README shows, as Markdown: what is said before its first heading, and figure and table of one comparison.
 
     It is the one on whose whole methods most FLOPs were spent. `folder` is where `draw` has written, as seen from
     README.
@@ -184,7 +184,7 @@ def headline(rows: Sequence[Row], folder: str = "results", said: str = "") -> st
     shared = Comparison(groups[name])
     shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](shared)), None)
     picture = f"![{table.title}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
-    first = said.partition("\n\n")[0].strip()
+    first = said.partition("\n#")[0].strip()
     return (f"{first}\n\n" if first else "") + picture + to_markdown(table, folded=True)
 
 

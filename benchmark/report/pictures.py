@@ -124,7 +124,8 @@ def outline(
     for places in (x, y):
         places[[0, -1]] = places[[1, -2]]  # no pixel is added: the line along an edge lies on the outermost ones
     for c in np.unique(labels[labels > 0]):
-        lines = axes.contour(x, y, labels == c, levels=[0.5], colors=[colours[(c - 1) % len(colours)]], linewidths=points)
+        colour = colours[(c - 1) % len(colours)]
+        lines = axes.contour(x, y, labels == c, levels=[0.5], colors=[colour], linewidths=points)
         lines.set_path_effects([patheffects.withStroke(linewidth=2 * points, foreground="white")])
 
 
