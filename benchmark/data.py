@@ -34,7 +34,7 @@ def draw(store: Store, run: Run) -> Draw:
 
     With a published list of the labelled images at this ratio (tags `train_5`, `train_10` …), draw 0 is that list.
     """
-    parts, records = store.split(run.split), store.records
+    parts, records = store.used(run.split), store.records
     candidates = [i for i in parts["train"] if records[i].annotated]
     published = [i for i in candidates if f"train_{100 * run.ratio:g}" in records[i].tags]
     if run.ratio * len(candidates) < 1:
@@ -47,12 +47,12 @@ def draw(store: Store, run: Run) -> Draw:
     else:
         labelled = in_stratified_order(candidates, records, run.draw)[: round(run.ratio * len(candidates))]
     chosen = set(labelled)
-    val = in_stratified_order([i for i in parts["val"] if records[i].annotated], records, run.draw)
+    val = in_stratified_order(parts["val"], records, run.draw)
     return Draw(
         sorted(labelled),
         [i for i in parts["train"] if i not in chosen],
         sorted(val[: len(labelled)]),
-        [i for i in parts["test"] if records[i].annotated],
+        parts["test"],
     )
 
 

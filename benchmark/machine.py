@@ -68,8 +68,8 @@ def peak_memory(chosen: "torch.device") -> int:
 def keep_memory() -> None:
     """Lets this process keep the memory that it frees, as far as its allocator is the GNU C library's.
 
-    By default every array of more than 32 MiB is new memory from the system, which clears it page by page: up to a
-    third of a step. The peak stays what it was, to a few per cent.
+    By default every array of more than 32 MiB is new memory from the system, which clears it page by page, at every
+    step again.
     """
     choose = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     mmap_threshold, trim_threshold, most = -3, -1, 2**31 - 1  # as numbered in malloc.h

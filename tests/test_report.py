@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmark.report import pictures, summary
@@ -167,6 +168,14 @@ def test_an_overlay_is_the_same_however_many_rows_are_worked_on_at_a_time(monkey
     whole = pictures.overlay(image, mask)
     monkeypatch.setattr(pictures, "BAND_ROWS", rows)
     assert np.array_equal(pictures.overlay(image, mask), whole)
+
+
+def test_what_fills_an_image_is_outlined_along_its_edge():
+    axes = Figure().subplots()
+    pictures.outline(axes, np.ones((30, 40), np.uint8), pictures.COLOURS, 400)
+    (lines,) = axes.collections
+    (path,) = lines.get_paths()
+    assert path.get_extents().extents.tolist() == [0.5, 0.5, 39.5, 29.5], "centres of the outermost pixels"
 
 
 def test_what_fills_an_image_is_framed_along_its_edge():

@@ -177,6 +177,7 @@ def predict(images, key, out, device, results) -> None:
     row = _row(results, key)
     from benchmark import evaluate, machine, train
     from benchmark.datasets import images as files
+    from benchmark.datasets.folder import OF_MASKS
     from benchmark.report import pictures
 
     method, asked, where = train.trained(row, results, device), Run.of(row), machine.device(device)
@@ -193,7 +194,7 @@ def predict(images, key, out, device, results) -> None:
                 method.predict, image, tile=asked.tile, device=where, precision=asked.precision,
                 progress=lambda done, total: tell(done, "rows"),
             )  # fmt: skip
-        pictures.save_png(classes, out / f"{path.stem}_mask.png")
+        pictures.save_png(classes, out / f"{path.stem}{OF_MASKS}.png")
         pictures.save_png(pictures.overlay(image, classes), out / f"{path.stem}_overlay.png")
     click.echo(f"{len(images)} masks and overlays are in {out}; class numbers are pixel values.")
 

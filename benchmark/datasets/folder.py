@@ -100,12 +100,10 @@ class Folder(Dataset):
         highest = int(values.max(initial=0))
         if highest < MOST_CLASSES or (highest == 255 and not ((values > 0) & (values < 255)).any()):
             return values.astype(np.uint8)
-        count = len(values_in(values))
-        found = f"{count} different values up to {highest}, as after resizing or compression" if count > 2 else highest
-        raise ValueError(
-            f"{path} has {'' if count > 2 else 'the value '}{found}; save masks with 0 and 255 alone, or with class "
-            "numbers 0, 1, 2 …"
-        )
+        found, count = f"the value {highest}", len(values_in(values))
+        if count > 2:
+            found = f"{count} different values up to {highest}, as after resizing or compression"
+        raise ValueError(f"{path} has {found}; save masks with 0 and 255 alone, or with class numbers 0, 1, 2 …")
 
     def settle(self, root: Path, values: Mapping[int, str], notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """As many classes as the masks number, with the names of classes.txt if there is one."""

@@ -181,11 +181,11 @@ def empty(board: Board, labels: Sequence[str]) -> list[str]:
     if not rows:
         return []
     if (of := ("empty", *labels)) not in board.known:
-        board.known[of] = [*_empty(board, rows), flooded(board, labels)]
+        board.known[of] = [*_empty(board, rows), _flooded(board, labels)]
     return board.known[of]
 
 
-def flooded(board: Board, labels: Sequence[str]) -> str:
+def _flooded(board: Board, labels: Sequence[str]) -> str:
     """Which methods call nearly everything foreground on most images, in some of their runs."""
     found = []
     for label, ratio in board.done[["label", "ratio"]].drop_duplicates().itertuples(index=False):

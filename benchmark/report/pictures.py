@@ -51,7 +51,8 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
             show(axes, store.image(i), SHEET_PIXELS)
             said = "no mask"
             if record.annotated:
-                outline(axes, mask := store.label(i), COLOURS, SHEET_PIXELS)
+                mask = store.label(i)
+                outline(axes, mask, COLOURS, SHEET_PIXELS)
                 said = f"{(mask > 0).mean():.0%} foreground"
             axes.set_title(f"patient {record.patient}, {said}", size=7, parse_math=False)
     _legend(figure, dict(zip(store.classes[1:], COLOURS, strict=False)))

@@ -141,6 +141,17 @@ def test_a_step_of_cdma_beside_its_plain_form(device, run, least, patches, patch
     assert times_faster(ours, plain, turns=9) >= least
 
 
+def test_memory_that_is_kept_makes_a_method_with_large_arrays_faster(patch_store, times_faster):
+    run = dataclasses.replace(QUICK, method="ua_mt")
+    step = stepping(run, batches_of(run, patch_store).at(0))
+
+    def fetched() -> None:
+        with usual_memory():
+            step()
+
+    assert times_faster(step, fetched, turns=15) > 1
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
