@@ -211,6 +211,25 @@ def test_without_a_row_of_the_method_operations_are_counted_beside_supervised(st
     assert memory == pytest.approx(2 * 2**30, rel=0.01)
 
 
+def test_without_a_row_at_all_a_step_of_supervised_is_timed_once(store, tmp_path):
+    timed = []
+
+    def measure(run: runs.Run) -> float:
+        timed.append(run.method)
+        return 5 / torch.get_num_threads()
+
+    base, taught = wanted(seeds=(0,))
+    planned = plan.plan([base, taught, dataclasses.replace(base, seed=1)], store, tmp_path)
+    estimates = plan.Estimates(planned, store, tmp_path, "CPU", False, measure)
+    timed_once = [estimates.of(one.run, 1) for one in planned]
+    measured(base, store, tmp_path, 10, 100)  # 5 s a step, too
+    told = plan.Estimates(planned, store, tmp_path, "CPU", False, measure)
+    for (seconds, memory), one in zip(timed_once, planned, strict=True):
+        assert seconds == pytest.approx(told.of(one.run, 1)[0]) and memory is None
+    assert estimates.of(planned[0].run, 2)[0] == pytest.approx(timed_once[0][0] / 2), "twice the threads"
+    assert timed == ["supervised"]
+
+
 def test_cheap_methods_come_first_and_after_supervised(store, tmp_path):
     for run, seconds in zip(wanted(("cdma", "mean_teacher")), (50, 30, 20), strict=True):
         measured(run, store, tmp_path, seconds, 100)
@@ -508,6 +527,20 @@ def test_the_live_view_has_a_line_for_each_run(store, tmp_path, width):
     assert first.strip() == "0 of 3 done, 3 left" and following.startswith("Next: unimatch_v2 at 0.5, draw 0, seed 10")
     assert len(running) == 2 and all(len(line) <= width and "━" in line and "1234 images/s" in line for line in running)
     assert "mean_teacher at 0.5, draw 0, seed 10" in running[0]
+
+
+def test_where_there_is_no_terminal_lines_say_now_and_then_how_far_runs_are(store, tmp_path, monkeypatch, capsys):
+    planned = plan.plan(wanted(), store, tmp_path)
+    said = {"what": "Training mean_teacher", "done": 30, "total": 60, "text": "1234 images/s", "host": "here"}
+    key = planned[1].key
+    runs.write_whole(task.running_path(tmp_path, key), lambda path: path.write_text(json.dumps(said)))
+    lines = live.Lines(live.Progress(planned, tmp_path, 2))
+    lines.look()
+    lines.look()
+    assert capsys.readouterr().err == f"started   {key}\n"
+    monkeypatch.setattr(live, "TELL_S", 0)
+    lines.look()
+    assert capsys.readouterr().err == f"running   {key}: training 30 of 60\n          0 of 2 done, 2 left\n"
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 import dataclasses
 import signal
+import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from benchmark import progress
 from benchmark.cli.options import data_option, device_option, results_option
 
 DAY_MIN = 24 * 60
+TIMED = 3  # steps, where no row tells how long one takes
 INTERRUPTED = 130  # the exit status of a program that was stopped by Ctrl-C
 
 
@@ -66,7 +68,8 @@ class Who:
         local = self.on == "local"
         where = machine.device(self.device if local else "cpu")
         known_as, gpu = ("", True) if self.gpus else (machine.describe(where)["device"], where.type == "cuda")
-        estimates = plan.Estimates(planned, store, rows, known_as, gpu)
+        measure = _stopwatch(where, len(store.classes)) if local else None
+        estimates = plan.Estimates(planned, store, rows, known_as, gpu, measure)
         with progress.watching("Planning", len(planned)) as tell:
             planned = plan.estimated(planned, estimates, self.threads or 1, tell)
         if not local:
@@ -131,6 +134,29 @@ def takes(planned: Sequence, workers: int) -> str:
 
 def some(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _stopwatch(device, classes: int) -> Callable[[Any], float | None]:
+    """What takes the seconds of a step of a run on this device, on random images; None where it does not fit."""
+    import torch
+
+    from benchmark import speed, train
+    from methods.base import Batch
+
+    def seconds(run) -> float | None:
+        click.echo("No row tells how long such runs take, so a few steps of supervised training are timed.", err=True)
+        method = train.build(run, classes, pretrained=False)
+        x = torch.rand(run.labelled, 3, run.crop, run.crop).to(memory_format=torch.channels_last)
+        y = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long)
+        try:
+            method.to(device, memory_format=torch.channels_last)
+            batch = Batch(*(part.to(device) for part in (x, y, x[:0])))
+            times = speed.step_seconds({run.method: method}, batch, repeats=TIMED, precision=run.precision)
+        except torch.OutOfMemoryError:
+            return None
+        return statistics.median(times[run.method])
+
+    return seconds
 
 
 def _interrupt(*_) -> None:

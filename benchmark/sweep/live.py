@@ -25,6 +25,7 @@ from benchmark.sweep.task import DONE, FAILED, keys_in, running
 READ_S = 0.1  # seconds that a look may spend reading rows for the table so far
 LINES, NEXT = 12, 3  # runs that are shown at once, and that are named as next
 BAR = 12  # characters
+TELL_S = 60.0  # between two reports of what runs, where there is no terminal
 
 
 class Standings:
@@ -126,16 +127,23 @@ class Progress:
 
 
 class Lines:
-    """One line for each run that starts, finishes or fails."""
+    """One line for each run that starts, finishes or fails, and now and then one for each that is on its way."""
 
     def __init__(self, progress: Progress):
-        self.progress, self.seen = progress, set()
+        self.progress, self.seen, self.told = progress, set(), time.monotonic()
 
     def look(self) -> None:
-        for key in self.progress.running():
+        now = self.progress.running()
+        for key in now:
             if key not in self.seen:
                 self.seen.add(key)
                 _say(f"started   {key}")
+        if now and time.monotonic() - self.told > TELL_S:
+            self.told = time.monotonic()
+            for key, said in list(now.items())[:LINES]:
+                doing = said["what"].partition(" ")[0].lower()
+                _say(f"running   {key}: {doing} {said['done']} of {said['total']}")
+            _say(f"          {self.progress.sentence()}")
 
     def ended(self, run: Run, ending: str, sentence: str) -> None:
         self.progress.ended(run, ending)

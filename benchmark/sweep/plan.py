@@ -138,20 +138,24 @@ class Estimates:
     """What a run will take: seconds of training and scoring, and bytes of memory at its peak.
 
     From rows of the same network and batch: of the same settings, else of the same method; else from counted
-    operations beside the rows of `supervised`. Rows of this device count before others of its kind. Scoring is reckoned
-    as forward passes of `supervised` over all validation and test images.
+    operations beside the rows of `supervised`, or beside a few steps of it where it has none. Rows of this device count
+    before others of its kind. Scoring is reckoned as forward passes of `supervised` over all validation and test
+    images.
     """
 
-    def __init__(self, planned: Sequence[Planned], store: Store, results: Path, device: str, gpu: bool):
-        """`device` is the name that rows give it."""
-        self.store, self.results, self.device, self.gpu = store, results, device, gpu
+    def __init__(
+        self, planned: Sequence[Planned], store: Store, results: Path, device: str, gpu: bool,
+        measure: Callable[[Run], float | None] | None = None,
+    ):  # fmt: skip
+        """`device` is the name that rows give it; `measure` says how many seconds a step of a run takes there."""
+        self.store, self.results, self.device, self.gpu, self.measure = store, results, device, gpu, measure
         names = sorted({one.run.method for one in planned} | {BASELINE}, key=len, reverse=True)
         self.keys: dict[str, list[str]] = {name: [] for name in names}
         for key in sorted(keys_in(results, "runs")):
             if of := next((name for name in names if key.startswith((f"{name}_", f"{name}-"))), None):
                 self.keys[of].append(key)
-        self._read, self._pace, self._count, self._sizes = map(
-            functools.cache, (self._read, self._pace, self._count, self._sizes)
+        self._read, self._pace, self._count, self._measured, self._sizes = map(
+            functools.cache, (self._read, self._pace, self._count, self._measured, self._sizes)
         )
 
     def of(self, run: Run, threads: int) -> tuple[float | None, float | None]:
@@ -159,6 +163,8 @@ class Estimates:
         network = tuple(getattr(run, name) for name in NETWORK)
         found = self._pace(run.method, network, _labels(run), threads)
         base = self._pace(BASELINE, network, ("", "()", run.dataset), threads)
+        if found is None and base is None and (seconds := self._measured(_as_baseline(run))):
+            base = seconds / (1 if self.gpu else threads), None
         if found is None and base is not None:
             found = self._beside(base, run)
         if found is None:
@@ -167,17 +173,16 @@ class Estimates:
         forward = (base or found)[0] / (3 * run.labelled * run.crop**2)  # seconds a pixel: a step is three such passes
         return pace * run.steps + forward * self._scored_pixels(run), memory
 
-    def _beside(self, base: tuple[float, float], run: Run) -> tuple[float, float] | None:
-        common = dataclasses.replace(run, ratio=1.0, draw=0, seed=0)
-        one = self._count(json.dumps(dataclasses.asdict(common)))
-        other = self._count(
-            json.dumps(dataclasses.asdict(common) | {"method": BASELINE, "variant": "", "settings": []})
-        )
+    def _beside(self, base: tuple[float, float | None], run: Run) -> tuple[float, float | None] | None:
+        one, other = self._count(_common(run)), self._count(_as_baseline(run))
         if one is None or other is None:
             return None
-        share = one["images"]["with_gradient"] / other["images"]["with_gradient"]
-        fixed, its = (LEARNING * counted["parameters"] for counted in (one, other))
-        return base[0] * one["flops"] / other["flops"], max(fixed, fixed + share * (base[1] - its))
+        seconds, memory = base[0] * one["flops"] / other["flops"], None
+        if base[1] is not None:
+            share = one["images"]["with_gradient"] / other["images"]["with_gradient"]
+            fixed, its = (LEARNING * counted["parameters"] for counted in (one, other))
+            memory = max(fixed, fixed + share * (base[1] - its))
+        return seconds, memory
 
     def _pace(self, method: str, network: tuple, labels: tuple, threads: int) -> tuple[float, float] | None:
         """Seconds a step and bytes, of the rows that are most like a run."""
@@ -199,9 +204,14 @@ class Estimates:
         rows = (runs.find(self.results, key) for key in keys[:READ])
         return [_told(row) for row in rows if row and row["status"] == "done" and self.gpu == _on_gpu(row)]
 
+    def _measured(self, run: str) -> float | None:
+        """Seconds of a step, on a CPU with one thread; None where nobody takes the time."""
+        seconds = self.measure(_parsed(run)) if self.measure else None
+        return seconds and seconds * (1 if self.gpu else torch.get_num_threads())
+
     def _count(self, run: str) -> dict[str, Any] | None:
         """What a step of a run costs, counted without computing it; None for a method that breaks its contract."""
-        run = Run.of({"run": json.loads(run)})
+        run = _parsed(run)
         method = train.build(run, len(self.store.classes), pretrained=False).to("meta")
         images = torch.empty(run.labelled + run.unlabelled, 3, run.crop, run.crop, device="meta")
         masks = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device="meta")
@@ -229,6 +239,19 @@ class Estimates:
         }
         val = statistics.fmean(areas["val"]) if areas["val"] else 0.0
         return len(areas["train"]), len(areas["val"]), val, sum(areas["test"])
+
+
+def _common(run: Run, **changed: Any) -> str:
+    """A run like all that take as long a step, as a text, which a cache can hold."""
+    return json.dumps(dataclasses.asdict(dataclasses.replace(run, ratio=1.0, draw=0, seed=0, **changed)))
+
+
+def _as_baseline(run: Run) -> str:
+    return _common(run, method=BASELINE, variant="", settings=())
+
+
+def _parsed(run: str) -> Run:
+    return Run.of({"run": json.loads(run)})
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
