@@ -25,7 +25,7 @@ class Method(nn.Module, ABC):
     """A semi-supervised segmentation method: its networks, views, terms and weights, and nothing of the harness.
 
     Settings are keyword arguments of `__init__` after the `Arch`, with their published defaults. A setting whose name
-    begins with `weight` scales an unsupervised term; with all of them 0 the method trains exactly as supervised.
+    begins with `weight` scales an unsupervised term; with all of them 0 unlabelled images change nothing.
     """
 
     title: ClassVar[str]  # as printed in tables

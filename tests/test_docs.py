@@ -34,8 +34,7 @@ def script(page: str) -> str:
     return "\n".join(re.findall(r"^```bash\n(.*?)^```", SETUP.sub("", text(page)), re.M | re.S))
 
 
-ELSEWHERE = ("docs/cluster.md",)  # tests/test_sweep.py runs it, on a real Slurm and a real Ray
-RUNNABLE = [page for page in PAGES if script(page) and page not in ELSEWHERE]
+RUNNABLE = [page for page in PAGES if script(page)]  # what needs a Slurm or a Ray, tests/test_sweep.py runs
 
 
 # ----------------------------------------------------------------------------------------------------------------------

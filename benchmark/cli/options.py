@@ -35,6 +35,7 @@ DATASET = Named(lambda ctx: dataset_names(_folder(ctx)))
 KIND = Named(lambda ctx: kinds())
 ROW = Named(lambda ctx: [path.stem for path in Path(ctx.params.get("results") or "results").glob("runs/*.json")])
 RECIPE = Named(lambda ctx: list(suites.RECIPES))
+RECIPE_HELP = f"Other defaults of network and training ({', '.join(suites.RECIPES)}); those told here are of quick."
 
 
 class Sentences(click.Group):

@@ -12,6 +12,7 @@ from benchmark.cli.options import (
     IMAGES,
     METHOD,
     RECIPE,
+    RECIPE_HELP,
     RESULTS,
     ROW,
     data_option,
@@ -39,7 +40,7 @@ Examples:
 @run_options()
 @click.option(
     "--recipe", type=RECIPE, default="quick", show_default=True, envvar="BENCH_RECIPE",
-    help=f"One of {', '.join(suites.RECIPES)}.",
+    help=RECIPE_HELP,
 )  # fmt: skip
 @settings_option
 @click.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")

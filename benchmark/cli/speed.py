@@ -12,6 +12,7 @@ from benchmark import progress, runs, suites
 from benchmark.cli.options import (
     METHOD,
     RECIPE,
+    RECIPE_HELP,
     data_option,
     device_option,
     listed,
@@ -48,7 +49,7 @@ Examples:
 @click.option("--seconds", type=click.FloatRange(0), default=10, show_default=True, help=SECONDS)
 @click.option(
     "--recipe", type=RECIPE, default="quick", show_default=True, envvar="BENCH_RECIPE",
-    help=f"One of {', '.join(suites.RECIPES)}.",
+    help=RECIPE_HELP,
 )  # fmt: skip
 @run_options(*UNTIMED)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")

@@ -11,6 +11,7 @@ from benchmark import progress, runs, suites
 from benchmark.cli.options import (
     METHOD,
     RECIPE,
+    RECIPE_HELP,
     Named,
     listed,
     open_store,
@@ -58,7 +59,7 @@ def _sweep_options(command):
     further = [
         list_options("ratios", "draws", "seeds", "variants"),
         run_options("variant", "ratio", "draw", "seed"),
-        click.option("--recipe", type=RECIPE, envvar="BENCH_RECIPE", help="Over that of the suite."),
+        click.option("--recipe", type=RECIPE, envvar="BENCH_RECIPE", help=f"{RECIPE_HELP}  [default: the suite's]"),
         settings_option,
         click.option("--detach", is_flag=True, help="Slurm: return when the jobs are in the queue."),
         click.option("--skip-failed", is_flag=True, help="Leave runs that have failed; else they are tried again."),
@@ -90,8 +91,8 @@ Examples:
 def sweep(suite, methods, **options) -> None:
     """Runs what is missing of SUITE (main, if none is named), several runs at once.
 
-    `supervised` is always part of it, at every ratio and at the suite's bounds: methods are compared with it. Ctrl-C
-    stops at once; the same command goes on where each run had its last checkpoint, at most 20 s earlier.
+    `supervised`, which methods are compared with, is always part of it, at every ratio and, as upper bound, with all
+    labels. Ctrl-C stops at once; the same command goes on where each run had its last checkpoint, about 20 s earlier.
     """
     chosen = suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")]
     if methods:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from benchmark import runs, suites
-from benchmark.cli.options import RECIPE, open_store, run_options, writable
+from benchmark.cli.options import RECIPE, RECIPE_HELP, open_store, run_options, writable
 from benchmark.cli.sweep import SUITE, list_options
 from benchmark.cli.who import Who, follow, some, takes, who_options
 
@@ -23,7 +23,7 @@ Examples:
 @list_options("methods", "ratios")
 @click.option("--trials", type=click.IntRange(1), default=20, show_default=True, help="Of each method at each ratio.")
 @run_options("variant", "ratio", "draw", "seed")
-@click.option("--recipe", type=RECIPE, envvar="BENCH_RECIPE", help="Over that of the suite.")
+@click.option("--recipe", type=RECIPE, envvar="BENCH_RECIPE", help=f"{RECIPE_HELP}  [default: the suite's]")
 @who_options
 def tune(
     suite, methods, ratios, trials, recipe, workers, threads, device, on, partition, minutes, gpus, flags, dry_run,

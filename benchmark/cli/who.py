@@ -22,8 +22,10 @@ INTERRUPTED = 130  # the exit status of a program that was stopped by Ctrl-C
 def who_options(command):
     """The options that make a `Who`, and where runs and data lie."""
     options = [
-        click.option("--workers", type=click.IntRange(1), help="Runs at once.  [default: as many as fit]"),
-        click.option("--threads", type=click.IntRange(1), help="CPU threads of each.  [default: cores / workers]"),
+        click.option("--workers", type=click.IntRange(1),
+                     help="Runs at once.  [default: as many as fit; Slurm and Ray: all]"),
+        click.option("--threads", type=click.IntRange(1),
+                     help="CPU threads of each.  [default: cores / workers; Slurm and Ray: 1]"),
         device_option,
         click.option("--on", type=click.Choice(["local", "slurm", "ray"]), default="local", show_default=True,
                      help="Who carries the runs out."),
