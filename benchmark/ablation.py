@@ -21,7 +21,7 @@ SAME = 1e-9  # differences in double precision, beside numbers near 1
 class Off(NamedTuple):
     """A method with all its unsupervised weights 0, beside `supervised` with the same initial weights."""
 
-    name: str  # the variant, or the settings
+    name: str  # the variant
     same_network: bool  # whether what learns has the shapes of `supervised`
     loss: float  # largest difference
     gradient: float
@@ -42,27 +42,21 @@ class Off(NamedTuple):
 
 
 def everything_off(run: Run, classes: int) -> list[Off]:
-    """Compares every variant that leaves no unsupervised weight, or else the method with all weights set to 0.
+    """Compares every variant that leaves no unsupervised weight.
 
     On the network of the run, untrained and without dropout, in double precision, on random images.
     """
-    kind = methods.get(run.method)
-    parameters = inspect.signature(kind.__init__).parameters
+    parameters = inspect.signature(methods.get(run.method).__init__).parameters
     weights = {name: p.default for name, p in parameters.items() if name.startswith("weight")}
-    off = [
-        dataclasses.replace(run, variant=name, settings=())
-        for name, changed in kind.variants.items()
+    return [
+        _compared(dataclasses.replace(run, variant=name, settings=()), classes)
+        for name, changed in methods.variants(run.method).items()
         if not any((weights | changed)[weight] for weight in weights)
     ]
-    if not off:
-        zero = tuple((name, 0.0) for name in sorted(weights))
-        off = [dataclasses.replace(run, variant="", settings=zero)]
-    return [_compared(one, classes) for one in off]
 
 
 def _compared(run: Run, classes: int) -> Off:
-    name = run.variant or " ".join([run.method, *(f"{key}={value:g}" for key, value in run.settings)])
-    run = dataclasses.replace(run, dropout=0.0)
+    name, run = run.variant, dataclasses.replace(run, dropout=0.0)
     with torch.random.fork_rng(devices=[]):
         baseline = _built(dataclasses.replace(run, method=BASELINE, variant="", settings=()), classes)
         method, batch = _built(run, classes), _batch(classes)

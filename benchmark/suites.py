@@ -114,12 +114,13 @@ def planned(suite: Suite) -> list[Run]:
             for name in names:
                 chosen = () if name == BASELINE else tuple(sorted(settings.items()))
                 full = dataclasses.replace(one, method=name, ratio=ratio, settings=chosen)
-                found += [full, *(ablations(full, suite.ablated) if suite.ablated is not None else ())]
+                ablated = suite.ablated is not None and name != BASELINE
+                found += [full, *(ablations(full, suite.ablated) if ablated else ())]
     return list({run.key: run for run in found}.values())
 
 
 def ablations(full: Run, variants: Sequence[str] = ()) -> list[Run]:
     """The variants of a run's method, or those chosen."""
-    known = list(methods.get(full.method).variants)
+    known = list(methods.variants(full.method))
     chosen = [runs.choose(variant, known, f"variant of '{full.method}'") for variant in variants] or known
     return [dataclasses.replace(full, variant=variant) for variant in chosen]

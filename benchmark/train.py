@@ -82,7 +82,7 @@ def complete(run: Run, store: Store) -> Run:
     task = run.task or store.dataset.tasks[0]
     if task:
         runs.choose(task, store.dataset.tasks, f"task of '{store.name}'")
-    settings = methods.get(run.method).variants if run.variant else {}
+    settings = methods.variants(run.method) if run.variant else {}
     if run.variant:
         runs.choose(run.variant, list(settings), f"variant of '{run.method}'")
     pretrained = weights_hash(_arch(run, len(store.classes)))
@@ -94,7 +94,7 @@ def build(run: Run, classes: int, *, pretrained: bool = True) -> Method:
     machine.keep_memory()
     torch.manual_seed(_mix(run.seed, -1))
     arch = dataclasses.replace(_arch(run, classes), load=pretrained)
-    variant = methods.get(run.method).variants.get(run.variant, {})
+    variant = methods.variants(run.method).get(run.variant, {})
     return methods.build(run.method, arch, **{**variant, **dict(run.settings)})
 
 

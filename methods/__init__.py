@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from methods.base import Method
     from methods.parts.nets import Arch
 
+LABELS_ONLY = "labels_only"
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 
@@ -36,6 +37,17 @@ def get(name: str) -> "type[Method]":
     from methods.base import REGISTRY
 
     return REGISTRY[name]
+
+
+def variants(name: str) -> dict[str, dict[str, Any]]:
+    """The settings of each of a method's variants: its own, and `labels_only`.
+
+    That is the method with all unsupervised weights 0: its networks and losses on labelled images alone. What it lacks
+    beside the whole method is what unlabelled images add.
+    """
+    kind = get(name)
+    weights = {setting: 0.0 for setting in inspect.signature(kind.__init__).parameters if setting.startswith("weight")}
+    return {**({LABELS_ONLY: weights} if weights else {}), **kind.variants}
 
 
 def year(name: str) -> int | None:

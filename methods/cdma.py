@@ -48,7 +48,7 @@ class Cdma(Method):
         **{"no_warmup": {"warmup": 0.0}, "ramp": {"warmup": 1.0, "schedule": "ramp"}},
         **{"perturbation": {"perturbation": 0.3}, "unlabelled_only": {"on": "unlabelled"}},
         **{f"weights_{w:g}": {"weight_cdkd": w, "weight_um": w} for w in (0.01, 1.0)},
-        **{"neither": OFF, "neither_no_attention": {**OFF, "attentions": ("none",) * 3}},
+        "labels_only_no_attention": {**OFF, "attentions": ("none",) * 3},
         "all_off": {**OFF, "attentions": ("none",)},  # supervised
     }
     tuned: ClassVar = {"temperature": (1.0, 20.0)}

@@ -13,12 +13,12 @@ def test_the_variant_with_everything_off_equals_supervised(toy):
     found = {off.name: off for off in everything_off(dataclasses.replace(toy, method="cdma"), 2)}
     assert found["all_off"].same_network and found["all_off"].equal
     assert "equals supervised on the same network" in found["all_off"].sentence
-    assert not found["neither"].same_network, "three decoders are not one"
+    assert not found["labels_only"].same_network, "three decoders are not one"
 
 
-def test_without_such_a_variant_all_weights_are_set_to_0(toy):
+def test_a_method_of_one_network_is_supervised_without_its_terms(toy):
     (off,) = everything_off(dataclasses.replace(toy, method="mean_teacher"), 3)
-    assert off.name == "mean_teacher weight=0" and off.equal
+    assert off.name == "labels_only" and off.equal
 
 
 def test_a_method_that_cannot_be_switched_off_is_found(toy, monkeypatch):

@@ -48,8 +48,21 @@ def test_every_suite_can_be_planned(name):
 def test_an_ablation_is_the_method_its_variants_and_supervised():
     found = planned(dataclasses.replace(SUITES["ablation"], methods=("mean_teacher",), draws=(0,), seeds=(0,)))
     assert [(run.method, run.variant) for run in found] == [
-        ("supervised", ""), ("mean_teacher", ""), *(("mean_teacher", v) for v in methods.get("mean_teacher").variants),
+        ("supervised", ""), ("mean_teacher", ""), *(("mean_teacher", v) for v in methods.variants("mean_teacher")),
     ]  # fmt: skip
+
+
+def test_every_method_with_unsupervised_terms_has_itself_on_labels_alone():
+    few = dataclasses.replace(SMALL, methods=("hce", "supervised"), ratios=(0.1,), bounds=(), draws=(0,), seeds=(0,))
+    found = planned(dataclasses.replace(few, ablated=("labels_only",)))
+    assert [(run.method, run.variant) for run in found] == [("supervised", ""), ("hce", ""), ("hce", "labels_only")]
+    assert methods.variants("hce")["labels_only"] == {"weight_learnable": 0.0, "weight_self": 0.0}
+    assert methods.variants("supervised") == {}
+
+
+def test_no_variant_of_a_methods_own_is_itself_on_labels_alone():
+    own = {name: methods.get(name).variants.values() for name in methods.names()}
+    assert [name for name, sets in own.items() if methods.variants(name).get("labels_only") in sets] == []
 
 
 def test_chosen_variants_are_the_only_ones():

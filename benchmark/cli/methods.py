@@ -46,7 +46,7 @@ def _print_card(name: str, kind, cards) -> None:
 
     click.echo(inspect.getmodule(kind).__doc__.strip())
     click.echo("\nSettings  " + ", ".join(f"{key} = {value!r}" for key, value in cards.settings(kind).items()))
-    for variant, changed in kind.variants.items():
+    for variant, changed in methods.variants(name).items():
         click.echo(f"Variant   {variant}: " + ", ".join(f"{key} = {value!r}" for key, value in changed.items()))
     if apart := cards.parity(name):
         said = [f"{c} classes {terms:.0e} and {gradients:.0e}" for c, (terms, gradients) in apart.items()]

@@ -132,7 +132,7 @@ def sweeps(c: Comparison, ratio: float) -> list[Sweep]:
         values: dict[tuple[str, ...], dict[float, str]] = {}
         for label, run in runs.items():
             published = _defaults(run.method)
-            settings = published | methods.get(run.method).variants.get(run.variant, {}) | dict(run.settings)
+            settings = published | methods.variants(run.method).get(run.variant, {}) | dict(run.settings)
             changed = tuple(name for name, value in settings.items() if value != published.get(name))
             numbers = all(type(of.get(name)) in (int, float) for name in changed for of in (published, settings))
             if numbers and len({(published[name], settings[name]) for name in changed}) == 1:
