@@ -115,9 +115,7 @@ def ablate(method, **options) -> None:
     First it checks that the method with everything switched off is `supervised`, wherever both train the same network.
     """
     if not methods.variants(method):
-        raise ValueError(
-            f"'{method}' has neither unsupervised terms nor variants, so there is nothing to ablate."
-        )
+        raise ValueError(f"'{method}' has neither unsupervised terms nor variants, so there is nothing to ablate.")
     chosen = dataclasses.replace(suites.SUITES["ablation"], methods=(method,))
     _carry_out("ablation", chosen, off=method, **options)
 

@@ -1,4 +1,4 @@
-"""Tables of what may be claimed: paired differences, labels saved, scores at equal cost."""
+"""Tables of what may be claimed: paired differences, what unlabelled images add, labels saved, scores at equal cost."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from benchmark.report.board import Board
 from benchmark.report.cells import METHOD, Options, Score, percent
 from benchmark.report.table import DASH, Cell, Column, Line, Table
 from benchmark.stats import Difference, Interval
+from methods import LABELS_ONLY
 
 
 def paired(board: Board, options: Options) -> Table | None:
@@ -67,6 +68,42 @@ def _false(difference: Difference | None, score: Score, upwards: bool) -> float:
         return np.nan
     mean = cells.upwards(difference, score).mean
     return difference.p / 2 if (mean > 0) == upwards else 1 - difference.p / 2
+
+
+def unlabelled(board: Board, options: Options) -> Table | None:
+    """What a method gains on supervised, and how much of it its network and losses gain on labels alone."""
+    runs, score = board.runs[(board.runs.settings == "") & ~board.runs.uneven], options.score
+    labels = {variant: dict(zip(of.method, of.label, strict=True)) for variant, of in runs.groupby("variant")}
+    whole, alone = labels.get("", {}), labels.get(LABELS_ONLY, {})
+    pairs = [(whole[method], alone[method]) for method in whole if method in alone]
+    base, lines = cells.supervised(board, board.published), []
+    shown = list(dict.fromkeys([*([base] if base else []), *(label for pair in pairs for label in pair)]))
+    for ratio in board.ratios([one for _, one in pairs]):
+        added = {}
+        for label, one in pairs:
+            if board.common(label, one, ratio):
+                added |= board.differences([label], one, ratio, options.metric, family=shown)
+        adjusted = cells.holm(added, list(added))
+        for label, one in pairs:
+            if label not in added:
+                continue
+            row = [cells.name(board, label, ratio)]
+            for of, other in ((label, base), (one, base), (label, one)):
+                found = board.differences([of], other, ratio, options.metric, family=shown)[of] if other else None
+                behind = (*board.keys(of, ratio), *(board.keys(other, ratio) if other else ()))
+                row.append(cells.difference(found, score, behind))
+            lines.append(Line((*row, cells.probability(adjusted.get(label, np.nan))), percent(ratio)))
+    if not lines:
+        return None
+    heads = ("The method", "On labels alone", "Unlabelled images add")
+    columns = [METHOD, *(Column(head, "interval") for head in heads), Column("p (Holm)")]
+    said = [
+        f"Differences of mean {score.name} on the same test images after the same draws and seeds [95 % interval for "
+        f"new patients, draws and seeds]. {score.unit} The method less supervised; its variant labels_only, all of "
+        "whose unsupervised weights are 0, less supervised; the method less that variant. p adjusted by Holm over the "
+        "methods of a block."
+    ]
+    return notes.table("unlabelled", "What unlabelled images add", columns, lines, board, shown, options, said)
 
 
 def labels_saved(board: Board, options: Options) -> Table | None:

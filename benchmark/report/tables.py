@@ -35,7 +35,8 @@ def _functions(board: Board) -> dict[str, Callable[[Board, Options], Table | Non
     ablated = dict.fromkeys(board.runs.method[(board.runs.variant != "") | (board.runs.settings != "")])
     return {
         "comparison": comparison, "ratios": ratios, "further": further, "objects": objects,
-        "paired": claims.paired, "labels_saved": claims.labels_saved, "equal_cost": claims.equal_cost,
+        "paired": claims.paired, "unlabelled": claims.unlabelled,
+        "labels_saved": claims.labels_saved, "equal_cost": claims.equal_cost,
         "strata": breakdown.strata, "patients": breakdown.patients, "per_patient": breakdown.per_patient,
         **{f"ablation_{method}": partial(ablation, method=method) for method in ablated},
     }  # fmt: skip
