@@ -71,7 +71,7 @@ def _false(difference: Difference | None, score: Score, upwards: bool) -> float:
 
 
 def unlabelled(board: Board, options: Options) -> Table | None:
-    """What a method gains on supervised, and how much of it its network and losses gain on labels alone."""
+    """What a method's network and losses gain on labels alone, and what unlabelled images add, in the same runs."""
     runs, score = board.runs[(board.runs.settings == "") & ~board.runs.uneven], options.score
     labels = {variant: dict(zip(of.method, of.label, strict=True)) for variant, of in runs.groupby("variant")}
     whole, alone = labels.get("", {}), labels.get(LABELS_ONLY, {})
@@ -88,20 +88,19 @@ def unlabelled(board: Board, options: Options) -> Table | None:
             if label not in added:
                 continue
             row = [cells.name(board, label, ratio)]
-            for of, other in ((label, base), (one, base), (label, one)):
+            for of, other in ((one, base), (label, one)):
                 found = board.differences([of], other, ratio, options.metric, family=shown)[of] if other else None
                 behind = (*board.keys(of, ratio), *(board.keys(other, ratio) if other else ()))
                 row.append(cells.difference(found, score, behind))
             lines.append(Line((*row, cells.probability(adjusted.get(label, np.nan))), percent(ratio)))
     if not lines:
         return None
-    heads = ("The method", "On labels alone", "Unlabelled images add")
+    heads = ("On labels alone", "Unlabelled images add")
     columns = [METHOD, *(Column(head, "interval") for head in heads), Column("p (Holm)")]
     said = [
         f"Differences of mean {score.name} on the same test images after the same draws and seeds [95 % interval for "
-        f"new patients, draws and seeds]. {score.unit} The method less supervised; its variant labels_only, all of "
-        "whose unsupervised weights are 0, less supervised; the method less that variant. p adjusted by Holm over the "
-        "methods of a block."
+        f"new patients, draws and seeds]. {score.unit} A method's variant labels_only, all of whose unsupervised "
+        "weights are 0, less supervised; the method less that variant. p adjusted by Holm over the methods of a block."
     ]
     return notes.table("unlabelled", "What unlabelled images add", columns, lines, board, shown, options, said)
 
