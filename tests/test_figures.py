@@ -127,6 +127,11 @@ def test_supervised_with_all_labels_is_a_line_across(few):
     )
 
 
+def test_shares_that_lie_too_close_have_a_mark_without_a_number():
+    assert figures._apart([0.5, 2, 5, 10, 20, 100]) == [100, 20, 5, 2, 0.5]
+    assert figures._apart([5, 10, 20, 100]) == [100, 20, 10, 5]
+
+
 def test_each_of_many_methods_stands_out_in_its_own_panel_before_the_others(many):
     figure = figures.FIGURES["score-ratio"](many)
     shown = [axes for axes in figure.axes if axes.axison]

@@ -39,6 +39,7 @@ __all__ = ["FIGURES", "save"]
 Rows = Sequence[Row] | Comparison  # of one comparison; who draws several figures of it gives a Comparison
 
 FEW = 3  # methods besides supervised that one panel can show with their bands
+APART = 0.16  # of the axis, between two numbers at it
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -61,10 +62,13 @@ def score_against_ratio(rows: Rows) -> Figure | None:
     full = c.interval(c.reference, 1.0).mean if c.reference else np.nan
     bound = None if np.isnan(full) or not any(ratio < 1 for ratio in ratios) else 100 * full
 
+    shares = [100 * ratio for ratio in ratios]
+    numbered = _apart(shares)
+
     def dress(axes: Axes) -> None:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator([100 * ratio for ratio in ratios]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.xaxis.set_major_locator(FixedLocator(shares))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}" if value in numbered else ""))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
@@ -95,6 +99,15 @@ def score_against_ratio(rows: Rows) -> Figure | None:
         ends["Supervised, all labels"] = (bound, BOUND)
     _name_ends(axes, ends)
     return finished(figure, caption)
+
+
+def _apart(shares: Sequence[float]) -> list[float]:
+    """Those whose numbers do not touch on a small logarithmic axis, the largest first."""
+    kept: list[float] = []
+    for share in sorted(shares, reverse=True):
+        if not kept or np.log(kept[-1] / share) >= APART * np.log(max(shares) / min(shares)):
+            kept.append(share)
+    return kept
 
 
 def _curve(c: Comparison, label: str, ratios: Sequence[float]) -> Curve:
