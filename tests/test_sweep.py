@@ -478,7 +478,7 @@ def test_seeds_are_a_number_or_a_list(data, tmp_path, monkeypatch, given, seeds)
         (["sweep", "--partition", "gpu"], "--partition means nothing with --on local"),
         (["sweep", "--on", "slurm", "--slurm", "account"], "--slurm KEY=VALUE"),
         (["sweep", "--seeds", "x"], "give a list such as 1,2"),
-        (["ablate", "supervised"], "names no variants"),
+        (["ablate", "supervised"], "nor variants, so there is nothing to ablate"),
         (["sweep", "--dataset", "tyo"], "There is no dataset 'tyo'"),
     ],
 )
