@@ -36,9 +36,8 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     """Draws tables, figures and a page from the rows of finished runs, of SUITE or all.
 
     Tables are CSV, Markdown and LaTeX, figures PNG and PDF; index.html is one file that works offline. Runs that
-    differ in dataset, task, split or network are never in one table. Runs of two or
-    more methods with another budget are a table of their own; those of one method alone carry a dagger and are not
-    ranked, unless asked with --uneven.
+    differ in dataset, task, split or network are never in one table. Runs of two or more methods with another budget
+    are a table of their own; those of one method alone carry a dagger and are not ranked, unless asked with --uneven.
     """
     out = out or results
     writable(out)

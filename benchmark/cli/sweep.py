@@ -91,8 +91,9 @@ Examples:
 def sweep(suite, methods, **options) -> None:
     """Runs what is missing of SUITE (main, if none is named), several runs at once.
 
-    `supervised`, which methods are compared with, is always part of it, at every ratio and, as upper bound, with all
-    labels. Ctrl-C stops at once; the same command goes on where each run had its last checkpoint, about 20 s earlier.
+    `supervised`, which methods are compared with, is always part of it, at every ratio and, but for ablations, with
+    all labels. Ctrl-C stops at once; the same command goes on where each run had its last checkpoint, about 20 s
+    earlier.
     """
     chosen = suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")]
     if methods:

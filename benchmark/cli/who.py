@@ -147,16 +147,19 @@ def _stopwatch(device, classes: int) -> Callable[[Any], float | None]:
 
     def seconds(run) -> float | None:
         click.echo("No row tells how long such runs take, so a few steps of supervised training are timed.", err=True)
-        method = train.build(run, classes, pretrained=False)
-        x = torch.rand(run.labelled, 3, run.crop, run.crop).to(memory_format=torch.channels_last)
-        y = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long)
         try:
-            method.to(device, memory_format=torch.channels_last)
-            batch = Batch(*(part.to(device) for part in (x, y, x[:0])))
-            times = speed.step_seconds({run.method: method}, batch, repeats=TIMED, precision=run.precision)
+            return statistics.median(timed(run))
         except torch.OutOfMemoryError:
             return None
-        return statistics.median(times[run.method])
+        finally:
+            torch.cuda.empty_cache()  # it is the workers' memory
+
+    def timed(run) -> list[float]:
+        method = train.build(run, classes, pretrained=False).to(device, memory_format=torch.channels_last)
+        x = torch.rand(run.labelled, 3, run.crop, run.crop, device=device).to(memory_format=torch.channels_last)
+        y = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device=device)
+        batch = Batch(x, y, x[:0])
+        return speed.step_seconds({run.method: method}, batch, repeats=TIMED, precision=run.precision)[run.method]
 
     return seconds
 

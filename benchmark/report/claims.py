@@ -79,20 +79,21 @@ def unlabelled(board: Board, options: Options) -> Table | None:
     base, lines = cells.supervised(board, board.published), []
     shown = list(dict.fromkeys([*([base] if base else []), *(label for pair in pairs for label in pair)]))
     for ratio in board.ratios([one for _, one in pairs]):
-        added = {}
-        for label, one in pairs:
-            if board.common(label, one, ratio):
-                added |= board.differences([label], one, ratio, options.metric, family=shown)
+        here = [pair for pair in pairs if board.common(*pair, ratio)]
+        added = {
+            label: board.differences([label], one, ratio, options.metric, family=shown)[label] for label, one in here
+        }
         adjusted = cells.holm(added, list(added))
-        for label, one in pairs:
-            if label not in added:
-                continue
-            row = [cells.name(board, label, ratio)]
-            for of, other in ((one, base), (label, one)):
-                found = board.differences([of], other, ratio, options.metric, family=shown)[of] if other else None
-                behind = (*board.keys(of, ratio), *(board.keys(other, ratio) if other else ()))
-                row.append(cells.difference(found, score, behind))
-            lines.append(Line((*row, cells.probability(adjusted.get(label, np.nan))), percent(ratio)))
+        for label, one in here:
+            network = board.differences([one], base, ratio, options.metric, family=shown)[one] if base else None
+            whole_keys, keys, base_keys = (board.keys(of, ratio) if of else () for of in (label, one, base))
+            row = (
+                cells.name(board, label, ratio),
+                cells.difference(network, score, keys + base_keys),
+                cells.difference(added[label], score, whole_keys + keys),
+                cells.probability(adjusted[label]),
+            )
+            lines.append(Line(row, percent(ratio)))
     if not lines:
         return None
     heads = ("On labels alone", "Unlabelled images add")
