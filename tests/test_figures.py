@@ -354,13 +354,13 @@ def test_every_method_is_named_and_every_text_is_legible_and_whole(which):
             assert name not in OF_METHODS or missing == [], name
 
 
-def test_another_budget_is_marked_where_it_is_shown_and_out_of_what_ranks():
+def test_another_budget_is_marked_where_it_is_shown_and_out_of_what_ranks_and_of_curves_over_steps():
     c = Comparison(UNLIKE["another budget"]())
     uneven = "CDMA (steps 800)" + DAGGER
     assert uneven in c.labels()
-    for name in ("score-ratio", "score-flops", "validation"):
+    for name in ("score-ratio", "score-flops"):
         assert uneven in words(texts(figures.FIGURES[name](c))), name
-    for name in ("ranks", "differences", "differences-images", "ablation", "losses"):
+    for name in ("ranks", "differences", "differences-images", "ablation", "losses", "validation"):
         figure = figures.FIGURES[name](c)
         assert figure is None or DAGGER not in words(texts(figure)), name
 

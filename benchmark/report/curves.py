@@ -129,7 +129,10 @@ def _label_lowest(figure: Figure, grid: np.ndarray, panels: int) -> None:
 
 @in_style
 def validation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
-    """Dice on the validation images over the steps: mean over runs, and the range of the runs."""
+    """Dice on the validation images over the steps: mean over runs, and the range of the runs.
+
+    Uneven budgets are left out: a much longer one would squeeze all others to the left. None without two points.
+    """
     c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
     curves = {}
@@ -167,8 +170,7 @@ def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figu
     histories = {
         label: _by_step([row["history"] for row in of_label]) for label, of_label in _of_labels(c, ratio).items()
     }
-    even = c.labels(uneven=False)
-    histories = {label: lines for label, lines in histories.items() if len(lines) > 1 and label in even}
+    histories = {label: lines for label, lines in histories.items() if len(lines) > 1}
     if not histories:
         return None
     lines_ = -(-len(histories) // 4)
@@ -221,9 +223,9 @@ def _name_terms(axes: Axes, ends: dict[str, tuple[float, str]], x: float) -> Non
 
 
 def _of_labels(c: Comparison, ratio: float | None) -> dict[str, list[Row]]:
-    if ratio is None:
-        return {}
-    return {label: [c.by_key[key] for key in c.runs.key[c.at(label, ratio)]] for label in c.labels(ratio)}
+    """The rows of each label of the common budget."""
+    labels = [] if ratio is None else c.labels(ratio, uneven=False)
+    return {label: [c.by_key[key] for key in c.runs.key[c.at(label, ratio)]] for label in labels}
 
 
 def _by_step(columns: Sequence[dict[str, Any]]) -> pd.DataFrame:
