@@ -29,6 +29,7 @@ AT_ONCE = 2_000_000  # scores in memory
 GAIN = 0.2  # of the second method over the first, on the scale of the effects
 SIMULATIONS = 1500
 METHODS = 10  # in a table where no difference exists
+BESIDE = 3  # draws of the others, beside a single run
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(61)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
@@ -172,6 +173,24 @@ def coverage(world: World, design: Design, simulations: int, random: np.random.G
     return Coverage(*map(float, np.concatenate(held, axis=1).mean(1)))
 
 
+def beside(world: World, patients: int, simulations: int, random: np.random.Generator) -> float:
+    """Of the difference between two equal methods in one run for new draws and seeds, where others have several draws.
+
+    The shares of `Coverage`, for METHODS methods with BESIDE draws, of which one has the first draw alone.
+    """
+    held, design = [], Design(patients, BESIDE, 1)
+    over = np.array([BESIDE] * (METHODS - 2) + [1])
+    for part in _parts(design, METHODS, simulations):
+        values, *labels = simulate(world, design, np.zeros(METHODS), part, random)[:4]
+        differences, first = values[:, 1:] - values[:, :1], labels[1] == 0
+        several = spread(differences[:, :-1].reshape(len(values), -1), *labels)
+        alone = spread(differences[first, -1], *(label[first] for label in labels))
+        parts = (np.concatenate([a.reshape(-1, part), b[None]]) for a, b in zip(several, alone, strict=True))
+        found = tested(pooled_runs(Spread(*parts), np.repeat(over[:, None], part, axis=1)))
+        held.extend((found.low[-1] <= 0) & (found.high[-1] >= 0))
+    return float(np.mean(held))
+
+
 class Level(NamedTuple):
     """How often something is found at 5 % though the methods are equal; shares of simulations.
 
@@ -236,11 +255,12 @@ def _parts(design: Design, methods: int, simulations: int) -> Iterator[int]:
 
 
 class Study(NamedTuple):
-    """All cells: coverage by (world, patients, draws, seeds), level by (patients, draws, seeds)."""
+    """All cells: coverage by (world, patients, draws, seeds), level by (patients, draws, seeds), beside by patients."""
 
     simulations: int
     coverage: dict[tuple[str, int, int, int], Coverage]
     level: dict[tuple[int, int, int], Level]
+    beside: dict[int, float]
 
 
 LEVEL_PATIENTS = (10, 50, 200)
@@ -249,12 +269,12 @@ LEVEL_DESIGNS = ((1, 1), (1, 3), (2, 1), (3, 1), (3, 3))
 
 def cells() -> int:
     """How many cells the study has."""
-    return len(WORLDS) * len(PATIENTS) * len(DESIGNS) + len(LEVEL_PATIENTS) * len(LEVEL_DESIGNS)
+    return len(WORLDS) * len(PATIENTS) * len(DESIGNS) + len(LEVEL_PATIENTS) * len(LEVEL_DESIGNS) + len(PATIENTS)
 
 
 def study(simulations: int = SIMULATIONS, seed: int = 0, tell: Callable[[int, str], None] = silent) -> Study:
-    """Coverage in every world and level in the easy one; each cell has its own random numbers from `seed`."""
-    found = Study(simulations, {}, {})
+    """Coverage in every world, all else in the easy one; each cell has its own random numbers from `seed`."""
+    found = Study(simulations, {}, {}, {})
     numbers = iter(np.random.SeedSequence(seed).spawn(cells()))
     for name, patients, (draws, seeds) in itertools.product(WORLDS, PATIENTS, DESIGNS):
         design, random = Design(patients, draws, seeds), np.random.default_rng(next(numbers))
@@ -264,6 +284,9 @@ def study(simulations: int = SIMULATIONS, seed: int = 0, tell: Callable[[int, st
         design, random = Design(patients, draws, seeds), np.random.default_rng(next(numbers))
         found.level[*design] = level(WORLDS["easy"], design, simulations, random)
         tell(len(found.coverage) + len(found.level), f"level, {patients} patients")
+    for patients in PATIENTS:
+        found.beside[patients] = beside(WORLDS["easy"], patients, simulations, np.random.default_rng(next(numbers)))
+        tell(len(found.coverage) + len(found.level) + len(found.beside), f"one run beside several, {patients} patients")
     return found
 
 
@@ -283,6 +306,7 @@ def tables(found: Study) -> dict[str, str]:
         [
             patients,
             *(f"{100 * share:.0f}" for design in one_draw for share in found.coverage["easy", patients, *design][2:]),
+            f"{100 * found.beside[patients]:.0f}",
         ]
         for patients in PATIENTS
     ]
@@ -305,7 +329,12 @@ def tables(found: Study) -> dict[str, str]:
         ),
         "coverage": _table(["scores", "patients", *designs], covered),
         "new runs": _table(
-            ["patients", *(f"{d} × {s}, {what}" for d, s in one_draw for what in ("score", "difference"))], new
+            [
+                "patients",
+                *(f"{d} × {s}, {what}" for d, s in one_draw for what in ("score", "difference")),
+                f"1 × 1 beside {BESIDE} × 1, difference",
+            ],
+            new,
         ),
         "level": _table(
             ["patients", "draws × seeds", "one test", "Holm", "against the winner", "tie group", "one test, new runs"],

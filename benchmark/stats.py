@@ -262,7 +262,7 @@ def _interaction(residuals, patient, units, patient_factors, unit_factors, unit_
     return np.einsum("pdk,pk,dk->k", centred**2, patient_factors, unit_factors)
 
 
-def pooled_runs(parts: Spread) -> Spread:
+def pooled_runs(parts: Spread, over: Int[np.ndarray, "k ..."] | None = None) -> Spread:
     """The same with the variances by runs of several methods' differences to one method moderated by each other.
 
     Two to five draws say little about the variance of one difference, but many differences say much about variances in
@@ -271,26 +271,38 @@ def pooled_runs(parts: Spread) -> Spread:
     Applications in Genetics and Molecular Biology 3, 2004, sections 3 and 6.2). As all have one method in common, their
     variances correlate by a quarter, which limits what they tell together to f k / (1 + (k − 1)/4). The first axis is
     that of the k methods; fewer than three, or without a variance by runs, stay as they are.
+
+    `over`: how many draws each mean is over (the same number, if not given). The variances above are then those of one
+    draw, and a difference over one draw, which tells nothing of how much draws vary, has the typical one: f = 0. Of
+    that, as much is taken to be in its variance by patients already as is in theirs on average.
     """
-    here = (parts.runs > 0) & np.isfinite(parts.runs_freedom)
+    over = np.full(parts.runs.shape, 2) if over is None else over
+    here = (over > 1) & (parts.runs > 0) & np.isfinite(parts.runs_freedom)
+    by_draw = over * parts.runs
     f = np.where(here, parts.runs_freedom, 1)
     k = here.sum(0)
 
     def mean(values: Float[np.ndarray, "k ..."]) -> Float[np.ndarray, "..."]:
         return np.where(here, values, 0).sum(0) / np.maximum(k, 1)
 
-    logs = np.log(np.where(here, parts.runs, 1)) - digamma(f / 2) + np.log(f / 2)
+    logs = np.log(np.where(here, by_draw, 1)) - digamma(f / 2) + np.log(f / 2)
     expected = (1 - SHARED) * mean(polygamma(1, f / 2))
     prior = 2 * _trigamma_inverse(mean((logs - mean(logs)) ** 2) * k / np.maximum(k - 1, 1) - expected)
-    alike = np.isinf(prior)  # as much as chance allows
+    alike = np.isinf(prior) | (k < 3)  # as much as chance allows; or too few to tell
     f0 = np.where(alike, 1, prior)
-    typical = np.where(alike, mean(parts.runs), np.exp(mean(logs) + digamma(f0 / 2) - np.log(f0 / 2)))
+    typical = np.where(alike, mean(by_draw), np.exp(mean(logs) + digamma(f0 / 2) - np.log(f0 / 2)))
     share = np.where(alike, 1, f0 / (f0 + f))
+    most = pooled_freedom(mean(f), k)
     pooled = here & (k > 2)
+    alone = (over < 2) & (parts.patients > 0) & (k > 0)
     return parts._replace(
-        runs=np.where(pooled, share * typical + (1 - share) * parts.runs, parts.runs),
-        runs_freedom=np.where(pooled, np.minimum(prior + f, pooled_freedom(f, k)), parts.runs_freedom),
-    )
+        runs=np.select([pooled, alone], [(share * typical + (1 - share) * by_draw) / over, typical], parts.runs),
+        both=np.where(alone & (parts.runs == 0), np.minimum(mean(over * parts.both), typical), parts.both),
+        runs_freedom=np.select(
+            [pooled, alone], [np.minimum(prior + f, most), np.where(alike, most, np.minimum(prior, most))],
+            parts.runs_freedom,
+        ),
+    )  # fmt: skip
 
 
 def pooled_freedom(freedom: Float[np.ndarray, "..."], differences: Int[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -13,6 +13,7 @@ from benchmark.simulation import (
     Design,
     Study,
     World,
+    beside,
     coverage,
     draw,
     images_of_patients,
@@ -82,6 +83,10 @@ def test_one_run_says_little_about_the_next():
     assert found.difference_for_new_runs < 0.55
 
 
+def test_one_run_says_more_where_others_tell_how_much_draws_vary():
+    assert 0.93 <= beside(EASY, 100, 300, random()) <= 1
+
+
 def test_tests_find_nothing_where_nothing_is_but_the_winner_looks_better_than_it_is():
     found = level(EASY, Design(50, 3, 1), 300, random())
     assert max(found.test, found.holm, found.tie_group) < 0.09  # a standard error of 0.013
@@ -122,9 +127,9 @@ def small(monkeypatch):
 def test_tables_hold_what_was_found_and_mark_what_is_outside(small):
     easy = {("easy", 10, *runs): simulation.Coverage(0.951, 0.9291, 0.8, 0.7) for runs in ((1, 1), (2, 1))}
     wrong = {(10, 1, 1): simulation.Level(0.05, 0.04, 0.3, 0.01, 0.5), (10, 2, 1): simulation.Level(0, 0, 0, 0, np.nan)}
-    drawn = tables(Study(400, easy, wrong))
+    drawn = tables(Study(400, easy, wrong, {10: 0.962}))
     assert drawn["coverage"].splitlines()[2] == "| easy | 10 | 95.1 / **92.9** | 95.1 / **92.9** |"
-    assert drawn["new runs"].splitlines()[2] == "| 10 | 80 | 70 |"
+    assert drawn["new runs"].splitlines()[2] == "| 10 | 80 | 70 | 96 |"
     assert drawn["level"].splitlines()[2:] == [
         "| 10 | 1 × 1 | 5.0 | 4.0 | **30.0** | 1.0 | **50.0** |",
         "| 10 | 2 × 1 | 0.0 | 0.0 | 0.0 | 0.0 | – |",
@@ -136,6 +141,7 @@ def test_the_same_seed_gives_the_same_study_and_another_another(small):
     first, again, other = (simulation.study(30, seed) for seed in (0, 0, 1))
     assert first.coverage == again.coverage
     assert str(first.level) == str(again.level)
+    assert first.beside == again.beside
     assert first.coverage != other.coverage
 
 

@@ -391,6 +391,33 @@ def test_what_does_not_vary_or_is_alone_is_not_pooled():
     assert pooled_runs(spread_of_runs(1, 2, 3, freedom=np.inf)).runs.tolist() == [1, 2, 3]
 
 
+def test_a_difference_over_one_draw_has_the_typical_variance_of_a_draw():
+    k = 5
+    parts = Spread(
+        mean=np.ones(k), patients=np.array([1.0, 1, 1, 1, 4]), runs=np.array([1.0, 2, 3, 2, 0]),
+        both=np.array([0.1, 0.2, 0.3, 0.2, 0]), patients_freedom=np.full(k, 30.0),
+        runs_freedom=np.array([2.0, 2, 2, 2, np.inf]), estimable=np.ones(k, dtype=bool),
+    )  # fmt: skip
+    found = pooled_runs(parts, np.array([3, 3, 3, 3, 1]))
+    assert found.runs == pytest.approx([2, 2, 2, 2, 6]), "three times that of a mean over three draws"
+    assert found.both == pytest.approx([0.1, 0.2, 0.3, 0.2, 0.6])
+    assert found.runs_freedom == pytest.approx(2 * 4 / (1 + 3 / 4))
+    two_and_three = pooled_runs(parts._replace(runs=np.array([1.5, 1.0, 1.5, 1.0, 0])), np.array([2, 3, 2, 3, 1]))
+    assert two_and_three.runs == pytest.approx([1.5, 1.0, 1.5, 1.0, 3]), "a draw varies by 3 in all of them"
+    few = Spread(*(part[[0, 1, 4]] for part in parts))
+    found = pooled_runs(few, np.array([3, 3, 1]))
+    assert found.runs == pytest.approx([1, 2, 4.5]), "two keep their own, and tell their mean"
+    assert found.runs_freedom == pytest.approx([2, 2, 2 * 2 / (1 + 1 / 4)])
+
+
+def test_what_is_equal_after_one_draw_or_has_nobody_to_tell_stays_as_it_is():
+    parts = spread_of_runs(1, 2, 3, 0)
+    assert pooled_runs(parts, np.array([3, 3, 3, 1])).runs[-1] == 0, "scores that do not differ"
+    alone = parts._replace(runs=np.zeros(4), patients=np.ones(4))
+    for before, after in zip(alone, pooled_runs(alone, np.ones(4, dtype=int)), strict=True):
+        assert after.tolist() == before.tolist()
+
+
 def test_methods_of_a_table_need_fewer_draws_together_than_alone():
     values, *labels = benchmark_of(patients=20, draws=3, seeds=1, columns=(12,), missing=0)
     values += 0.05 * np.random.default_rng(1).standard_normal((3, 12))[labels[1]]

@@ -238,6 +238,36 @@ def test_a_difference_is_the_same_whoever_asks_and_whoever_else_is_asked_for():
     assert every["CDMA"].high != pytest.approx(alone.high), "methods tell each other how much runs vary"
 
 
+def in_several_draws(*names: str) -> list[dict]:
+    """Rows of three draws, by which methods differ as much as by anything else."""
+    better = np.random.default_rng(0).normal(0, 0.3, (len(names), 3))
+    return [row(name, draw=draw, better=better[i, draw]) for i, name in enumerate(names) for draw in range(3)]
+
+
+def test_a_single_run_is_told_how_much_draws_vary_by_methods_that_have_several():
+    several, alone = in_several_draws("supervised", "mean_teacher", "cps", "cct"), row("cdma", better=0.5)
+    board = Board([*several, alone])
+    labels = [label for label in board.labels if label != "Supervised"]
+    found = board.differences(labels, "Supervised", 0.1, "dice")
+    one_draw = [r for r in several if r["run"]["draw"] == 0]
+    unaware = Board([*one_draw, alone]).differences(["CDMA"], "Supervised", 0.1, "dice")["CDMA"]
+    assert found["CDMA"].mean == pytest.approx(unaware.mean)
+    assert found["CDMA"].p > unaware.p, "what a draw may change is in its error"
+    widths = {label: difference.high - difference.low for label, difference in found.items()}
+    assert widths["CDMA"] > max(width for label, width in widths.items() if label != "CDMA")
+    expected = Board(several).differences(labels[:-1], "Supervised", 0.1, "dice")
+    assert {label: found[label] for label in expected} == expected, "and it tells the others nothing"
+
+
+def test_differences_to_a_single_run_are_told_by_those_to_the_method_with_most():
+    several, alone = in_several_draws("supervised", "mean_teacher", "cps", "cct"), row("cdma", better=0.5)
+    found = Board([*several, alone]).differences(["CPS", "CDMA"], "CDMA", 0.1, "dice")
+    unaware = Board([r for r in [*several, alone] if r["run"]["draw"] == 0]).differences(["CPS"], "CDMA", 0.1, "dice")
+    assert found["CPS"].mean == pytest.approx(unaware["CPS"].mean)
+    assert found["CPS"].high - found["CPS"].low > 1.5 * (unaware["CPS"].high - unaware["CPS"].low)
+    assert found["CDMA"] == (0, 0, 0, 1), "nothing from itself"
+
+
 def test_only_runs_of_the_same_draw_and_seed_are_paired():
     rows = [scored("supervised", LEVELS, draw=0), scored("supervised", shifted(0.1), draw=1)]
     rows += [scored("cdma", shifted(0.02, 0.01), draw=0), scored("cdma", shifted(0.05), draw=7)]
@@ -405,8 +435,8 @@ def test_empty_masks_are_counted():
 
 def test_a_single_run_is_said_to_be_one():
     warning = "Cells of a single run: the interval is for new patients, not for new draws and seeds."
-    assert warning in tables.draw("comparison", [row("cdma")]).notes
-    assert warning not in tables.draw("comparison", [row("cdma"), row("cdma", draw=1)]).notes
+    assert warning in notes(tables.draw("comparison", [row("cdma")]))
+    assert warning not in notes(tables.draw("comparison", [row("cdma"), row("cdma", draw=1)]))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,21 @@ from jaxtyping import Float
 
 from benchmark import stats
 from benchmark.report.frame import Row, runs_frame, scores
-from benchmark.stats import Difference, Interval
+from benchmark.stats import Difference, Interval, Spread
 
 NOTHING = Interval(np.nan, np.nan, np.nan)
 UNTESTED = Difference(np.nan, np.nan, np.nan, np.nan)
 UNBOUNDED = ("hd95", "assd", "object_hausdorff")  # pixels; every other score lies from 0 to 1
 
 Place = tuple[int, int]  # draw, seed
+
+
+class _Group(NamedTuple):
+    """Labels with runs after the same draws and seeds, and how their differences to another one vary."""
+
+    labels: list[str]
+    places: tuple[Place, ...]
+    parts: Spread
 
 
 class Board:
@@ -150,21 +158,26 @@ class Board:
 
         The other is taken at the same ratio or at `other_ratio`. The labels of a family, those published if no other is
         named, tell each other how much runs vary (see `benchmark.stats.pooled_runs`), whichever of them are asked for.
+        Where no two of them share several runs with the other, their differences to the one with most runs tell it.
         """
         other_ratio = ratio if other_ratio is None else other_ratio
         family = tuple(self.published if family is None else family)
         of = (ratio, metric, self._class(c), other, other_ratio, family)
-        theirs = self._places[other, other_ratio]
         if any((label, *of) not in self.known for label in labels):
-            everyone = dict.fromkeys([*labels, *(label for label in family if (label, ratio) in self._runs)])
-            for both, alike in self._alike(everyone, ratio, theirs).items():
-                found = [UNTESTED] * len(alike)
-                if both:
-                    a = self._table(alike, ratio, metric, c, both)
-                    b = self._table([other], other_ratio, metric, c, both)
-                    difference = stats.paired_difference(a, np.broadcast_to(b, a.shape), *self._of(both), pooled=True)
-                    found = [Difference(*numbers) for numbers in zip(*difference, strict=True)]
-                self.known |= {(label, *of): one for label, one in zip(alike, found, strict=True)}
+            relatives = [label for label in family if (label, ratio) in self._runs]
+            asked = list(dict.fromkeys([*labels, *relatives]))
+            groups = self._groups(asked, (other, other_ratio), ratio, metric, c)
+            tested = [label for group in groups for label in group.labels]
+            if relatives and tested and max(_over(groups)) < 2:
+                most = max(relatives, key=lambda label: _counts(self._places[label, ratio]))
+                rest = [label for label in relatives if label != most]
+                groups += self._groups(rest, (most, ratio), ratio, metric, c)
+            self.known |= {(label, *of): UNTESTED for label in asked}
+            if tested:
+                parts = Spread(*map(np.concatenate, zip(*(group.parts for group in groups), strict=True)))
+                over = np.repeat(_over(groups), [len(group.labels) for group in groups])
+                found = zip(*stats.tested(stats.pooled_runs(parts, over)), strict=True)
+                self.known |= {(label, *of): Difference(*one) for label, one in zip(tested, found, strict=False)}
         return {label: self.known[label, *of] for label in labels}
 
     def _class(self, c: int | None) -> int | None:
@@ -185,6 +198,18 @@ class Board:
             groups[tuple(sorted(there if among is None else there.keys() & set(among)))].append(label)
         return groups
 
+    def _groups(
+        self, labels: Iterable[str], other: tuple[str, float], ratio: float, metric: str, c: int | None
+    ) -> list[_Group]:
+        """Differences at a ratio to another label, at a ratio of its own; none of labels that share no run with it."""
+        groups = []
+        for both, alike in self._alike(labels, ratio, self._places[other]).items():
+            if both:
+                a = self._table(alike, ratio, metric, c, both)
+                b = np.broadcast_to(self._table([other[0]], other[1], metric, c, both), a.shape)
+                groups.append(_Group(alike, both, stats.spread(a, *self._of(both), less=b)))
+        return groups
+
     def _table(self, labels, ratio, metric, c, places, images=None) -> Float[np.ndarray, "n labels"]:
         """A line for each image of each run, a column for each label."""
         chosen = slice(None) if images is None else images
@@ -196,6 +221,17 @@ class Board:
         patients = self.patients if images is None else self.patients[images]
         draws, seeds = np.array(places, dtype=np.int64).T
         return np.tile(patients, len(places)), np.repeat(draws, len(patients)), np.repeat(seeds, len(patients))
+
+
+def _over(groups: Sequence[_Group]) -> list[int]:
+    """How many draws each group has; where all have one, how many seeds."""
+    counts = [_counts(group.places) for group in groups]
+    return [draws if any(others > 1 for others, _ in counts) else runs for draws, runs in counts]
+
+
+def _counts(places: Collection[Place]) -> tuple[int, int]:
+    """Draws, and runs."""
+    return len({draw for draw, _ in places}), len(places)
 
 
 def _of_class(values: Float[np.ndarray, "images classes"], c: int | None) -> Float[np.ndarray, "images"]:

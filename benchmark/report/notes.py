@@ -91,7 +91,10 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
     done = frame[frame.status == "done"]
     said = []
     if len(done) and (done.groupby(["label", "ratio"]).size() == 1).any():
-        said.append("Cells of a single run: the interval is for new patients, not for new draws and seeds.")
+        said.append(
+            "Cells of a single run: the interval is for new patients, not for new draws and seeds. So are its "
+            "differences and tests, unless methods with several draws in its block tell how much draws vary."
+        )
     for line in frame[frame.status != "done"].itertuples():
         said.append(
             f"Diverged, and in no mean: {line.label} at {100 * line.ratio:g} %, draw {line.draw}, seed {line.seed}."
