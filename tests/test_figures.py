@@ -127,6 +127,32 @@ def test_supervised_with_all_labels_is_a_line_across(few):
     )
 
 
+def test_intervals_much_wider_than_usual_leave_the_axis_and_all_else_is_within():
+    rows = made.suite(MANY[:8], ratios=(0.05, 0.1), draws=3)
+    lost = [made.row("cps", ratio=0.05, draw=draw, better=better) for draw, better in enumerate((0, 0, -6))]
+    rows = [row for row in rows if (row["run"]["method"], row["run"]["ratio"]) != ("cps", 0.05)] + lost
+    c = Comparison(rows)
+    figure = figures.FIGURES["score-ratio"](c)
+    assert "Intervals more than 3 times as wide as usual go on beyond the axis." in figure.get_label()
+    low, high = figure.axes[0].get_ylim()
+    for label in c.labels():
+        mean, *ends = 100 * np.array(c.interval(label, 0.05))
+        assert low < mean < high
+        assert (low < min(ends)) == (label != "CPS")
+    assert "beyond the axis" not in figures.FIGURES["score-ratio"](made.suite(MANY[:8], draws=3)).get_label()
+
+
+def test_a_curve_goes_on_over_shares_at_which_it_has_no_runs():
+    rows = [
+        row
+        for row in made.suite(ratios=(0.05, 0.1, 0.2))
+        if row["run"]["method"] != "cdma" or row["run"]["ratio"] != 0.1
+    ]
+    (line,) = lines(figures.FIGURES["score-ratio"](rows), "CDMA")
+    assert line.get_xdata().tolist() == [5, 20]
+    assert np.isfinite(line.get_ydata()).all()
+
+
 def test_shares_that_lie_too_close_have_a_mark_without_a_number():
     assert figures._apart([0.5, 2, 5, 10, 20, 100]) == [100, 20, 5, 2, 0.5]
     assert figures._apart([5, 10, 20, 100]) == [100, 20, 10, 5]

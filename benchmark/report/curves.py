@@ -48,9 +48,12 @@ class Curve(NamedTuple):
 
 def multiples(
     curves: dict[str, Curve], reference: str | None, axis: tuple[str, str], dress: Callable[[Axes], None],
-    bound: float | None = None, band: str = "95 % interval",
+    bound: float | None = None, band: str = "95 % interval", up: tuple[float, float] | None = None,
 ) -> Figure:  # fmt: skip
-    """A panel for each curve but the reference: the curve with its band, the reference, and all others in grey."""
+    """A panel for each curve but the reference: the curve with its band, the reference, and all others in grey.
+
+    `up`: the ends of the y axis, if not where everything ends.
+    """
     own = [label for label in curves if label != reference] or list(curves)
     lines = -(-len(own) // 6)
     columns = -(-len(own) // lines)
@@ -73,7 +76,7 @@ def multiples(
             axes.vlines(mine.x, mine.low, mine.high, color=ACCENT, alpha=0.4, linewidth=1.5, zorder=2)
         axes.plot(mine.x, mine.mean, color=ACCENT, marker="o", markersize=2.5, zorder=4, label=label)
         axes.set_title(wrapped(label, 20), size=SMALL)
-    _share(grid, len(own), _limits(grid, len(own), "x"), _limits(grid, len(own), "y"))
+    _share(grid, len(own), _limits(grid, len(own), "x"), up or _limits(grid, len(own), "y"))
     figure.supxlabel(axis[0], size=SIZE)
     figure.supylabel(axis[1], size=SIZE)
     line = Line2D([], [], color=ACCENT, marker="o", markersize=2.5)

@@ -40,6 +40,7 @@ Rows = Sequence[Row] | Comparison  # of one comparison; who draws several figure
 
 FEW = 3  # methods besides supervised that one panel can show with their bands
 APART = 0.16  # of the axis, between two numbers at it
+WIDE = 3  # times the usual width, an interval may leave the axis
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ def score_against_ratio(rows: Rows) -> Figure | None:
     ratios = [ratio for ratio in c.ratios(labels) if ratio < 1 or ratio in c.ratios(semi)]
     if len(ratios) < 2:
         return None
-    curves = {label: _curve(c, label, ratios) for label in labels if any(len(c.at(label, ratio)) for ratio in ratios)}
+    curves = {label: _curve(c, label, of) for label in labels if (of := [r for r in ratios if len(c.at(label, r))])}
     full = c.interval(c.reference, 1.0).mean if c.reference else np.nan
     bound = None if np.isnan(full) or not any(ratio < 1 for ratio in ratios) else 100 * full
 
@@ -72,19 +73,22 @@ def score_against_ratio(rows: Rows) -> Figure | None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
-    several = " Several classes: their mean in each image." if len(c.board.classes) > 1 else ""
+    up, whole = _within(list(curves.values()), bound)
     caption = (
         "Dice over the labelled share of the training images: mean over images and runs, and its 95 % interval for new "
-        "patients, draws and seeds." + (" The dotted line is supervised training with all labels." if bound else "")
-    ) + several
+        "patients, draws and seeds."
+        + (" The dotted line is supervised training with all labels." if bound else "")
+        + (" Several classes: their mean in each image." if len(c.board.classes) > 1 else "")
+        + ("" if whole else f" Intervals more than {WIDE} times as wide as usual go on beyond the axis.")
+    )
     axis = ("Labelled share (%)", "Dice (%)")
     if len(semi) > FEW:
-        return finished(multiples(curves, c.reference, axis, dress, bound), caption)
+        return finished(multiples(curves, c.reference, axis, dress, bound, up=up), caption)
     figure = page(COLUMN, 2.4)
     axes = figure.subplots()
     dress(axes)
     axes.grid(axis="y")
-    axes.set(xlabel=axis[0], ylabel=axis[1])
+    axes.set(xlabel=axis[0], ylabel=axis[1], ylim=up)
     shown = list(curves)
     looks = dict(zip([label for label in shown if label != c.reference], SERIES, strict=False))
     looks[c.reference] = (BLACK, "x", "-")
@@ -93,7 +97,7 @@ def score_against_ratio(rows: Rows) -> Figure | None:
         curve = curves[label]
         axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
         axes.plot(curve.x, curve.mean, color=colour, marker=marker, linestyle=line, label=label)
-    ends = {label: (curves[label].mean[~np.isnan(curves[label].mean)][-1], looks[label][0]) for label in shown}
+    ends = {label: (curves[label].mean[-1], looks[label][0]) for label in shown}
     if bound is not None:
         axes.axhline(bound, color=BOUND, linestyle=":", linewidth=1.2, label="Supervised, all labels")
         ends["Supervised, all labels"] = (bound, BOUND)
@@ -110,7 +114,19 @@ def _apart(shares: Sequence[float]) -> list[float]:
     return kept
 
 
+def _within(curves: Sequence[Curve], bound: float | None) -> tuple[tuple[float, float], bool]:
+    """The ends of an axis for all means and for intervals of usual width, and whether that is all."""
+    mean, low, high = (np.concatenate([getattr(curve, name) for curve in curves]) for name in ("mean", "low", "high"))
+    width = np.nan_to_num(high - low)
+    usual = width <= WIDE * np.median(width[width > 0]) if (width > 0).any() else width == 0
+    shown = np.concatenate([mean, low[usual], high[usual], [] if bound is None else [bound]])
+    least, most = np.nanmin(shown), np.nanmax(shown)
+    margin = 0.04 * (most - least)
+    return (least - margin, most + margin), bool(usual.all())
+
+
 def _curve(c: Comparison, label: str, ratios: Sequence[float]) -> Curve:
+    """Through the ratios at which the label has runs."""
     bounds = 100 * np.array([c.interval(label, ratio) for ratio in ratios])
     return Curve(100 * np.array(ratios), *bounds.T)
 
