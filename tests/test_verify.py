@@ -290,6 +290,19 @@ def test_a_suite_is_drawn_alone_and_one_without_rows_is_refused(results, tmp_pat
     assert "bench sweep quick" in done.output
 
 
+def test_the_means_of_the_main_table_are_printed(results, tmp_path):
+    done = CliRunner().invoke(main, ["report", "--results", str(results), "--out", str(tmp_path), "--no-panels"])
+    assert done.output.startswith("Dice by labelled share: phantom, 400 steps")
+    assert "* not significantly worse than the best of its column." in done.output
+    printed = next(line for line in done.output.splitlines() if "│ CDMA " in line)
+    written_ = next(
+        line for line in (tmp_path / "tables/phantom/ratios.md").read_text().splitlines() if "| CDMA " in line
+    )
+    cells = [cell.strip() for cell in written_.strip("|").split("|")]
+    means = [cell.partition(" [")[0].strip("*") + "*" * cell.startswith("**") for cell in cells]
+    assert [cell.strip() for cell in printed.strip("│").split("│")] == means
+
+
 def test_the_headline_of_a_readme_is_replaced_and_the_rest_kept(results, tmp_path):
     readme = written(tmp_path / "README.md", f"# Title\n\n{folder.BEGIN}\nthe last one\n{folder.FINISH}\n\nEnd.\n")
     done = CliRunner().invoke(main, ["report", "--results", str(results), "--no-panels", "--readme", str(readme)])

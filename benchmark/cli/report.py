@@ -56,10 +56,33 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
         block = folder.headline(rows, Path(out).as_posix(), said)
         written = folder.with_headline(text, block)
         runs.write_whole(readme, lambda temporary: temporary.write_text(written, encoding="utf-8"))
+    if table := folder.main_table(rows)[1]:
+        _print(table)
     for name in names:
         click.echo(f"{name}: {out / 'tables' / folder.slug(name)}, {out / 'figures' / folder.slug(name)}")
     click.echo(f"Page     {out / 'index.html'}")
     click.echo(f"Index    {out / 'README.md'}")
+
+
+def _print(table) -> None:
+    """The means of a table; their intervals are in its files."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from benchmark.report.table import DAGGER
+
+    printed = Table(title=table.title, title_justify="left")
+    for column in table.columns:
+        printed.add_column(column.name, justify="left" if column.kind == "text" else "right")
+    for line in table.lines:
+        means = (cell.text.partition(" [")[0] + "*" * cell.bold + f" {DAGGER}" * cell.dagger for cell in line.cells)
+        printed.add_row(*map(Text, means))
+    Console().print(printed)
+    marks = "* not significantly worse than the best of its column. " * any(
+        cell.bold for line in table.lines for cell in line.cells
+    )
+    click.echo(f"{marks}Intervals, and what else must be said, are in the files:")
 
 
 def _rows(results: Path, suite: str | None, timed: bool) -> list[dict]:

@@ -168,9 +168,20 @@ def _index(
 def headline(rows: Sequence[Row], folder: str = "results", said: str = "") -> str:
     """What README shows, as Markdown: what is said before its first heading, and figure and table of one comparison.
 
-    It is the one on whose whole methods most FLOPs were spent. `folder` is where `draw` has written, as seen from
-    README.
+    `folder` is where `draw` has written, as seen from README.
     """
+    name, table = main_table(rows)
+    if table is None:
+        raise ValueError("There are no finished runs, so there is no headline; give `bench sweep quick` first.")
+    shared = Comparison(comparisons(rows)[name])
+    shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](shared)), None)
+    picture = f"![{table.title}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
+    first = said.partition("\n#")[0].strip()
+    return (f"{first}\n\n" if first else "") + picture + to_markdown(table, folded=True)
+
+
+def main_table(rows: Sequence[Row]) -> tuple[str, Table | None]:
+    """Methods by labelled share of the comparison on whose whole methods most FLOPs were spent, and its name."""
     groups = comparisons(rows)
     spent = {
         name: sum(row["budget"]["flops"] for row in of if not (row["run"]["variant"] or row["run"]["settings"]))
@@ -178,14 +189,7 @@ def headline(rows: Sequence[Row], folder: str = "results", said: str = "") -> st
         if any(row["status"] == "done" for row in of)
     }
     name = max(spent, key=lambda name: (spent[name], name), default="")
-    table = tables.draw(HEADLINE_TABLE, groups[name]) if name else None
-    if table is None:
-        raise ValueError("There are no finished runs, so there is no headline; give `bench sweep quick` first.")
-    shared = Comparison(groups[name])
-    shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](shared)), None)
-    picture = f"![{table.title}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
-    first = said.partition("\n#")[0].strip()
-    return (f"{first}\n\n" if first else "") + picture + to_markdown(table, folded=True)
+    return name, tables.draw(HEADLINE_TABLE, groups[name]) if name else None
 
 
 def with_headline(readme: str, block: str) -> str:
