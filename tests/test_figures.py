@@ -221,6 +221,14 @@ def test_a_clear_difference_is_filled_and_none_is_hollow():
     assert fills["CPS"] == "white"
 
 
+def test_where_all_runs_are_of_one_draw_the_differences_say_so():
+    rows = made.suite(ratios=(0.05,), draws=3) + made.suite(ratios=(0.1,), draws=1, seeds=2)
+    figure = figures.FIGURES["differences"](rows)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["5 % labels", "10 % labels, 1 draw"]
+    assert "1 draw: nothing tells how much" in figure.get_label()
+    assert "1 draw" not in figures.FIGURES["differences"](made.suite(draws=2)).get_label()
+
+
 def test_the_cloud_of_a_method_has_a_point_for_every_image_within_the_frame(few):
     figure = figures.FIGURES["differences-images"](few)
     shown = sum(len(c.get_offsets()) for c in figure.axes[0].collections if c.get_rasterized())

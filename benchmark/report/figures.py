@@ -402,6 +402,7 @@ def forest(rows: Rows) -> Figure | None:
     labels.sort(key=means.__getitem__)
     figure = page(TEXT if len(found) > 1 else COLUMN, 0.155 * len(labels) + (0.85 if len(found) > 1 else 0.65))
     panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    alone = {ratio for ratio in found if all(_draws(c, label, ratio) < 2 for label in found[ratio])}
     for axes, (ratio, of) in zip(panels, found.items(), strict=True):
         adjusted = dict(zip(of, stats.holm([d.p for d in of.values()]), strict=True))
         axes.axvline(0, color=BLACK, linewidth=0.8)
@@ -417,7 +418,7 @@ def forest(rows: Rows) -> Figure | None:
                 mean, y, "o" if mean >= 0 or not significant else "s", color=colour, markersize=4,
                 markerfacecolor=colour if significant else "white", markeredgewidth=0.9, label=label,
             )  # fmt: skip
-        axes.set_title(f"{percent(ratio)} % labels")
+        axes.set_title(f"{percent(ratio)} % labels" + ", 1 draw" * (ratio in alone))
         axes.grid(axis="x")
         axes.spines.left.set_visible(False)
         axes.tick_params(axis="y", length=0)
@@ -428,8 +429,14 @@ def forest(rows: Rows) -> Figure | None:
     return finished(
         figure,
         f"Difference in mean Dice to {c.reference} on the same test images after the same draws and seeds, with its "
-        "95 % interval. Filled: significant at 5 % after Holm's correction over the methods of a ratio; hollow: not.",
+        "95 % interval. Filled: significant at 5 % after Holm's correction over the methods of a ratio; hollow: not."
+        + " 1 draw: nothing tells how much another draw of labelled images would change."
+        * bool(alone),
     )
+
+
+def _draws(c: Comparison, label: str, ratio: float) -> int:
+    return len({draw for draw, _ in c.drawn(label, ratio)})
 
 
 def _differences(c: Comparison, ratio: float | None) -> dict[str, Difference]:
