@@ -106,6 +106,13 @@ class Reading:
         values = self._board.values(self._label(method, ratio), ratio, METRIC)
         return cells.say(100 * np.nanmean(values, axis=1).std(ddof=1), 1) if len(values) > 1 else cells.say(np.nan, 1)
 
+    def each(self, method: str, ratio: float) -> str:
+        """The mean scores of single runs by draw and seed: "89.6, 90.6 and 91.0"."""
+        label = self._label(method, ratio)
+        places = sorted(self._board.places(label, ratio))
+        means = np.nanmean(self._board.values(label, ratio, METRIC, None, places), axis=1)
+        return _listed([cells.say(100 * mean, 1) for mean in means])
+
     def agreement(self, ratio: float) -> str:
         """How alike the orders of the methods are after two draws and seeds, Spearman's ρ, the mean of all pairs.
 

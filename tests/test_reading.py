@@ -50,6 +50,7 @@ def test_a_deviation_is_that_of_runs_and_false_alarms_are_counted_over_them():
     means = [float(np.nanmean(frame.scores(found, "dice"))) for found in board.rows.values()]
     expected = statistics.stdev(means)
     assert reading.Reading(board).deviation("cdma", 0.1) == f"{100 * expected:.1f}"
+    assert reading.Reading(board).each("cdma", 0.1) == "{:.1f}, {:.1f} and {:.1f}".format(*(100 * m for m in means))
     assert reading.Reading(board).missed("cdma", 0.1) == (3, 0)
 
 
