@@ -65,7 +65,7 @@ def pairs(board: Board, ratio: float | None = None, metric: str = "dice") -> tup
     places: dict[str, set[Place]] = defaultdict(set)
     for run in runs[runs.ratio == ratio].itertuples() if len(runs) else ():
         places[run.label].add((run.draw, run.seed))
-    shared = [(a, b, sorted(_balanced(places[a] & places[b]))) for a, b in itertools.combinations(places, 2)]
+    shared = [(a, b, _balanced(places[a] & places[b])) for a, b in itertools.combinations(places, 2)]
     designs = Counter(_design(runs) for *_, runs in shared if runs)
     return ratio, [
         _paired(board, a, b, ratio, metric, runs)
@@ -75,17 +75,17 @@ def pairs(board: Board, ratio: float | None = None, metric: str = "dice") -> tup
 
 
 def _design(places: Sequence[Place]) -> tuple[int, int]:
-    return tuple(len(set(part)) for part in zip(*places, strict=True))
+    draws = len({draw for draw, _ in places})
+    return draws, len(places) // draws
 
 
-def _balanced(places: set[Place]) -> set[Place]:
-    """The places with the seeds that all draws have; if there is none, with the most frequent seed."""
-    of_draws: dict[int, set[int]] = defaultdict(set)
-    for draw, seed in places:
-        of_draws[draw].add(seed)
-    often = Counter(seed for _, seed in sorted(places)).most_common(1)
-    seeds = set.intersection(*of_draws.values()) or {often[0][0]} if places else set()
-    return {(draw, seed) for draw, seed in places if seed in seeds}
+def _balanced(places: set[Place]) -> list[Place]:
+    """As many runs of each draw as all draws have: those with the smallest seeds."""
+    of_draws: dict[int, list[int]] = defaultdict(list)
+    for draw, seed in sorted(places):
+        of_draws[draw].append(seed)
+    most = min(map(len, of_draws.values()), default=0)
+    return [(draw, seed) for draw, seeds in of_draws.items() for seed in seeds[:most]]
 
 
 def _paired(board: Board, a: str, b: str, ratio: float, metric: str, places: Sequence[Place]) -> Paired:
@@ -95,8 +95,9 @@ def _paired(board: Board, a: str, b: str, ratio: float, metric: str, places: Seq
 
 
 def design(pair: Paired) -> tuple[int, int]:
-    """Numbers of draws and of seeds in each."""
-    return len(np.unique(pair.draws)), len(np.unique(pair.seeds))
+    """Numbers of draws and of seeds in each; seeds of two draws have nothing in common."""
+    draws = len(np.unique(pair.draws))
+    return draws, len(np.unique(np.stack([pair.draws, pair.seeds]), axis=1).T) // draws
 
 
 def components(pairs: Sequence[Paired]) -> Components:

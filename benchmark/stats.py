@@ -270,7 +270,7 @@ def pooled_runs(parts: Spread, over: Int[np.ndarray, "k ..."] | None = None) -> 
     alike the variances are, are estimated from the differences themselves (empirical Bayes: Smyth, Statistical
     Applications in Genetics and Molecular Biology 3, 2004, sections 3 and 6.2). As all have one method in common, their
     variances correlate by a quarter, which limits what they tell together to f k / (1 + (k − 1)/4). The first axis is
-    that of the k methods; fewer than three, or without a variance by runs, stay as they are.
+    that of the k methods; fewer than three tell nothing, and what has no variance by runs stays as it is.
 
     `over`: how many draws each mean is over (the same number, if not given). The variances above are then those of one
     draw, and a difference over one draw, which tells nothing of how much draws vary, has the typical one: f = 0. Of
@@ -288,19 +288,18 @@ def pooled_runs(parts: Spread, over: Int[np.ndarray, "k ..."] | None = None) -> 
     logs = np.log(np.where(here, by_draw, 1)) - digamma(f / 2) + np.log(f / 2)
     expected = (1 - SHARED) * mean(polygamma(1, f / 2))
     prior = 2 * _trigamma_inverse(mean((logs - mean(logs)) ** 2) * k / np.maximum(k - 1, 1) - expected)
-    alike = np.isinf(prior) | (k < 3)  # as much as chance allows; or too few to tell
+    alike = np.isinf(prior)  # as much as chance allows
     f0 = np.where(alike, 1, prior)
     typical = np.where(alike, mean(by_draw), np.exp(mean(logs) + digamma(f0 / 2) - np.log(f0 / 2)))
     share = np.where(alike, 1, f0 / (f0 + f))
     most = pooled_freedom(mean(f), k)
     pooled = here & (k > 2)
-    alone = (over < 2) & (parts.patients > 0) & (k > 0)
+    alone = (over < 2) & (parts.patients > 0) & (k > 2)
     return parts._replace(
         runs=np.select([pooled, alone], [(share * typical + (1 - share) * by_draw) / over, typical], parts.runs),
         both=np.where(alone & (parts.runs == 0), np.minimum(mean(over * parts.both), typical), parts.both),
         runs_freedom=np.select(
-            [pooled, alone], [np.minimum(prior + f, most), np.where(alike, most, np.minimum(prior, most))],
-            parts.runs_freedom,
+            [pooled, alone], [np.minimum(prior + f, most), np.minimum(prior, most)], parts.runs_freedom
         ),
     )  # fmt: skip
 

@@ -112,6 +112,17 @@ def test_pairs_are_of_all_methods_with_the_common_budget_on_the_runs_that_they_s
     assert pairs(Board([])) == (None, [])
 
 
+def test_seeds_of_two_draws_have_nothing_in_common():
+    rows = [row(method, draw=draw, seed=draw) for method in ("supervised", "mean_teacher", "cdma") for draw in range(3)]
+    more = [row("cdma", draw=0, seed=7)]
+    _, found = pairs(Board([*rows, *more]), 0.1)
+    assert len(found) == 3
+    assert {design(pair) for pair in found} == {(3, 1)}
+    one_seed = [row(method, draw=draw) for method in ("supervised", "mean_teacher", "cdma") for draw in range(3)]
+    _, other = pairs(Board(one_seed), 0.1)
+    assert {design(pair) for pair in other} == {(3, 1)}
+
+
 def test_a_pair_has_the_scores_of_the_same_runs_side_by_side():
     rows = suite(("supervised", "cdma"), ratios=(0.1, 0.2), draws=2, seeds=1, images=5, patients=3, bounds=False)
     rows += suite(("cct",), ratios=(0.2,), draws=2, seeds=1, images=5, patients=3, bounds=False)

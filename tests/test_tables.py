@@ -268,6 +268,23 @@ def test_differences_to_a_single_run_are_told_by_those_to_the_method_with_most()
     assert found["CDMA"] == (0, 0, 0, 1), "nothing from itself"
 
 
+def test_a_variant_is_told_by_methods_where_compared_with_one_and_by_its_own_kind_where_with_its_method():
+    several = in_several_draws("supervised", "mean_teacher", "cps", "cct", "cdma")
+    variant = row("cdma", variant="no_um", better=0.2)
+    board, name = Board([*several, variant]), "CDMA (no_um)"
+    own = [r for r in several if r["run"]["method"] in ("supervised", "cdma")]
+
+    def width(board: Board, other: str) -> float:
+        found = board.differences([name], other, 0.1, "dice")[name]
+        return found.high - found.low
+
+    alone = Board([*own, variant])
+    assert width(board, "CDMA") == pytest.approx(width(alone, "CDMA"))
+    assert width(board, "Supervised") > width(alone, "Supervised")
+    published = Board(several).differences(["CPS"], "Supervised", 0.1, "dice")
+    assert board.differences([name, "CPS"], "Supervised", 0.1, "dice")["CPS"] == published["CPS"]
+
+
 def test_only_runs_of_the_same_draw_and_seed_are_paired():
     rows = [scored("supervised", LEVELS, draw=0), scored("supervised", shifted(0.1), draw=1)]
     rows += [scored("cdma", shifted(0.02, 0.01), draw=0), scored("cdma", shifted(0.05), draw=7)]

@@ -152,33 +152,54 @@ class Board:
 
     def differences(
         self, labels: Sequence[str], other: str, ratio: float, metric: str, c: int | None = None,
-        other_ratio: float | None = None, family: Sequence[str] | None = None,
+        other_ratio: float | None = None,
     ) -> dict[str, Difference]:  # fmt: skip
         """Each label's score less that of another, on the same images after the same draws and seeds.
 
-        The other is taken at the same ratio or at `other_ratio`. The labels of a family, those published if no other is
-        named, tell each other how much runs vary (see `benchmark.stats.pooled_runs`), whichever of them are asked for.
-        Where no two of them share several runs with the other, their differences to the one with most runs tell it.
+        The other is taken at the same ratio or at `other_ratio`. Methods tell each other how much runs vary (see
+        `benchmark.stats.pooled_runs`), whichever of them are asked for: the published ones, or, where a method is
+        compared with itself, its variants. Where none shares several runs with the other, their differences to the one
+        with most runs tell it.
         """
         other_ratio = ratio if other_ratio is None else other_ratio
-        family = tuple(self.published if family is None else family)
-        of = (ratio, metric, self._class(c), other, other_ratio, family)
-        if any((label, *of) not in self.known for label in labels):
-            relatives = [label for label in family if (label, ratio) in self._runs]
-            asked = list(dict.fromkeys([*labels, *relatives]))
-            groups = self._groups(asked, (other, other_ratio), ratio, metric, c)
-            tested = [label for group in groups for label in group.labels]
-            if relatives and tested and max(_over(groups)) < 2:
-                most = max(relatives, key=lambda label: _counts(self._places[label, ratio]))
-                rest = [label for label in relatives if label != most]
-                groups += self._groups(rest, (most, ratio), ratio, metric, c)
-            self.known |= {(label, *of): UNTESTED for label in asked}
-            if tested:
-                parts = Spread(*map(np.concatenate, zip(*(group.parts for group in groups), strict=True)))
-                over = np.repeat(_over(groups), [len(group.labels) for group in groups])
-                found = zip(*stats.tested(stats.pooled_runs(parts, over)), strict=True)
-                self.known |= {(label, *of): Difference(*one) for label, one in zip(tested, found, strict=False)}
+        of = (ratio, metric, self._class(c), other, other_ratio)
+        for label in labels:
+            if (label, *of) not in self.known:
+                family = [one for one in self._family(label, other) if (one, ratio) in self._runs]
+                found = self._tested(
+                    list(dict.fromkeys([*family, label])), family, (other, other_ratio), ratio, metric, c
+                )
+                self.known |= {(one, *of): found[one] for one in (family if label in family else [label])}
         return {label: self.known[label, *of] for label in labels}
+
+    def _family(self, label: str, other: str) -> list[str]:
+        """Those whose differences to the other tell something of this label's."""
+        mine, theirs = self._method[label], self._method[other]
+        if mine == theirs:
+            return [one for one in self.labels if self._method[one] == mine]
+        return [one for one in self.published if one == other or self._method[one] != theirs]
+
+    @cached_property
+    def _method(self) -> dict[str, str]:
+        return dict(zip(self.runs.label, self.runs.method, strict=True))
+
+    def _tested(
+        self, labels: list[str], family: list[str], other: tuple[str, float], ratio: float, metric: str, c: int | None
+    ) -> dict[str, Difference]:
+        """Differences of labels that tell each other how much runs vary, or are told by a family."""
+        groups = self._groups(labels, other, ratio, metric, c)
+        tested = [label for group in groups for label in group.labels]
+        if family and tested and max(_over(groups)) < 2:
+            most = max(family, key=lambda label: _counts(self._places[label, ratio]))
+            groups += self._groups([label for label in family if label != most], (most, ratio), ratio, metric, c)
+        if not tested:
+            return dict.fromkeys(labels, UNTESTED)
+        parts = Spread(*map(np.concatenate, zip(*(group.parts for group in groups), strict=True)))
+        over = np.repeat(_over(groups), [len(group.labels) for group in groups])
+        found = zip(*stats.tested(stats.pooled_runs(parts, over)), strict=True)
+        return dict.fromkeys(labels, UNTESTED) | {
+            label: Difference(*one) for label, one in zip(tested, found, strict=False)
+        }
 
     def _class(self, c: int | None) -> int | None:
         """The mean over one class is that of the class."""

@@ -80,12 +80,10 @@ def unlabelled(board: Board, options: Options) -> Table | None:
     shown = list(dict.fromkeys([*([base] if base else []), *(label for pair in pairs for label in pair)]))
     for ratio in board.ratios([one for _, one in pairs]):
         here = [pair for pair in pairs if board.common(*pair, ratio)]
-        added = {
-            label: board.differences([label], one, ratio, options.metric, family=shown)[label] for label, one in here
-        }
+        added = {label: board.differences([label], one, ratio, options.metric)[label] for label, one in here}
         adjusted = cells.holm(added, list(added))
         for label, one in here:
-            network = board.differences([one], base, ratio, options.metric, family=shown)[one] if base else None
+            network = board.differences([one], base, ratio, options.metric)[one] if base else None
             whole_keys, keys, base_keys = (board.keys(of, ratio) if of else () for of in (label, one, base))
             row = (
                 cells.name(board, label, ratio),

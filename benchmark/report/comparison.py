@@ -89,14 +89,8 @@ class Comparison:
         label = label.removesuffix(DAGGER)
         return self.board.intervals([label], ratio, METRIC)[label]
 
-    def difference(
-        self, label: str, other: str, ratio: float, family: Sequence[str] | None = None
-    ) -> Difference | None:
-        """The mean of a label's scores less the other's, paired; None where they share no draw, seed and score.
-
-        The family is that of `Board.differences`.
-        """
+    def difference(self, label: str, other: str, ratio: float) -> Difference | None:
+        """The mean of a label's scores less the other's, paired; None where they share no draw, seed and score."""
         label, other = label.removesuffix(DAGGER), other.removesuffix(DAGGER)
-        family = None if family is None else [name.removesuffix(DAGGER) for name in family]
-        found = self.board.differences([label], other, ratio, METRIC, family=family)[label]
+        found = self.board.differences([label], other, ratio, METRIC)[label]
         return None if np.isnan(found.mean) else found

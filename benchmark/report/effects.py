@@ -44,8 +44,7 @@ def effects(c: Comparison, ratio: float) -> list[Effect]:
     """Every variant and every other setting against the method as published, on the same images, draws and seeds."""
     found: list[Effect] = []
     for full, changed in _families(c, ratio):
-        family = [label for label in (c.reference, full, *changed) if label]
-        differences = {label: d for label in changed if (d := c.difference(label, full, ratio, family)) is not None}
+        differences = {label: d for label in changed if (d := c.difference(label, full, ratio)) is not None}
         adjusted = stats.holm([d.p for d in differences.values()])
         for (label, difference), p in zip(differences.items(), adjusted, strict=True):
             line = c.runs.iloc[c.at(label, ratio)[0]]

@@ -123,7 +123,7 @@ def ablation(board: Board, options: Options, method: str) -> Table | None:
         tested = []
         for other in (full[0] if full else None, baseline):
             others = [label for label in here if label != other]
-            found = board.differences(others, other, ratio, options.metric, family=labels) if other else {}
+            found = board.differences(others, other, ratio, options.metric) if other else {}
             tested.append((other, found, cells.holm(found, cells.even(board, here, ratio, options))))
         for label in here:
             keys = board.keys(label, ratio)
