@@ -53,8 +53,8 @@ class Paired(NamedTuple):
 def pairs(board: Board, ratio: float | None = None, metric: str = "dice") -> tuple[float | None, list[Paired]]:
     """Every two methods with the common budget on the runs that they share, and the ratio.
 
-    Without a ratio it is the one at which most methods have runs. All pairs have as many draws and seeds; those that
-    share fewer than most are left out.
+    Without a ratio it is the one at which most methods have runs. All pairs have as many draws and seeds: those of most
+    pairs that share several runs, if there are any.
     """
     runs = board.done
     if len(runs):
@@ -66,7 +66,7 @@ def pairs(board: Board, ratio: float | None = None, metric: str = "dice") -> tup
     for run in runs[runs.ratio == ratio].itertuples() if len(runs) else ():
         places[run.label].add((run.draw, run.seed))
     shared = [(a, b, _balanced(places[a] & places[b])) for a, b in itertools.combinations(places, 2)]
-    designs = Counter(_design(runs) for *_, runs in shared if runs)
+    designs = Counter(_design(runs) for *_, runs in shared if len(runs) > 1) or Counter([(1, 1)])
     return ratio, [
         _paired(board, a, b, ratio, metric, runs)
         for a, b, runs in shared

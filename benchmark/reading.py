@@ -1,7 +1,8 @@
 """What people say of the results: their sentences, and numbers that are drawn into them.
 
 `results/reading.md` is a Jinja template of Markdown. In it, `comparison("ebhi-seg epithelium")` is a `Reading`, whose
-methods give the numbers of that comparison's tables as text, so that no number in a sentence is typed.
+methods give the numbers of that comparison's tables as text, so that no number in a sentence is typed; with `draw=0`
+those of tables that had this draw alone.
 """
 
 import itertools
@@ -26,8 +27,9 @@ def read(template: str, rows: Sequence[Row]) -> str:
     """The sentences with their numbers. An unknown comparison, method or ratio is an error that names the nearest."""
     groups = comparisons(rows)
 
-    def comparison(name: str) -> "Reading":
-        return Reading(Board(groups[choose(name, list(groups), "comparison")]))
+    def comparison(name: str, draw: int | None = None) -> "Reading":
+        of = groups[choose(name, list(groups), "comparison")]
+        return Reading(Board([row for row in of if draw in (None, row["run"]["draw"])]))
 
     environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     try:

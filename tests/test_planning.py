@@ -112,12 +112,14 @@ def test_pairs_are_of_all_methods_with_the_common_budget_on_the_runs_that_they_s
     assert pairs(Board([])) == (None, [])
 
 
-def test_seeds_of_two_draws_have_nothing_in_common():
+def test_seeds_of_two_draws_have_nothing_in_common_and_single_runs_are_left_out():
     rows = [row(method, draw=draw, seed=draw) for method in ("supervised", "mean_teacher", "cdma") for draw in range(3)]
     more = [row("cdma", draw=0, seed=7)]
     _, found = pairs(Board([*rows, *more]), 0.1)
     assert len(found) == 3
     assert {design(pair) for pair in found} == {(3, 1)}
+    single = [row(method) for method in ("cct", "cps", "urpc", "ict")]
+    assert len(pairs(Board([*rows, *single]), 0.1)[1]) == 3, "single runs, however many, tell nothing"
     one_seed = [row(method, draw=draw) for method in ("supervised", "mean_teacher", "cdma") for draw in range(3)]
     _, other = pairs(Board(one_seed), 0.1)
     assert {design(pair) for pair in other} == {(3, 1)}

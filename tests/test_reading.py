@@ -31,6 +31,14 @@ def test_scores_and_differences_are_the_cells_of_the_tables():
     assert said("{{ c.cost('cdma', 0.1) }}, {{ c.runs('cdma', 0.1) }}, {{ c.methods(0.1) }}").endswith(", 3, 3")
 
 
+def test_a_draw_is_read_as_if_there_were_no_other():
+    one = [found for found in ROWS if found["run"]["draw"] == 1]
+    alone = "{% set c = comparison('phantom', draw=1) %}"
+    asked = "{{ c.score('cdma', 0.1) }}, {{ c.difference('cdma', 'supervised', 0.1) }}"
+    told = (cell(name, "CDMA", 1, one) for name in ("comparison", "paired"))
+    assert reading.read(alone + asked, ROWS).strip() == ", ".join(told)
+
+
 def test_lists_name_who_is_bold_and_who_differs_from_supervised():
     far = [
         row(method, draw=draw, better=better, patients=12)
