@@ -236,7 +236,9 @@ def few_figures():
 def results(few_figures, tmp_path_factory):
     """A folder with rows of two datasets and all that is drawn from them."""
     at = tmp_path_factory.mktemp("results")
-    for one in [*suite(("supervised", "cdma"), draws=2), row("cdma", dataset="glas", objects=True)]:
+    methods = ("supervised", "mean_teacher", "cps", "cdma")
+    variants = [row("cdma", variant=variant) for variant in ("no_um", "labels_only")]
+    for one in [*suite(methods, draws=2), *variants, row("cdma", dataset="glas", objects=True)]:
         runs.save(one, at)
     done = CliRunner().invoke(main, ["report", "--results", str(at), "--no-panels"])
     assert done.exit_code == 0, done.output

@@ -101,7 +101,8 @@ def unlabelled(board: Board, options: Options) -> Table | None:
         f"new patients, draws and seeds]. {score.unit} A method's variant labels_only, all of whose unsupervised "
         "weights are 0, less supervised; the method less that variant. p adjusted by Holm over the methods of a block."
     ]
-    return notes.table("unlabelled", "What unlabelled images add", columns, lines, board, shown, options, said)
+    title = "What unlabelled images add"
+    return notes.table("unlabelled", title, columns, lines, board, shown, options, said, board.published)
 
 
 def labels_saved(board: Board, options: Options) -> Table | None:

@@ -24,9 +24,12 @@ SHARED = {
 
 def table(
     name: str, title: str, columns: Sequence[Column], lines: Sequence[Line], board: Board, labels: Sequence[str],
-    options: Options, said: Sequence[str],
+    options: Options, said: Sequence[str], beside: Sequence[str] = (),
 ) -> Table | None:  # fmt: skip
-    """The table of these labels with what every table must say; None without lines."""
+    """The table of these labels with what every table must say; None without lines.
+
+    Labels `beside` have no line of their own, but its numbers rest on their rows, too.
+    """
     if not lines:
         return None
     rows = [board.rows[key] for key in board.runs.key[board.runs.label.isin(labels)]]
@@ -37,7 +40,7 @@ def table(
     blocks = "Labelled" if any(line.block for line in lines) else ""
     subject = " ".join(filter(None, (rows[0]["run"]["dataset"], rows[0]["run"]["task"])))
     steps = _usual(board, labels)["steps"]
-    told = drawn(name, rows, options)
+    told = drawn(name, [board.rows[key] for key in board.runs.key[board.runs.label.isin([*labels, *beside])]], options)
     return Table(name, f"{title}: {subject}, {steps:,} steps", tuple(columns), tuple(lines), whole, told, blocks)
 
 

@@ -146,7 +146,7 @@ def ablation(board: Board, options: Options, method: str) -> Table | None:
         "Holm over the lines of a block.",
     ]
     title = f"Ablation of {board.rows[runs.key.iloc[0]]['title']}"
-    return notes.table(f"ablation_{method}", title, columns, lines, board, labels, options, said)
+    return notes.table(f"ablation_{method}", title, columns, lines, board, labels, options, said, board.published)
 
 
 def _heads(metrics: Sequence[str]) -> list[Column]:
