@@ -181,7 +181,7 @@ def plan(of: Components, difference: float) -> Plan:
 
 
 def power(of: Components, draws: float, seeds: int, difference: float) -> float:
-    """The chance that `paired_difference` of so many runs, pooled, is significant where this is the true difference."""
+    """The chance that a difference after so many runs, pooled, is significant where this is the true difference."""
     return _power(*_widths(of, draws, seeds), difference)
 
 

@@ -2,7 +2,8 @@
 
 `results/reading.md` is a Jinja template of Markdown. In it, `comparison("ebhi-seg epithelium")` is a `Reading`, whose
 methods give the numbers of that comparison's tables as text, so that no number in a sentence is typed; with `draw=0`
-those of tables that had this draw alone.
+those of tables that had this draw alone. `holds(claim, words)` gives the words, and is an error where the claim is
+false.
 """
 
 import itertools
@@ -31,9 +32,14 @@ def read(template: str, rows: Sequence[Row]) -> str:
         of = groups[choose(name, list(groups), "comparison")]
         return Reading(Board([row for row in of if draw in (None, row["run"]["draw"])]))
 
+    def holds(claim: bool, words: str) -> str:
+        if not claim:
+            raise ValueError(f"'{words}' in {FILE} no longer holds; say what the rows say now.")
+        return words
+
     environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     try:
-        return environment.from_string(template).render(comparison=comparison).strip() + "\n"
+        return environment.from_string(template).render(comparison=comparison, holds=holds).strip() + "\n"
     except jinja2.TemplateError as error:
         raise ValueError(f"The sentences of {FILE} cannot be read: {error}. Correct the template.") from error
 

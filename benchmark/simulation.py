@@ -176,7 +176,7 @@ def coverage(world: World, design: Design, simulations: int, random: np.random.G
 def beside(world: World, patients: int, simulations: int, random: np.random.Generator) -> float:
     """Of the difference between two equal methods in one run for new draws and seeds, where others have several draws.
 
-    The shares of `Coverage`, for METHODS methods with BESIDE draws, of which one has the first draw alone.
+    The share of `Coverage`. METHODS methods have BESIDE draws, but for one of the two, which has the first draw alone.
     """
     held, design = [], Design(patients, BESIDE, 1)
     over = np.array([BESIDE] * (METHODS - 2) + [1])

@@ -98,18 +98,17 @@ def _bounds(
 
 
 def paired_difference(
-    a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels, level: float = 0.95, pooled: bool = False
+    a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels, level: float = 0.95
 ) -> Difference:
     """The mean of a less that of b, each over the images that it has a score of, with a symmetric interval.
 
     Entry i of a and b is the same image under the same draw and seed. An image of which one of them alone has a score
     (a false alarm where the other is right) counts as it does in that one's own mean. p is the level at which the
-    interval's end would touch zero. Where all differences are zero it is 1. Not estimable: bounds and p are nan. With
-    `pooled`, the columns are differences of several methods to the same one, and tell each other how much runs vary
-    (see `pooled_runs`).
+    interval's end would touch zero. Where all differences are zero it is 1. Not estimable: bounds and p are nan.
+    Several methods' differences to the same one tell each other how much runs vary: see `pooled_runs`.
     """
     parts = spread(a, patients, draws, seeds, less=b)
-    return Difference(*_plain(a, *tested(pooled_runs(parts) if pooled else parts, level)))
+    return Difference(*_plain(a, *tested(parts, level)))
 
 
 def false_claim(a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels) -> float | Float[np.ndarray, "k"]:

@@ -39,6 +39,12 @@ def test_a_draw_is_read_as_if_there_were_no_other():
     assert reading.read(alone + asked, ROWS).strip() == ", ".join(told)
 
 
+def test_a_claim_that_is_false_is_an_error_and_names_the_words():
+    assert said("{{ holds(c.runs('cdma', 0.1) == 3, 'three runs') }}") == "three runs"
+    with pytest.raises(ValueError, match="'four runs' in reading.md no longer holds"):
+        said("{{ holds(c.runs('cdma', 0.1) == 4, 'four runs') }}")
+
+
 def test_lists_name_who_is_bold_and_who_differs_from_supervised():
     far = [
         row(method, draw=draw, better=better, patients=12)

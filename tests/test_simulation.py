@@ -21,7 +21,8 @@ from benchmark.simulation import (
     simulate,
     tables,
 )
-from benchmark.stats import Difference, paired_difference, tie_group
+from benchmark.stats import Difference, pooled_runs, spread, tie_group
+from benchmark.stats import tested as as_difference
 
 DOCS = Path(__file__).parent.parent / "docs" / "statistics.md"
 EASY = WORLDS["easy"]
@@ -105,7 +106,7 @@ def test_the_tie_group_keeps_its_level_and_finds_what_is_worse():
     values, *labels = simulate(EASY, Design(50, 3, 1), gains, 300, random())[:4]
     tied = []
     for table in np.moveaxis(values, 2, 0):
-        found = paired_difference(table, table[:, [table.mean(0).argmax()]], *labels, pooled=True)
+        found = as_difference(pooled_runs(spread(table, *labels, less=table[:, [table.mean(0).argmax()]])))
         tied.append(tie_group([Difference(*parts) for parts in zip(*found, strict=True)]))
     assert np.mean([not group[:4].all() for group in tied]) < 0.09  # a standard error of 0.013
     assert np.mean([group[4:] for group in tied]) < 0.5

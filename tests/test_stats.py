@@ -32,6 +32,9 @@ from benchmark.stats import (
     spread,
     tie_group,
 )
+from benchmark.stats import (
+    tested as as_difference,
+)
 
 VALUES = np.array([0.5, 0.7, 0.6, 0.9, 0.8])
 BETTER = np.array([0.1, 0.05, -0.02, 0.08, 0.01])
@@ -419,14 +422,16 @@ def test_what_is_equal_after_one_draw_or_has_nobody_to_tell_stays_as_it_is():
 def test_methods_of_a_table_need_fewer_draws_together_than_alone():
     values, *labels = benchmark_of(patients=20, draws=3, seeds=1, columns=(12,), missing=0)
     values += 0.05 * np.random.default_rng(1).standard_normal((3, 12))[labels[1]]
-    alone, together = (paired_difference(values, values[:, :1], *labels, pooled=pooled) for pooled in (False, True))
+    alone, together = (
+        as_difference(pool(spread(values, *labels, less=values[:, :1]))) for pool in (lambda p: p, pooled_runs)
+    )
     assert together.mean == pytest.approx(alone.mean)
     assert np.median(together.high[1:] - together.low[1:]) < 0.75 * np.median(alone.high[1:] - alone.low[1:])
     assert [part[0] for part in together] == [0, 0, 0, 1], "the one that all are compared with"
     one_run = labels[1] == 0
     found = [
-        paired_difference(values[one_run], values[one_run, :1], *(part[one_run] for part in labels), pooled=pooled)
-        for pooled in (False, True)
+        as_difference(pool(spread(values[one_run], *(part[one_run] for part in labels), less=values[one_run, :1])))
+        for pool in (lambda p: p, pooled_runs)
     ]
     assert found[0].p == pytest.approx(found[1].p), "one run has no spread of runs to share"
 

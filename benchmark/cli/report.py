@@ -42,7 +42,7 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     out = out or results
     writable(out)
     from benchmark import reading, timing
-    from benchmark.report import cells, folder
+    from benchmark.report import cells, folder, frame
 
     options = cells.Options(metric, uneven)
     speeds = timing.load(results)
@@ -56,7 +56,7 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
         block = folder.headline(rows, Path(out).as_posix(), said)
         written = folder.with_headline(text, block)
         runs.write_whole(readme, lambda temporary: temporary.write_text(written, encoding="utf-8"))
-    if table := folder.main_table(rows)[1]:
+    if table := folder.main_table(frame.comparisons(rows))[1]:
         _print(table)
     for name in names:
         click.echo(f"{name}: {out / 'tables' / folder.slug(name)}, {out / 'figures' / folder.slug(name)}")

@@ -97,7 +97,7 @@ def score_against_ratio(rows: Rows) -> Figure | None:
         curve = curves[label]
         axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
         axes.plot(curve.x, curve.mean, color=colour, marker=marker, linestyle=line, label=label)
-    ends = {label: (curves[label].mean[-1], looks[label][0]) for label in shown}
+    ends = {label: (curves[label].mean[~np.isnan(curves[label].mean)][-1], looks[label][0]) for label in shown}
     if bound is not None:
         axes.axhline(bound, color=BOUND, linestyle=":", linewidth=1.2, label="Supervised, all labels")
         ends["Supervised, all labels"] = (bound, BOUND)

@@ -170,19 +170,19 @@ def headline(rows: Sequence[Row], folder: str = "results", said: str = "") -> st
 
     `folder` is where `draw` has written, as seen from README.
     """
-    name, table = main_table(rows)
+    groups = comparisons(rows)
+    name, table = main_table(groups)
     if table is None:
         raise ValueError("There are no finished runs, so there is no headline; give `bench sweep quick` first.")
-    shared = Comparison(comparisons(rows)[name])
+    shared = Comparison(groups[name])
     shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](shared)), None)
     picture = f"![{table.title}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
     first = said.partition("\n#")[0].strip()
     return (f"{first}\n\n" if first else "") + picture + to_markdown(table, folded=True)
 
 
-def main_table(rows: Sequence[Row]) -> tuple[str, Table | None]:
-    """Methods by labelled share of the comparison on whose whole methods most FLOPs were spent, and its name."""
-    groups = comparisons(rows)
+def main_table(groups: dict[str, list[Row]]) -> tuple[str, Table | None]:
+    """The comparison on whose whole methods most FLOPs were spent, and its methods by labelled share."""
     spent = {
         name: sum(row["budget"]["flops"] for row in of if not (row["run"]["variant"] or row["run"]["settings"]))
         for name, of in groups.items()
