@@ -4,7 +4,8 @@ Sun et al., "CorrMatch: label propagation via correlation matching for semi-supe
 CVPR 2024, https://arxiv.org/abs/2306.04300. Written from the formulas: the released code is not free to use.
 
 Correlation: A_ij = softmax over places j of q_i·k_j / √256; q and k are linear in one convolution of the features at
-stride 16. Logits spread along it, z^c_i = Σ_j A_ij sg z_j, and are enlarged to the image: z^c teaches features only.
+stride 16 (of DPT: the deepest, at its patch's stride). Logits spread along it, z^c_i = Σ_j A_ij sg z_j, and are
+enlarged to the image: z^c teaches features only.
 Labels: ŷ, c = argmax and max over classes of sg p(u); a pixel is sure if c ≥ τ, a moving average, from `threshold`, of
 the mean over the present classes of their largest confidence. Regions: each of `regions` random rows of A, scaled to
 [0, 1], is a region where above ½; if more than τ of it is sure, and more than τ of that one class, it all becomes so.
@@ -32,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Masks, Method, register
-from methods.parts.correlation import STRIDE, Alike, Correlation, propagated
+from methods.parts.correlation import Alike, Correlation, propagated
 from methods.parts.losses import cross_entropy, dice_ce, mean
 from methods.parts.nets import Arch
 from methods.parts.pseudo import (
@@ -61,10 +62,9 @@ class CorrMatch(Method):
         regions: int = 128, grid: int = 32, cutmix: float = 0.5, dropout: float = 0.5,
     ):  # fmt: skip
         super().__init__()
-        self.net, self.level = arch.net(), -1 if arch.stride == STRIDE else -2
-        with torch.no_grad(), without_dropout(self.net):
-            channels = self.net.encoder(torch.zeros(1, 3, 64, 64))[self.level].shape[1]
-        self.correlate = Correlation(channels, grid)
+        self.net = arch.net()
+        self.level, stride = (-2, arch.stride // 2) if arch.decoder_name == "unet" else (-1, arch.stride)
+        self.correlate = Correlation(arch.channels[self.level], stride, grid)
         self.register_buffer("threshold", torch.tensor(threshold))
         self.register_buffer("seen", torch.tensor(threshold))  # in the latest batch
         weights = {"strong": weight_strong, "fp": weight_fp, "kl": weight_kl, "corr": weight_corr}

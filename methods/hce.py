@@ -18,6 +18,7 @@ them), as in the later code; `noise` 0.1 as in Mean Teacher. K = 3: noise, dropo
 
 What was settled how:
 - The doubt is divided by ln C; in the later code it can exceed 1 with three classes or more, and trust be negative.
+- Every unlabelled image is perturbed; the later code applies noise and dropping to half of them.
 - Auxiliary decoders learn labels from clean features, so that labelled images train every method alike, and their
   losses are averaged, not added, so that the learning rate means the same.
 - Noise is always the teacher's; the later code tosses a coin between student and teacher. The teacher is in evaluation

@@ -63,7 +63,8 @@ class Ict(Method):
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled, pairs = len(batch.x), (len(batch.u) + 1) // 2
-        share = Beta(self.alpha, self.alpha).sample((pairs, 1, 1, 1)).to(batch.u)
+        share = Beta(self.alpha, self.alpha).sample((pairs, 1, 1, 1))
+        share = share.pin_memory().to(batch.u, non_blocking=True) if batch.u.is_cuda else share.to(batch.u)
         logits = self.student(torch.cat([batch.x, mixed(batch.u, share)]))
         target = mixed(probabilities(self.teacher(batch.u)), share)
         consistency = mse(probabilities(logits[labelled:]), target)

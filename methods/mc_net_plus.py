@@ -9,8 +9,9 @@ L = L_sup + λ(t) L_mc, with λ(t) = weight · ramp(t),
 L_sup = ⅓ Σ_i (½ CE + ½ Dice) on the labelled images,
 L_mc  = ⅓ Σ_i Σ_{j≠i} mean over all images, classes and pixels of (p_i − s(p_j))². The first decoder predicts.
 
-Settings: `weight` 0.1 with `ramp` over the whole training (the release for slices; for volumes 1 and 0.4, variant
-"volumes"), `temperature` T = 0.1; `upsamples` as released, of which two are the earlier MC-Net.
+Settings: `weight` 0.1 with `ramp` over the whole training (the release for slices; for volumes 1 beside a labelled
+weight of ½, and 0.4: variant "volumes"), `temperature` T = 0.1; `upsamples` as released, of which two are the earlier
+MC-Net.
 
 Differences from the paper and the released code:
 - The code sums both losses over decoders; both are divided by their number here. Their ratio stays, and the learning
@@ -44,7 +45,7 @@ class McNetPlus(Method):
         "mc_net": {"upsamples": ("bilinear", "transposed")},
         "same_upsampling": {"upsamples": ("bilinear",) * 3},
         "not_sharpened": {"temperature": 1.0},
-        "volumes": {"weight": 1.0, "ramp": 0.4},
+        "volumes": {"weight": 2.0, "ramp": 0.4},
         "unlabelled_only": {"on": "unlabelled"},
         "mean_predicts": {"predicts": "mean"},
     }

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
+from methods.parts.consistency import jitter, probabilities
 from methods.parts.losses import dice_ce, mse, ramp
 from methods.parts.nets import Arch
 from methods.parts.teacher import Teacher
@@ -51,11 +52,10 @@ class MeanTeacher(Method):
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled = len(batch.x)
         logits = self.student(torch.cat([batch.x, batch.u]))
-        noise = (self.noise * torch.randn_like(batch.u)).clamp(-2 * self.noise, 2 * self.noise)
-        target = self.teacher(batch.u + noise)
+        target = probabilities(self.teacher(jitter(batch.u, self.noise)))
         return {
             "sup": dice_ce(logits[:labelled], batch.y),
-            "consistency": self.weight * ramp(t, self.ramp) * mse(logits[labelled:].softmax(1), target.softmax(1)),
+            "consistency": self.weight * ramp(t, self.ramp) * mse(probabilities(logits[labelled:]), target),
         }
 
     def after_step(self) -> None:

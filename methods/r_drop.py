@@ -13,7 +13,8 @@ Differences from the paper and from released code:
 - Released code for segmentation (SSL4MIS) trains two networks, each with its own weights, and so is mutual learning:
   variant "ssl4mis_dml". A network learns there from its own supervised loss in full, so the two are added.
 - The port's softmax runs along the images' width, not over classes: a logit added to one class everywhere, which can
-  turn every label over, leaves its loss unchanged. Its weight of 4 was found with that loss, so it is not ours.
+  turn every label over, leaves its loss unchanged. Its weight of 4 was found with that loss, so it is not ours; it
+  multiplies a mean over classes, too, and is 2 beside our sum over two of them, in "ssl4mis_dml".
 - The dropout is `Arch`'s, of channels of the deepest features and before the last convolution. With its rate 0 the two
   passes are the same, the term is exactly 0, and the method is supervised training; "ssl4mis_dml" does not need it.
 - No dropout comes before the deepest features, so that both passes share one run of the encoder's layers. This equals
@@ -37,7 +38,7 @@ class RDrop(Method):
     variants: ClassVar = {
         "constant": {"ramp": 0.0},
         "on_all": {"on": "all"},
-        "ssl4mis_dml": {"nets": 2, "weight": 4.0},
+        "ssl4mis_dml": {"nets": 2, "weight": 2.0},
     }
 
     def __init__(

@@ -10,7 +10,8 @@ from the weak view's features after dropping half of the channels at every scale
 L = L_sup + weight_strong · ½ Σ_k ℓ(p(s_k(u)), ŷ) + weight_fp · ℓ(p_fp(u), ŷ).
 
 Settings: ½ and ½ (released: ¼, ¼ and ½ beside a labelled weight of 1, all halved), `threshold` 0.95, `cutmix` 0.5,
-`dropout` 0.5, as released; no ramp. Variant "medical" is the form for medical images: ℓ is Dice over the sure pixels.
+`dropout` 0.5, as released; no ramp. Variant "medical" is the form for medical images: ℓ is Dice over the sure pixels
+of both views together.
 
 Differences from the released code: the weak view's features come without the network's own dropout, carry the gradient
 of the perturbed stream and give the labels, by one encoder pass; the code decodes labelled images' perturbed features

@@ -5,7 +5,8 @@ https://arxiv.org/abs/2410.10777
 
 ŷ, c = argmax and max over classes of the teacher's softmax on u; s_1(u), s_2(u) are strong views drawn independently:
 colour jitter or grey, blur, and with probability `cutmix` a box of another image with its ŷ and c. In a share `dropout`
-of the images the decoder sees half of each map's channels of s_1(u), doubled, and the other half of those of s_2(u).
+of the images the decoder sees half of each map's channels of s_1(u), doubled, and the other half of those of s_2(u);
+this takes the place of the network's own dropout of deep features, which labelled images keep.
 L = L_sup + weight · ½ Σ_k mean over ALL pixels of 1[c ≥ threshold] · (−ln p_ŷ(s_k(u))); the teacher follows by
 θ_T ← a θ_T + (1 − a) θ_S after each step, a = min(1 − 1/(k + 1), decay), without dropout and gradient. It predicts.
 
@@ -30,7 +31,7 @@ from functools import partial
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.consistency import perturbed_from
@@ -67,6 +68,7 @@ class UniMatchV2(Method):
     ):
         super().__init__()
         self.student = arch.net()
+        self.dropout, self.student.encoder.dropout = self.student.encoder.dropout, nn.Identity()
         self.teacher = Teacher(self.student, decay)
         self.weight, self.threshold, self.cutmix, self.predicts = weight, threshold, cutmix, predicts
         self.drop = partial(complementary_dropout, share=dropout)
@@ -75,7 +77,8 @@ class UniMatchV2(Method):
         labelled, twice = len(batch.x), torch.cat([batch.u, batch.u])
         y, surety = (values.repeat(2, 1, 1) for values in pseudo_label(self.teacher(batch.u)))
         views, y, surety = paste_neighbour(boxes(twice, p=self.cutmix), strong(twice), y, surety)
-        features = self.student.encoder(torch.cat([batch.x, views]))
+        *features, deep = self.student.encoder(torch.cat([batch.x, views]))
+        features = [*features, torch.cat([self.dropout(deep[:labelled]), deep[labelled:]])]
         logits = self.student.decoder(perturbed_from(features, labelled, self.drop))
         return {
             "sup": dice_ce(logits[:labelled], batch.y),

@@ -13,7 +13,7 @@ Settings: `weight` 0.1 with `ramp` over the whole training, and `perturbed`, as 
 
 Differences from the paper and from released code:
 - Scales of the U-Net: strides 8, 4, 2 and 1, as released; of DPT: its fusions. DeepLabv3+ has no such maps; the spatial
-  pyramid's output and the first convolution after the fusion stand in, three scales in all.
+  pyramid's output and the first convolution after the fusion stand in, three scales in all, and none has noise.
 - Perturbations spare labelled images, which train every method alike. Enlarging is bilinear, not by repetition.
 - The code takes the logarithm of a softmax, and where that underflows the loss is nan; here D comes from log-softmax.
 """
@@ -75,7 +75,8 @@ class Urpc(Method):
                 hooks.enter_context(stage.register_forward_hook(lambda stage, given, output: maps.append(output)))
             finest = self.net(x)
         if self.perturbed:
-            maps = [perturbed_from([x, m], labelled, change)[1] for m, change in zip(maps, PERTURBATIONS, strict=False)]
+            changes = PERTURBATIONS[: len(maps)]
+            maps = [perturbed_from([x, m], labelled, change)[1] for m, change in zip(maps, changes, strict=True)]
         padded = [size + -size % self.stride for size in x.shape[2:]]
         coarse = [interpolate(head(m), padded, mode="bilinear") for head, m in zip(self.heads, maps, strict=True)]
         return [finest, *(z[..., : x.shape[2], : x.shape[3]] for z in coarse)]

@@ -1,10 +1,14 @@
 """Perturbed features: what changes is what was meant to, image by image, and gradients pass through the rest."""
 
+import unittest.mock
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+import methods
+from methods.base import Batch
 from methods.parts import perturb
 from methods.parts.nets import Arch
 
@@ -321,3 +325,19 @@ def test_a_decoder_that_listens_to_nothing_moves_nothing(features, decoder):
     for parameter in decoder.parameters():
         nn.init.zeros_(parameter)
     assert same(perturb.vat(features, decoder), features)
+
+
+def test_what_one_view_loses_the_other_has_twice_whatever_the_networks_own_dropout():
+    method = methods.build(
+        "unimatch_v2", Arch("tu-test_efficientnet", weights="none", dropout=0.5), dropout=1.0
+    ).train()
+    read = []
+    method.student.decoder.register_forward_pre_hook(lambda module, given: read.append(given[0][-1]))
+    method.cutmix = 0.0
+    x = torch.rand(2, 3, 64, 64)
+    with unittest.mock.patch("methods.unimatch_v2.strong", lambda images: images):
+        method.losses(Batch(x, torch.zeros(2, 64, 64, dtype=torch.long), x), 0.5)
+    labelled, first, second = read[0].split(2)
+    whole = method.student.encoder(x)[-1]
+    torch.testing.assert_close(first + second, 2 * whole)
+    assert (labelled == 0).flatten(2).all(2).any(), "labelled images keep their dropout"

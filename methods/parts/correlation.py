@@ -6,29 +6,30 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from methods.base import Logits, Masks
+from methods.parts.losses import at_least_single
 from methods.parts.pseudo import Kept
 
-STRIDE, WIDTH = 16, 256  # pixels a feature spans; channels of q and k
+WIDTH = 256  # channels of q and k
 Alike = Float[Tensor, "n places places"]
 
 
 class Correlation(nn.Module):
-    """A_ij = softmax over places j of q_i·k_j / √256; q and k are linear in one convolution of features at stride 16.
+    """A_ij = softmax over places j of q_i·k_j / √256; q and k are linear in one convolution of the features.
 
-    Features and logits are pooled to at most `grid` × `grid` places.
+    A feature spans `stride` pixels. Features and logits are pooled to at most `grid` × `grid` places.
     """
 
-    def __init__(self, channels: int, grid: int):
+    def __init__(self, channels: int, stride: int, grid: int):
         super().__init__()
         self.project = nn.Sequential(nn.Conv2d(channels, WIDTH, 3, padding=1), nn.GroupNorm(4, WIDTH), nn.ReLU())
         self.query, self.key = nn.Conv2d(WIDTH, WIDTH, 1), nn.Conv2d(WIDTH, WIDTH, 1)
-        self.grid = grid
+        self.stride, self.grid = stride, grid
 
-    def forward(self, feature: Float[Tensor, "n f h/16 w/16"], logits: Logits) -> tuple[Alike, Logits]:
+    def forward(self, feature: Float[Tensor, "n f h/s w/s"], logits: Logits) -> tuple[Alike, Logits]:
         """How alike places are (rows sum to 1), and each pixel's logits as the mean of those of the places like it."""
         cell, f = self.cell(logits), self.project(feature)
         z = F.avg_pool2d(logits.detach(), cell, ceil_mode=True)
-        f = F.avg_pool2d(f, cell // STRIDE, ceil_mode=True)[..., : z.shape[2], : z.shape[3]]
+        f = F.avg_pool2d(f, cell // self.stride, ceil_mode=True)[..., : z.shape[2], : z.shape[3]]
         q, k = self.query(f).flatten(2), self.key(f).flatten(2)
         alike = (q.mT @ k / WIDTH**0.5).softmax(2)
         spread = (alike @ z.flatten(2).mT).mT.unflatten(2, z.shape[2:])
@@ -37,7 +38,7 @@ class Correlation(nn.Module):
 
     def cell(self, logits: Logits) -> int:
         """The side of a place, in pixels."""
-        return STRIDE * -(-max(logits.shape[2:]) // (STRIDE * self.grid))
+        return self.stride * -(-max(logits.shape[2:]) // (self.stride * self.grid))
 
 
 def propagated(
@@ -45,12 +46,15 @@ def propagated(
 ) -> tuple[Masks, Kept]:
     """Labels and which are sure, once each of `count` random rows of A that is a trusted region is all of one class.
 
-    `of_class` is 1 where y is the class, and 0 elsewhere.
+    `of_class` is 1 where y is the class, and 0 elsewhere. Shares are compared with the threshold, so they are added up
+    in single precision: in bf16 sums over many places are off by more than the threshold is from 1.
     """
     height, width = y.shape[1:]
     surely = F.avg_pool2d(of_class * sure.unsqueeze(1), cell, ceil_mode=True)  # shares of a place's pixels
     row = torch.randint(alike.shape[1], (len(y), count), device=y.device)
-    covers, winner = regions(alike.gather(1, row[..., None].expand(-1, -1, alike.shape[2])), surely, threshold)
+    with torch.autocast("cuda" if y.is_cuda else "cpu", enabled=False):
+        rows = at_least_single(alike).gather(1, row[..., None].expand(-1, -1, alike.shape[2]))
+        covers, winner = regions(rows, at_least_single(surely), threshold)
     covers, winner = (
         v.unflatten(1, surely.shape[2:]).repeat_interleave(cell, 1).repeat_interleave(cell, 2)[:, :height, :width]
         for v in (covers, winner)

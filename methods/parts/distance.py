@@ -23,7 +23,8 @@ def distance_to(mask: Bool[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
     above = torch.where(mask, row, -none).cummax(-2).values
     below = torch.where(mask, row, 2 * none).flip(-2).cummin(-2).values.flip(-2)
     vertical = torch.minimum(row - above, below - row).clamp_max(none).square()
-    nearest = torch.full_like(vertical, none**2)
+    nearest, from_here = torch.full_like(vertical, none**2), torch.empty_like(vertical)
     for place in range(width):
-        nearest = torch.minimum(nearest, vertical[..., place : place + 1] + (column - place).square())
-    return nearest.sqrt()
+        torch.add(vertical[..., place : place + 1], (column - place).square(), out=from_here)
+        torch.minimum(nearest, from_here, out=nearest)
+    return nearest.sqrt_()

@@ -54,7 +54,7 @@ class Arch:
     """What a network is made of; the same for every method of a comparison.
 
     `dropout` is the rate on the deepest features, whole channels at a time; the rate before the last convolution is a
-    fifth of it. The default pair 0.5 and 0.1 is the first and the last of CDMA's rates. With 0 a network is
+    fifth of it. The pair 0.5 and 0.1 is the first and the last of CDMA's rates. With 0 a network is
     deterministic, whatever its encoder: an encoder's own dropout and stochastic depth are always off.
 
     `load=False` builds the same layers without reading the pretrained weights, for a state that is loaded over them.

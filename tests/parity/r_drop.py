@@ -12,7 +12,7 @@ VARIANTS = ("on_all", "ssl4mis_dml")
 def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     labelled, images = len(batch.x), torch.cat([batch.x, batch.u])
     two_nets = len(method.decoders) == 2
-    weight, share = (4.0, 1.0) if two_nets else (1.0, 0.5)
+    weight, share = (4.0 / 2, 1.0) if two_nets else (1.0, 0.5)
     first, second = (answer(method, images, net) for net in (0, int(two_nets)))
     start = 0 if method.on == "all" else labelled
     p, q = first[start:].softmax(1), second[start:].softmax(1)

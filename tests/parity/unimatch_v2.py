@@ -16,7 +16,8 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     y, surety = taught(method, u)
     where = boxes(torch.cat([u, u]), p=method.cutmix)
     views, y, surety = (from_before(values, where) for values in (strong(torch.cat([u, u])), y, surety))
-    features = method.student.encoder(torch.cat([batch.x, views]))
+    *fine, deep = method.student.encoder(torch.cat([batch.x, views]))
+    features = [*fine, torch.cat([torch.nn.functional.dropout2d(deep[:labelled], 0.5), deep[labelled:]])]
     if method.drop.keywords["share"]:
         changed = torch.rand(n).argsort().tolist()  # the images whose rank is among the first half
         half = round(n / 2)
