@@ -117,7 +117,7 @@ def _print(rows: list[dict], results: Path) -> None:
         title=f"Training and prediction on {rows[0]['machine']['device']}", title_justify="left",
         caption="×: beside supervised; of max: beside a large matrix product", caption_justify="left", box=box.SIMPLE,
     )  # fmt: skip
-    for head in ("", "batch", "ms", "images/s", "×", "of max", "GB", "predict/s"):
+    for head in ("", "batch", "ms", "labelled/s", "×", "of max", "GB", "predict/s"):
         table.add_column(head, justify="right" if head else "left", no_wrap=True)
     for line in speed.speed_frame(rows).itertuples():
         table.add_row(

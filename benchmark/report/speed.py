@@ -43,7 +43,7 @@ def speed_frame(rows: Sequence[Row]) -> pd.DataFrame:
     call, `<mode>_images_per_s`, `<mode>_relative` (to supervised), `<mode>_counted`, `<mode>_utilisation` and
     `<mode>_memory` (bytes); `train_spread`; `data_share` of a step that takes its batch from the store;
     `compiled_relative` and `compile_s`; `segment_pixels_per_s`; `parameters`; `import_s`, `build_s`, `first_step_s`;
-    `joules_per_image`. What was not measured is nan.
+    `joules` of a step. What was not measured is nan.
     """
     frame = pd.DataFrame([_line(row) for row in rows])
     if frame.empty:
@@ -70,7 +70,7 @@ def _line(row: Row) -> dict[str, float | str | bool]:
         "compile_s": row["startup"].get("compile_s", np.nan),
         "segment_pixels_per_s": modes["segment"]["pixels"] / timed["segment"].median,
         "parameters": row["cost"]["parameters"],
-        "joules_per_image": np.nan if row["energy"] is None else row["energy"] / modes["train"]["images"],
+        "joules": np.nan if row["energy"] is None else row["energy"],
         **{name: row["startup"][name] for name in ("import_s", "build_s", "first_step_s")},
     }
     if "train_compiled" in timed:
@@ -124,15 +124,15 @@ def training(rows: Sequence[Row], place: str) -> Table:
     columns = {
         Column("ms", group="Step"): (frame.train_s, MS),
         Column("p95 ms", group="Step"): (frame.train_p95_s, MS),
-        Column("images/s", group="Step"): (frame.train_images_per_s, 1),
+        Column("labelled/s", group="Step"): (frame.train_images_per_s, 1),
         Column("× supervised", group="Step"): (frame.train_relative, 1),
         Column("data %", group="Step"): (frame.data_share, SHARE),
-        Column("GFLOPs/image", group="Operations"): (frame.train_flops / frame.train_images, GIGA),
+        Column("GFLOPs", group="Operations"): (frame.train_flops, GIGA),
         Column("× supervised", group="Operations"): (_beside(frame, "train_flops"), 1),
         Column("counted %", group="Operations"): (frame.train_counted, SHARE),
         Column(ceiling, group="Operations"): (frame.train_utilisation, SHARE),
         Column("GB"): (frame.train_memory, GIGA),
-        Column("J/image"): (frame.joules_per_image, 1),
+        Column("J"): (frame.joules, 1),
         Column("build", group="Seconds before"): (frame.build_s, 1),
         Column("first step", group="Seconds before"): (frame.first_step_s, 1),
         Column("compile", group="Seconds before"): (frame.compile_s, 1),
@@ -306,10 +306,11 @@ def throughput(rows: Sequence[Row]) -> Figure | None:
     labels = list(dict.fromkeys(frame.label))
     figure = page(TEXT, 0.16 * len(labels) + 0.75)
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, mode, title in zip(panels, ("train", "predict"), ("Training", "Prediction"), strict=True):
+    heads = ("Training", "Labelled images per second"), ("Prediction", "Images per second")
+    for axes, mode, (title, unit) in zip(panels, ("train", "predict"), heads, strict=True):
         _throughput_panel(axes, frame, labels, mode)
         axes.set_title(title)
-        axes.set_xlabel("Images per second")
+        axes.set_xlabel(unit)
     panels[0].set_yticks(range(len(labels)), labels)
     panels[0].set_ylim(len(labels) - 0.5, -0.5)
     batches = frame.batch.nunique()
@@ -318,8 +319,9 @@ def throughput(rows: Sequence[Row]) -> Figure | None:
     hollow = " Hollow: unstable." if frame.unstable.any() else ""
     return finished(
         figure,
-        "Images per second in training (labelled and unlabelled) and in prediction, at the median; bars reach to the "
-        "95th percentile of the time of a call." + hollow,
+        "Images per second in training (labelled ones: most methods forward as many unlabelled ones beside them, "
+        "supervised none) and in prediction, at the median; bars reach to the 95th percentile of the time of a call."
+        + hollow,
     )
 
 
