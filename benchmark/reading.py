@@ -58,6 +58,10 @@ class Reading:
         label = self._label(method, ratio)
         return cells.interval(self._board.intervals([label], ratio, metric)[label], cells.SCORES[metric], ()).text
 
+    def mean(self, method: str, ratio: float) -> float:
+        """The mean in points, to be compared with another in `holds`."""
+        return 100 * self._board.intervals([label := self._label(method, ratio)], ratio, METRIC)[label].mean
+
     def difference(self, method: str, other: str, ratio: float, other_ratio: float | None = None) -> str:
         """The mean of a method less another's, the latter at its own ratio if given: "+0.5 [−0.1, 1.1]"."""
         label, less = self._label(method, ratio), self._label(other, ratio if other_ratio is None else other_ratio)
@@ -83,8 +87,8 @@ class Reading:
         return len(self._ranked(ratio))
 
     def extremes(self, ratio: float) -> str:
-        """The worst and the best mean and whose they are: "87.8 (DTC) to 91.1 (URPC)"."""
-        means = {label: one.mean for label, one in self._board.intervals(self._ranked(ratio), ratio, METRIC).items()}
+        """The worst and the best mean of methods with most draws: "87.8 (DTC) to 91.1 (URPC)"."""
+        means = {label: one.mean for label, one in self._board.intervals(self._whole(ratio), ratio, METRIC).items()}
         ends = (min(means, key=means.__getitem__), max(means, key=means.__getitem__))
         return " to ".join(f"{cells.say(100 * means[label], 1)} ({label})" for label in ends)
 
@@ -104,8 +108,8 @@ class Reading:
         return self._significant(ratio, -1)
 
     def place(self, method: str, ratio: float) -> str:
-        """Where a method's mean stands among all: "14 of 23"."""
-        ranked = self._ranked(ratio)
+        """Where a method's mean stands among those with most draws: "14 of 23"."""
+        ranked = self._whole(ratio)
         means = [interval.mean for interval in self._board.intervals(ranked, ratio, METRIC).values()]
         return f"{rankdata(-np.array(means), 'min')[ranked.index(self._label(method, ratio))]:.0f} of {len(ranked)}"
 
@@ -183,6 +187,9 @@ class Reading:
         adjusted = cells.holm(found, ranked)
         these = [label for label, p in adjusted.items() if p < 0.05 and sign * found[label].mean > 0]
         return _listed(sorted(these, key=lambda label: -sign * found[label].mean))
+
+    def _whole(self, ratio: float) -> list[str]:
+        return cells.whole(self._board, self._ranked(ratio), ratio)
 
     def _ranked(self, ratio: float) -> list[str]:
         labels = cells.done(self._board, self._board.published, ratio)

@@ -5,7 +5,6 @@ second axis of k columns (k methods on the same images of the same runs); all re
 image without a score (no object, none predicted) and is left out. All test images are scored by all runs.
 """
 
-import functools
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from scipy.optimize import elementwise, isotonic_regression
 from scipy.special import digamma, expit, logit, ndtr, ndtri, polygamma, stdtrit
-from scipy.stats import friedmanchisquare, rankdata, studentized_range
+from scipy.stats import rankdata
 
 FEWEST_PATIENTS = 10  # docs/statistics.md simulates no fewer
 FARTHEST = 37.0  # deviates from zero; beyond, the normal distribution's tail leaves float64
@@ -54,7 +53,7 @@ def hierarchical_interval(
     level: float = 0.95,
     most: float | None = 1.0,
 ) -> Interval:
-    """The mean over the images of a run, then over runs, and an interval for new patients, new draws and new seeds.
+    """The mean over images, seeds and draws in turn, and an interval for new patients, new draws and new seeds.
 
     The variance is that of patients plus that of runs (see `spread`); what patient and run vary together is in both,
     and is taken out of the one with more degrees of freedom. Two approximations lead from there to a half-width: a t of
@@ -111,18 +110,15 @@ def paired_difference(
     return Difference(*_plain(a, *tested(parts, level)))
 
 
-def false_claim(a: Values, b: Values, patients: Labels, draws: Labels, seeds: Labels) -> float | Float[np.ndarray, "k"]:
-    """The probability that "a scores higher than b" is false, given these scores and no other knowledge.
+def false_claim(difference: Difference) -> float:
+    """The probability that "a scores higher than b" is false, given the difference of a less b and no other knowledge.
 
     With one run and one image per patient it is t_{n−1}(√n (m_b − m_a) / √(s_a² + s_b² − 2 r s_a s_b)) of Christodoulou
     et al., False Promises in Medical Imaging AI?, 2025 (arXiv 2505.04720). There, cases are independent and the run is
     one; here, patients and runs are, so that images of one patient do not count as so many cases. Where a scores lower
     the probability is above one half.
     """
-    difference = paired_difference(a, b, patients, draws, seeds)
-    half = np.asarray(difference.p) / 2
-    (p,) = _plain(difference.mean, np.where(np.asarray(difference.mean) > 0, half, 1 - half))
-    return p
+    return difference.p / 2 if difference.mean > 0 else 1 - difference.p / 2
 
 
 class Spread(NamedTuple):
@@ -141,26 +137,27 @@ class Spread(NamedTuple):
 
 
 class _Mean(NamedTuple):
-    """A mean over the images of a run, then over runs, and what each image and each run has to do with it."""
+    """A mean over images, seeds and draws in turn, and what each image and each run has to do with it."""
 
     mean: Float[np.ndarray, "k"]
     weights: Float[np.ndarray, "n k"]  # of images in the mean
     residuals: Float[np.ndarray, "n k"]  # weight × (score − mean of its run)
-    run_sums: Float[np.ndarray, "r k"]  # (mean of the run − mean) / runs
+    run_sums: Float[np.ndarray, "r k"]  # weight × (mean of the run − mean)
     images: Float[np.ndarray, "k"]  # that a run has, on average
 
 
 def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels, less: Values | None = None) -> Spread:
-    """The variances of a mean over the images of a run, then over runs, with patients crossed with draws of runs.
+    """The variances of a mean over the images of a run, its draw's seeds, and draws, with patients crossed with draws.
 
     With `less`, of the difference of two means: the weighted residuals of `less` are subtracted image by image, those
     of its runs run by run (the means are ratios of sums with numbers of images of their own; this is their linear
     approximation, exact where the same images have scores). Runs in which one of the two has no score are left out.
 
-    Each image weighs 1/(R n_r) in the mean m of R runs with n_r scored images. The sums of weight × (score − m_r) over
-    a patient u_p, over both a patient and a draw u_pd, and a draw's sum of (m_r − m)/R, w_d, give
+    A run weighs q_r = 1/(D S_d) in the mean m of D draws, S_d seeds in its own, and each of its n_r scored images
+    q_r/n_r, so that a draw with more seeds weighs no more. The sums of weight × (score − m_r) over a patient u_p, over
+    both a patient and a draw u_pd, and a draw's sum of q_r (m_r − m), w_d, give
       V_p = Σ c_p u_p²,  V_r = Σ c_d w_d²,  V_pr = Σ c_p c_d (u_pd − Q_d u_p)²
-    with Q_d the share of runs in draw d and c the factors that remove the bias (G/(G−1) for G equal ones). Each is what
+    with Q_d the weight of draw d and c the factors that remove the bias (G/(G−1) for G equal ones). Each is what
     its name varies alone plus what patient and run vary together; the variance of m is V_p + V_r − V_pr, as in a
     crossed analysis of variance and in cluster-robust errors by two crossed clusters (Cameron, Gelbach and Miller,
     J. Bus. Econ. Stat. 29, 2011). Seeds lie within draws, so the spread of draws holds that of seeds; with one draw
@@ -174,13 +171,15 @@ def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels, less:
     run = _codes(draw * (seed.max(initial=0) + 1) + seed, len(sides[0]))
     of_run = _adder(run)
     scored = np.logical_and.reduce([of_run @ ~np.isnan(side) > 0 for side in sides])
-    parts = [_mean(side, run, of_run, scored) for side in sides]
+    first = np.unique(run, return_index=True)[1]
+    in_draw = _adder(draw[first])
+    seeds_of_draw = in_draw @ scored
+    run_weights = scored / np.maximum(seeds_of_draw[draw[first]] * (seeds_of_draw > 0).sum(0), 1)
+    parts = [_mean(side, run, of_run, run_weights) for side in sides]
     mean, weights, residuals, run_sums, images = parts[0]
     if less is not None:
         mean, residuals, run_sums = mean - parts[1].mean, residuals - parts[1].residuals, run_sums - parts[1].run_sums
         weights, images = (weights + parts[1].weights) / 2, (images + parts[1].images) / 2
-    with np.errstate(invalid="ignore"):
-        run_weights = scored / scored.sum(0)
 
     of_patient = _adder(patient)
     shares = of_patient @ weights
@@ -189,7 +188,6 @@ def spread(values: Values, patients: Labels, draws: Labels, seeds: Labels, less:
     patients_vary = (shares > 0).sum(0) > 1
     runs_vary = np.zeros(len(mean), dtype=bool)
     by_run, by_both, runs_freedom = np.zeros(len(mean)), np.zeros(len(mean)), np.full(len(mean), np.inf)
-    first = np.unique(run, return_index=True)[1]
     for unit in (draw, run):  # seeds where there is one draw
         of_unit = _adder(unit[first])
         unit_shares = of_unit @ run_weights
@@ -215,18 +213,19 @@ def _mean(
     columns: Float[np.ndarray, "n k"],
     run: Int[np.ndarray, "n"],
     of_run: sparse.csr_array,
-    scored: Bool[np.ndarray, "r k"],
+    run_weights: Float[np.ndarray, "r k"],
 ) -> _Mean:
-    """The mean over those runs that are `scored`."""
+    """The mean over runs of these weights; nan where all weigh nothing."""
+    scored = run_weights > 0
     there = ~np.isnan(columns) & scored[run]
-    counts, runs = of_run @ there, scored.sum(0)
+    counts = of_run @ there
     with np.errstate(invalid="ignore", divide="ignore"):
         means = (of_run @ np.where(there, columns, 0)) / counts
-        mean = np.where(scored, means, 0).sum(0) / runs
-        weights = np.where(there, 1 / (counts * runs)[run], 0)
+        mean = np.where(scored.any(0), np.where(scored, run_weights * means, 0).sum(0), np.nan)
+        weights = np.where(there, (run_weights / counts)[run], 0)
         residuals = np.where(there, weights * (columns - means[run]), 0)
-        run_sums = np.where(scored, (means - mean) / runs, 0)
-    return _Mean(mean, weights, residuals, run_sums, counts.sum(0) / np.maximum(runs, 1))
+        run_sums = np.where(scored, run_weights * (means - mean), 0)
+    return _Mean(mean, weights, residuals, run_sums, counts.sum(0) / np.maximum(scored.sum(0), 1))
 
 
 def _cluster(
@@ -268,8 +267,10 @@ def pooled_runs(parts: Spread, over: Int[np.ndarray, "k ..."] | None = None) -> 
     general. The variance s² with f degrees of freedom becomes (f₀ s₀² + f s²) / (f₀ + f) with f₀ + f; s₀² and f₀, how
     alike the variances are, are estimated from the differences themselves (empirical Bayes: Smyth, Statistical
     Applications in Genetics and Molecular Biology 3, 2004, sections 3 and 6.2). As all have one method in common, their
-    variances correlate by a quarter, which limits what they tell together to f k / (1 + (k − 1)/4). The first axis is
-    that of the k methods; fewer than three tell nothing, and what has no variance by runs stays as it is.
+    variances correlate by a quarter, which limits what they tell together to f k / (1 + (k − 1)/4). A variance that is
+    larger than what others make of it stays as it is: else a method that varies much more than the rest, which the
+    prior does not foresee, would be found to differ too often. The first axis is that of the k methods; fewer than
+    three tell nothing, and what has no variance by runs stays as it is.
 
     `over`: how many draws each mean is over (the same number, if not given). The variances above are then those of one
     draw, and a difference over one draw, which tells nothing of how much draws vary, has the typical one: f = 0. Of
@@ -295,7 +296,9 @@ def pooled_runs(parts: Spread, over: Int[np.ndarray, "k ..."] | None = None) -> 
     pooled = here & (k > 2)
     alone = (over < 2) & (parts.patients > 0) & (k > 2)
     return parts._replace(
-        runs=np.select([pooled, alone], [(share * typical + (1 - share) * by_draw) / over, typical], parts.runs),
+        runs=np.select(
+            [pooled, alone], [np.maximum(share * typical + (1 - share) * by_draw, by_draw) / over, typical], parts.runs
+        ),
         both=np.where(alone & (parts.runs == 0), np.minimum(mean(over * parts.both), typical), parts.both),
         runs_freedom=np.select(
             [pooled, alone], [np.minimum(prior + f, most), np.minimum(prior, most)], parts.runs_freedom
@@ -420,64 +423,48 @@ def holm(p: Sequence[float]) -> Float[np.ndarray, "k"]:
     return adjusted
 
 
-def tie_group(differences: Sequence[Difference], level: float = 0.05) -> Bool[np.ndarray, "k"]:
-    """Which of k methods are not significantly worse than the best, from `paired_difference(method, best)` of each.
+def worse_than_best(differences: Sequence[Difference]) -> Float[np.ndarray, "k"]:
+    """Adjusted p of each of k methods being no worse than the best, from `paired_difference(method, best)` of each.
 
-    The best is one of them: its difference from itself is 0 with p 1 (or nan), and it is always in. Because the best is
+    The best is one of them: its difference from itself is 0 with p 1 (or nan), and its p here is 1. Because the best is
     chosen by the same data, the ordinary test against it is wrong too often, with Holm's adjustment, too. Here a
-    difference counts as significant where its p, as a normal deviate, exceeds the upper quantile of the range of k
-    equal methods over √2 (Tukey), stepped down as Holm does: the worst is compared as one of k, the next as one of
-    k − 1 and so on until one is not significant. A difference that cannot be tested does not put a method out.
+    difference's p, as a normal deviate times √2, is held against the range of k equal methods (Tukey), stepped down as
+    Holm does: the worst is compared as one of k, the next as one of k − 1 and so on, and none has a smaller p than one
+    that is worse. Those below 0.05 are outside the tie group. A difference that cannot be tested has 1.
     """
-    k = len(differences)
     mean = np.array([d.mean for d in differences], dtype=np.float64)
     p = np.array([d.p for d in differences], dtype=np.float64)
     deviates = np.where((mean < 0) & ~np.isnan(p), -ndtri(np.clip(p, 1e-300, 1) / 2), 0)
-    tied = np.ones(k, dtype=bool)
-    for place, i in enumerate(np.argsort(-deviates)):
-        if k - place < 2 or deviates[i] <= _range_quantile(k - place, level) / np.sqrt(2):
-            break
-        tied[i] = False
-    return tied
+    order = np.argsort(-deviates, kind="stable")
+    adjusted = np.ones(len(differences))
+    methods = len(differences) - np.arange(len(differences))
+    alone = methods < 2  # what is left when all others are out
+    adjusted[order] = np.maximum.accumulate(np.where(alone, 1, _range_tail(np.sqrt(2) * deviates[order], methods)))
+    return adjusted
 
 
-@functools.cache
-def _range_quantile(methods: int, level: float) -> float:
-    """The upper quantile of the range of so many standard normal variables."""
-    return float(studentized_range.isf(level, methods, np.inf))
+def _range_tail(ranges: Float[np.ndarray, "k"], methods: Int[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    """How probable it is that the range of so many standard normal variables is larger.
+
+    With z the largest of k, all others below it (Φ(z)^{k−1}) but not all within the range (Φ(z) − Φ(z − r))^{k−1}.
+    """
+    z = np.linspace(-9, 9, 2001)  # the trapezoidal rule is exact to rounding for functions that vanish at both ends
+    k, below = methods[:, None], ndtr(z)
+    within = below - ndtr(z - ranges[:, None])
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    return np.minimum(k[:, 0] * ((below ** (k - 1) - within ** (k - 1)) * density).sum(1) * (z[1] - z[0]), 1)
 
 
-class Ranks(NamedTuple):
-    """Average ranks (1 is best), how many blocks they are over, and Friedman's p of no difference."""
-
-    ranks: Float[np.ndarray, "k"]
-    blocks: int
-    p: float
-
-
-def average_ranks(scores: Float[np.ndarray, "b k"]) -> Ranks:
+def average_ranks(scores: Float[np.ndarray, "b k"]) -> tuple[Float[np.ndarray, "k"], int]:
     """Ranks of k methods in each of b blocks (patients, or dataset × ratio), averaged; higher scores rank first.
 
     Ties share their mean rank. nan, nothing there and nothing predicted, is as good as can be and ranks first; where
-    all are nan, nothing is to be ranked. Blocks must be independent: images of one patient are one block. p is nan for
-    fewer than three methods or two blocks.
+    all are nan, nothing is to be ranked. Returns the ranks (1 is best) and how many blocks they are over.
     """
     scores = np.asarray(scores, dtype=np.float64)
     whole = np.nan_to_num(scores[~np.isnan(scores).all(1)], nan=np.inf)
     ranks = rankdata(-whole, axis=1)
-    enough = min(whole.shape) > 1 and whole.shape[1] > 2
-    p = float(friedmanchisquare(*ranks.T).pvalue) if enough else np.nan
-    return Ranks(ranks.mean(0) if len(whole) else np.full(scores.shape[1], np.nan), len(whole), p)
-
-
-def critical_difference(methods: int, blocks: int, level: float = 0.05) -> float:
-    """By how much two average ranks must differ to differ significantly (Nemenyi; Demšar, JMLR 7, 2006, section 3.2.2).
-
-    q √(k (k + 1) / 6 b) with q the upper quantile of the range of k normal variables over √2.
-    """
-    if methods < 2 or blocks < 1:
-        raise ValueError(f"Ranks of {methods} methods on {blocks} blocks cannot differ; give at least 2 and 1.")
-    return _range_quantile(methods, level) / np.sqrt(2) * np.sqrt(methods * (methods + 1) / (6 * blocks))
+    return ranks.mean(0) if len(whole) else np.full(scores.shape[1], np.nan), len(whole)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

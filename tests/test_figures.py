@@ -154,8 +154,8 @@ def test_a_curve_goes_on_over_shares_at_which_it_has_no_runs():
 
 
 def test_shares_that_lie_too_close_have_a_mark_without_a_number():
-    assert figures._apart([0.5, 2, 5, 10, 20, 100]) == [100, 20, 5, 2, 0.5]
-    assert figures._apart([5, 10, 20, 100]) == [100, 20, 10, 5]
+    assert figures._spaced([0.5, 2, 5, 10, 20, 100]) == [100, 20, 5, 2, 0.5]
+    assert figures._spaced([5, 10, 20, 100]) == [100, 20, 10, 5]
 
 
 def test_each_of_many_methods_stands_out_in_its_own_panel_before_the_others(many):
@@ -221,11 +221,28 @@ def test_a_clear_difference_is_filled_and_none_is_hollow():
     assert fills["CPS"] == "white"
 
 
+def test_a_difference_far_beyond_the_others_leaves_the_scale_with_its_number():
+    rows = made.suite(("supervised", "cps", "cct", "hce", "urpc"), (0.1,), draws=3, bounds=False)
+    usual = figures.FIGURES["differences"](rows).axes[0].get_xlim()
+    rows += [made.row("cdma", ratio=0.1, draw=draw, better=-8.0) for draw in range(3)]
+    figure = figures.FIGURES["differences"](rows)
+    assert figure.axes[0].get_xlim()[1] < 3 * usual[1]
+    assert "Arrows" in figure.get_label()
+    assert any(text.get_text().startswith("−") for text in figure.axes[0].texts)
+
+
+def test_one_draw_is_never_filled():
+    rows = made.suite(("supervised",), (0.1,), draws=1, bounds=False, patients=12)
+    rows += made.suite(("cdma",), (0.1,), draws=1, bounds=False, better=2.0, patients=12)
+    (mark,) = lines(figures.FIGURES["differences"](rows), "CDMA")
+    assert mark.get_markerfacecolor() == "white"
+
+
 def test_where_all_runs_are_of_one_draw_the_differences_say_so():
     rows = made.suite(ratios=(0.05,), draws=3) + made.suite(ratios=(0.1,), draws=1, seeds=2)
     figure = figures.FIGURES["differences"](rows)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["5 % labels", "10 % labels, 1 draw"]
-    assert "1 draw: nothing tells how much" in figure.get_label()
+    assert "1 draw, hollow" in figure.get_label()
     assert "1 draw" not in figures.FIGURES["differences"](made.suite(draws=2)).get_label()
 
 
@@ -241,20 +258,27 @@ def test_the_cloud_of_a_method_has_a_point_for_every_image_within_the_frame(few)
 # Ranks
 
 
-def test_cliques_are_the_longest_stretches_within_the_critical_difference():
-    ranks = np.array([1.0, 1.5, 2.4, 4.0, 4.2])
-    assert figures.cliques(ranks, 1.0) == [(0, 1), (1, 2), (3, 4)]
-    assert figures.cliques(ranks, 9.0) == [(0, 4)]
-    assert figures.cliques(ranks, 0.1) == []
+def test_cliques_are_the_longest_stretches_of_which_no_two_are_apart():
+    apart = np.zeros((5, 5), dtype=bool)
+    assert figures.cliques(apart) == [(0, 4)]
+    apart[0, 2] = apart[2, 0] = apart[1, 4] = apart[4, 1] = True
+    assert figures.cliques(apart) == [(0, 1), (1, 3), (2, 4)]
+    assert figures.cliques(~np.eye(5, dtype=bool)) == []
 
 
-def test_ranks_are_over_patients_and_the_caption_says_what_they_cannot_tell(many):
-    figure = figures.FIGURES["ranks"](many)
-    cd = stats.critical_difference(len(MANY), 8)
-    assert "over 8 patients" in figure.get_label()
-    assert f"less than {cd:.2f} are joined" in figure.get_label()
-    fewer = made.suite(MANY, ratios=(0.1,), draws=1, patients=2, bounds=False)
-    assert "too few to tell any two of 10 methods apart" in figures.FIGURES["ranks"](fewer).get_label()
+def test_ranks_are_over_patients_and_their_bars_are_by_tests_that_know_draws(many):
+    assert "over 8 patients, from 2 runs of each method" in figures.FIGURES["ranks"](many).get_label()
+    assert "they know patients only" not in figures.FIGURES["ranks"](many).get_label()
+    once = made.suite(MANY, ratios=(0.1,), draws=1, patients=9, bounds=False)
+    assert "With one draw, they know patients only." in figures.FIGURES["ranks"](once).get_label()
+
+
+def test_methods_far_apart_are_not_joined_and_equal_ones_are():
+    equal = made.suite(("supervised", "cps", "cdma"), (0.1,), draws=4, bounds=False, better=0.0)
+    better = [made.row("cct", ratio=0.1, draw=draw, better=3.0) for draw in range(4)]
+    bars = [line for line in figures.FIGURES["ranks"](equal + better).axes[0].lines if line.get_linewidth() == 2.2]
+    assert len(bars) == 1
+    assert bars[0].get_xdata()[0] > 1.5, "the best is outside"
 
 
 def test_the_average_ranks_beside_the_names_are_those_of_the_patients(many):
@@ -265,7 +289,7 @@ def test_the_average_ranks_beside_the_names_are_those_of_the_patients(many):
             for p in sorted(set(many[0]["scores"]["patient"]))
         ]
     )
-    expected = stats.average_ranks(means).ranks
+    expected, _ = stats.average_ranks(means)
     for method, rank in zip(MANY, expected, strict=True):
         title = methods.get(method).title.split()
         assert [*title, f"{rank:.1f}"] in written or [f"{rank:.1f}", *title] in written

@@ -142,37 +142,19 @@ def test_a_method_that_is_gone_comes_last():
 # Scores
 
 
-def test_a_score_is_a_line_for_each_image_and_class_of_finished_runs():
-    rows = [row("cdma", classes=("background", "a", "b"), images=6, patients=3, empty=(0, 1))]
-    rows.append(row("cps", classes=("background", "a", "b"), status="diverged"))
-    found = frame.scores_frame(rows, "dice")
-    assert len(found) == 12
-    assert list(found.class_[:4]) == ["a", "b", "a", "b"]
-    assert list(found.image[:4]) == ["image000", "image000", "image001", "image001"]
-    assert list(found.patient[::2]) == ["p0", "p1", "p2", "p0", "p1", "p2"]
-    assert list(found.stratum[::2]) == ["benign", "malignant", "benign", "benign", "malignant", "benign"]
-    assert found.value[:2].tolist() == [0, 0], "a false alarm"
-    assert found.value[2:4].isna().all(), "no object, and none predicted"
-    assert found.value[4:].tolist() == np.ravel(rows[0]["scores"]["dice"][2:]).tolist()
+def test_a_false_alarm_scores_nothing_and_an_image_rightly_left_empty_has_no_score():
+    one = row("cdma", classes=("background", "a", "b"), images=6, patients=3, empty=(0, 1))
+    found = frame.scores(one, "dice")
+    assert found[0].tolist() == [0, 0], "a false alarm"
+    assert np.isnan(found[1]).all(), "no object, and none predicted"
+    assert found[2:].tolist() == np.asarray(one["scores"]["dice"][2:]).tolist()
 
 
 def test_scores_at_the_step_that_was_best_on_validation_are_another_metric():
     one = row("cdma")
-    assert frame.scores_frame([one], "best_dice").value.tolist() == np.ravel(one["best"]["dice"]).tolist()
+    assert frame.scores(one, "best_dice").tolist() == np.asarray(one["best"]["dice"]).tolist()
 
 
-def test_a_score_of_whole_images_has_no_class_and_old_rows_no_stratum():
+def test_a_score_of_whole_images_has_one_column():
     one = row("cdma", objects=True, classes=("background", "a", "b"))
-    del one["scores"]["stratum"]
-    found = frame.scores_frame([one, row("cps", classes=("background", "a", "b"))], "object_f1")
-    assert found.value.tolist() == one["scores"]["object_f1"], "rows without objects have no lines"
-    assert set(found.class_) == set(found.stratum) == {""}
-
-
-def test_an_unknown_metric_offers_the_nearest():
-    with pytest.raises(ValueError, match="no metric 'dise'; did you mean 'dice'"):
-        frame.scores_frame([row()], "dise")
-
-
-def test_no_runs_have_no_scores():
-    assert frame.scores_frame([row(status="diverged")]).empty
+    assert frame.scores(one, "object_f1")[:, 0].tolist() == one["scores"]["object_f1"]

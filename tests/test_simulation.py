@@ -21,7 +21,7 @@ from benchmark.simulation import (
     simulate,
     tables,
 )
-from benchmark.stats import Difference, pooled_runs, spread, tie_group
+from benchmark.stats import Difference, pooled_runs, spread, worse_than_best
 from benchmark.stats import tested as as_difference
 
 DOCS = Path(__file__).parent.parent / "docs" / "statistics.md"
@@ -101,13 +101,17 @@ def test_methods_that_are_equal_differ_in_the_runs_at_hand():
     assert found.test_for_new_runs > 0.3
 
 
+def test_a_method_whose_runs_vary_much_more_is_not_found_to_differ_more_often():
+    assert simulation.unequal(5, 600, random()) < 0.08  # a standard error of 0.009
+
+
 def test_the_tie_group_keeps_its_level_and_finds_what_is_worse():
     gains = np.array([0.0] * 4 + [-0.5] * 4)
     values, *labels = simulate(EASY, Design(50, 3, 1), gains, 300, random())[:4]
     tied = []
     for table in np.moveaxis(values, 2, 0):
         found = as_difference(pooled_runs(spread(table, *labels, less=table[:, [table.mean(0).argmax()]])))
-        tied.append(tie_group([Difference(*parts) for parts in zip(*found, strict=True)]))
+        tied.append(worse_than_best([Difference(*parts) for parts in zip(*found, strict=True)]) >= 0.05)
     assert np.mean([not group[:4].all() for group in tied]) < 0.09  # a standard error of 0.013
     assert np.mean([group[4:] for group in tied]) < 0.5
 
@@ -128,9 +132,10 @@ def small(monkeypatch):
 def test_tables_hold_what_was_found_and_mark_what_is_outside(small):
     easy = {("easy", 10, *runs): simulation.Coverage(0.951, 0.9291, 0.8, 0.7) for runs in ((1, 1), (2, 1))}
     wrong = {(10, 1, 1): simulation.Level(0.05, 0.04, 0.3, 0.01, 0.5), (10, 2, 1): simulation.Level(0, 0, 0, 0, np.nan)}
-    drawn = tables(Study(400, easy, wrong, {10: 0.962}))
+    drawn = tables(Study(400, easy, wrong, {10: 0.962}, {1: 0.03, 8: 0.066}))
     assert drawn["coverage"].splitlines()[2] == "| easy | 10 | 95.1 / **92.9** | 95.1 / **92.9** |"
     assert drawn["new runs"].splitlines()[2] == "| 10 | 80 | 70 | 96 |"
+    assert drawn["unequal"].splitlines()[2] == "| Holm | 3.0 | **6.6** |"
     assert drawn["level"].splitlines()[2:] == [
         "| 10 | 1 × 1 | 5.0 | 4.0 | **30.0** | 1.0 | **50.0** |",
         "| 10 | 2 × 1 | 0.0 | 0.0 | 0.0 | 0.0 | – |",
@@ -162,7 +167,7 @@ def test_the_command_prints_tables_or_draws_them(small, tmp_path):
     assert printed.exit_code == 0
     assert "| patients | draws × seeds | one test |" in printed.output
     page = tmp_path / "page.md"
-    names = ("worlds", "coverage", "new runs", "level", "simulations")
+    names = ("worlds", "coverage", "new runs", "level", "unequal", "simulations")
     page.write_text("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in names))
     told = CliRunner().invoke(main, ["simulate", "--simulations", "20", "--out", str(page)])
     assert told.exit_code == 0
@@ -172,7 +177,7 @@ def test_the_command_prints_tables_or_draws_them(small, tmp_path):
 def test_the_docs_have_a_place_for_every_table(tmp_path):
     page = tmp_path / "statistics.md"
     page.write_text(DOCS.read_text(encoding="utf-8"), encoding="utf-8")
-    draw(dict.fromkeys(("worlds", "coverage", "new runs", "level", "simulations"), "| drawn |"), page)
+    draw(dict.fromkeys(("worlds", "coverage", "new runs", "level", "unequal", "simulations"), "| drawn |"), page)
 
 
 @pytest.mark.slow

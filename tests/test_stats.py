@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 import pytest
-import scikit_posthocs
 from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
@@ -18,7 +17,6 @@ from benchmark.stats import (
     Interval,
     Spread,
     average_ranks,
-    critical_difference,
     false_claim,
     half_width,
     hierarchical_interval,
@@ -30,7 +28,7 @@ from benchmark.stats import (
     reservation,
     scores_at_cost,
     spread,
-    tie_group,
+    worse_than_best,
 )
 from benchmark.stats import (
     tested as as_difference,
@@ -344,16 +342,18 @@ def test_false_claim_is_the_published_formula_for_one_run_of_independent_images(
     n, r = 5, np.corrcoef(other, VALUES)[0, 1]
     s_a, s_b = other.std(ddof=1), VALUES.std(ddof=1)
     t = np.sqrt(n) * (VALUES.mean() - other.mean()) / np.sqrt(s_a**2 + s_b**2 - 2 * r * s_a * s_b)
-    assert false_claim(other, VALUES, "abcde", ONE, ONE) == pytest.approx(stats.t.cdf(t, n - 1))
-    assert false_claim(VALUES, other, "abcde", ONE, ONE) == pytest.approx(stats.t.cdf(-t, n - 1))
-    assert false_claim(VALUES, VALUES, "abcde", ONE, ONE) == 0.5
+    labels = ("abcde", ONE, ONE)
+    assert false_claim(paired_difference(other, VALUES, *labels)) == pytest.approx(stats.t.cdf(t, n - 1))
+    assert false_claim(paired_difference(VALUES, other, *labels)) == pytest.approx(stats.t.cdf(-t, n - 1))
+    assert false_claim(paired_difference(VALUES, VALUES, *labels)) == 0.5
 
 
 def test_images_of_one_patient_do_not_make_a_claim_safer():
     other = VALUES + BETTER
-    once = false_claim(other, VALUES, "abcde", ONE, ONE)
+    once = false_claim(paired_difference(other, VALUES, "abcde", ONE, ONE))
     four_times = [np.tile(part, 4) for part in (other, VALUES)]
-    assert false_claim(*four_times, "abcde" * 4, np.tile(ONE, 4), np.tile(ONE, 4)) == pytest.approx(once)
+    again = paired_difference(*four_times, "abcde" * 4, np.tile(ONE, 4), np.tile(ONE, 4))
+    assert false_claim(again) == pytest.approx(once)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def spread_of_runs(*variances: float, freedom: float = 2.0) -> Spread:
 
 def test_variances_that_are_alike_become_their_mean_with_more_degrees_of_freedom():
     found = pooled_runs(spread_of_runs(1, 2, 3, 2))
-    assert found.runs == pytest.approx(2)
+    assert found.runs == pytest.approx([2, 2, 3, 2]), "a larger one stays"
     assert found.runs_freedom == pytest.approx(2 * 4 / (1 + 3 / 4)), "less than 8, as all share one method"
 
 
@@ -381,14 +381,14 @@ def test_variances_that_differ_more_than_by_chance_are_drawn_together_and_not_ma
     prior = found.runs_freedom[0] - 2
     assert polygamma(1, prior / 2) == pytest.approx(more)
     share = prior / (prior + 2)
-    typical = (found.runs - (1 - share) * variances) / share
+    typical = (found.runs[0] - (1 - share) * variances[0]) / share
     expected = np.log(1000) - (digamma(1) - np.log(1)) + digamma(prior / 2) - np.log(prior / 2)
     assert np.log(typical) == pytest.approx(expected)
 
 
 def test_what_does_not_vary_or_is_alone_is_not_pooled():
     kept = pooled_runs(spread_of_runs(0, 1, 2, 3))
-    assert kept.runs.tolist() == pytest.approx([0, 2, 2, 2])
+    assert kept.runs.tolist() == pytest.approx([0, 2, 2, 3])
     assert kept.runs_freedom[0] == 2
     assert pooled_runs(spread_of_runs(1, 3)).runs.tolist() == [1, 3]
     assert pooled_runs(spread_of_runs(1, 2, 3, freedom=np.inf)).runs.tolist() == [1, 2, 3]
@@ -402,7 +402,7 @@ def test_a_difference_over_one_draw_has_the_typical_variance_of_a_draw():
         runs_freedom=np.array([2.0, 2, 2, 2, np.inf]), estimable=np.ones(k, dtype=bool),
     )  # fmt: skip
     found = pooled_runs(parts, np.array([3, 3, 3, 3, 1]))
-    assert found.runs == pytest.approx([2, 2, 2, 2, 6]), "three times that of a mean over three draws"
+    assert found.runs == pytest.approx([2, 2, 3, 2, 6]), "three times that of a mean over three draws"
     assert found.both == pytest.approx([0.1, 0.2, 0.3, 0.2, 0.6])
     assert found.runs_freedom == pytest.approx(2 * 4 / (1 + 3 / 4))
     two_and_three = pooled_runs(parts._replace(runs=np.array([1.5, 1.0, 1.5, 1.0, 0])), np.array([2, 3, 2, 3, 1]))
@@ -448,57 +448,57 @@ def worse(*p: float) -> list[Difference]:
     return [Difference(0.0, 0.0, 0.0, 1.0), *(Difference(-0.1, np.nan, np.nan, x) for x in p)]
 
 
+def tied(differences: list[Difference]) -> np.ndarray:
+    return worse_than_best(differences) >= 0.05
+
+
 def test_the_best_of_two_is_significantly_better_at_the_two_sided_level():
-    assert tie_group(worse(0.051)).tolist() == [True, True]
-    assert tie_group(worse(0.049)).tolist() == [True, False]
+    assert tied(worse(0.051)).tolist() == [True, True]
+    assert tied(worse(0.049)).tolist() == [True, False]
 
 
 def test_the_more_methods_the_better_the_best_must_be():
     # the range of three normal variables exceeds 3.314 with 5 %, a difference of two 3.314/√2 = 2.343: p 0.0191
-    assert tie_group(worse(0.0192, 0.5)).all()
-    assert tie_group(worse(0.0190, 0.5)).tolist() == [True, False, True]
-    assert tie_group(worse(0.04, 0.5)).all(), "which Holm alone would call significant, one-sided"
+    assert tied(worse(0.0192, 0.5)).all()
+    assert tied(worse(0.0190, 0.5)).tolist() == [True, False, True]
+    assert tied(worse(0.04, 0.5)).all(), "which Holm alone would call significant, one-sided"
+
+
+def test_the_range_of_equal_methods_is_as_elsewhere():
+    p = [1e-7, 1e-3, 0.03]
+    deviates = stats.norm.isf(np.array(p) / 2)
+    expected = [stats.studentized_range.sf(np.sqrt(2) * z, k, np.inf) for z, k in zip(deviates, (4, 3, 2), strict=True)]
+    assert worse_than_best(worse(*p)) == pytest.approx([1, *expected], rel=1e-4)
+
+
+def test_none_has_a_smaller_p_than_one_that_is_worse():
+    assert worse_than_best(worse(0.001, 0.0011))[2] == worse_than_best(worse(0.001, 0.0011))[1]
 
 
 def test_when_the_worst_is_out_the_next_is_compared_with_fewer():
-    assert tie_group(worse(1e-6, 0.049)).tolist() == [True, False, False]
-    assert tie_group(worse(0.049, 1e-6)).tolist() == [True, False, False]
-    assert tie_group(worse(0.03, 0.049)).all()
+    assert tied(worse(1e-6, 0.049)).tolist() == [True, False, False]
+    assert tied(worse(0.049, 1e-6)).tolist() == [True, False, False]
+    assert tied(worse(0.03, 0.049)).all()
 
 
 def test_what_cannot_be_tested_stays_in():
-    assert tie_group([*worse(np.nan), Difference(np.nan, np.nan, np.nan, np.nan)]).all()
-    assert tie_group([Difference(0.0, np.nan, np.nan, np.nan)]).tolist() == [True]
-    assert tie_group([]).shape == (0,)
+    assert tied([*worse(np.nan), Difference(np.nan, np.nan, np.nan, np.nan)]).all()
+    assert tied([Difference(0.0, np.nan, np.nan, np.nan)]).tolist() == [True]
+    assert tied([]).shape == (0,)
 
 
 def test_ranks_are_averaged_over_blocks_and_ties_share_theirs():
     scores = np.array([[0.9, 0.8, 0.7], [0.5, 0.5, 0.1], [0.3, 0.2, 0.6]])
     found = average_ranks(scores)
-    assert found.ranks == pytest.approx([(1 + 1.5 + 2) / 3, (2 + 1.5 + 3) / 3, (3 + 3 + 1) / 3])
-    assert found.blocks == 3
-    assert found.p == pytest.approx(stats.friedmanchisquare(*scores.T).pvalue)
-    assert np.isnan(average_ranks(scores[:, :2]).p)
+    assert found[0] == pytest.approx([(1 + 1.5 + 2) / 3, (2 + 1.5 + 3) / 3, (3 + 3 + 1) / 3])
+    assert found[1] == 3
 
 
 def test_who_rightly_finds_nothing_ranks_before_a_false_alarm_and_nothing_to_find_is_no_block():
     found = average_ranks(np.array([[np.nan, 0.0, np.nan], [0.4, 0.6, 0.5], [np.nan] * 3]))
-    assert found.ranks == pytest.approx([(1.5 + 3) / 2, (3 + 1) / 2, (1.5 + 2) / 2])
-    assert found.blocks == 2
-    assert np.isnan(average_ranks(np.full((1, 3), np.nan)).ranks).all()
-
-
-def test_two_ranks_differ_by_the_critical_difference_where_nemenyi_says_so():
-    assert critical_difference(4, 14) == pytest.approx(2.569 * np.sqrt(4 * 5 / 6 / 14), rel=1e-3), "Demšar's table 5a"
-    scores = np.random.default_rng(0).normal([0, 0.3, 0.6, 1.5, 2], size=(12, 5))
-    p = scikit_posthocs.posthoc_nemenyi_friedman(scores).to_numpy()
-    ranks = average_ranks(scores).ranks
-    apart = np.abs(ranks[:, None] - ranks) > critical_difference(5, 12)
-    assert (apart == (p < 0.05))[~np.eye(5, dtype=bool)].all()
-    assert apart.any()
-    assert not apart.all()
-    with pytest.raises(ValueError, match="give at least 2 and 1"):
-        critical_difference(1, 9)
+    assert found[0] == pytest.approx([(1.5 + 3) / 2, (3 + 1) / 2, (1.5 + 2) / 2])
+    assert found[1] == 2
+    assert np.isnan(average_ranks(np.full((1, 3), np.nan))[0]).all()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -580,3 +580,21 @@ def test_results_are_numbers_for_one_column():
     found = hierarchical_interval(VALUES, "abcde", ONE, ONE)
     assert isinstance(found, Interval)
     assert all(type(part) is float for part in found)
+
+
+def test_a_draw_with_more_seeds_weighs_no_more_than_another():
+    patients, draws, seeds = list("ab") * 3, [0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1]
+    values = np.array([0.2, 0.4, 0.7, 0.7, 0.9, 0.9])  # means 0.3; 0.7 and 0.9
+    assert hierarchical_interval(values, patients, draws, seeds).mean == pytest.approx((0.3 + 0.8) / 2)
+    assert paired_difference(values, 0 * values, patients, draws, seeds).mean == pytest.approx((0.3 + 0.8) / 2)
+    parts = spread(values, patients, draws, seeds)
+    # draws of 0.3 and 0.8, half each: two deviations of 0.25 halved, squared and doubled
+    assert parts.runs == pytest.approx(2 * 2 * (0.25 / 2) ** 2)
+
+
+def test_a_variance_above_what_the_others_make_of_it_stays():
+    k, runs = 6, np.array([1.0, 1.1, 0.9, 1.05, 0.95, 40.0])
+    one = np.ones(k)
+    found = pooled_runs(Spread(0 * one, one, runs, 0 * one, 99 * one, 2 * one, one.astype(bool)))
+    assert found.runs[-1] == 40
+    assert (found.runs[:-1] > runs[:-1]).all()

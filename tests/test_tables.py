@@ -68,7 +68,7 @@ def test_runs_are_averaged_and_counted_as_draws_and_seeds():
     table = tables.draw("comparison", rows)
     assert place(table, "CDMA", "Dice ↑").mean == pytest.approx(76.5)
     assert place(table, "CDMA", "Runs").text == "2 × 2"
-    assert place(tables.draw("comparison", rows[:3]), "CDMA", "Runs").text == "3"
+    assert place(tables.draw("comparison", rows[:3]), "CDMA", "Runs").text == "3 in 2 draws"
 
 
 def test_bold_are_the_best_and_those_not_significantly_worse():
@@ -214,10 +214,10 @@ def test_a_paired_difference_comes_with_holm_and_the_risk_of_its_claim():
     assert place(table, "CDMA", "against supervised: p (Holm)").mean == pytest.approx(adjusted[0])
     assert place(table, "CPS", "against supervised: p (Holm)").mean == pytest.approx(adjusted[1])
     risk = place(table, "CPS", "against supervised: P(false claim)").mean
-    assert risk == pytest.approx(stats.false_claim(b, base, *same))
+    assert risk == pytest.approx(stats.false_claim(stats.paired_difference(b, base, *same)))
     assert risk > 0.5, "it scores lower"
-    best = place(table, "CPS", "against the best: P(false claim)").mean
-    assert best == pytest.approx(stats.false_claim(a, b, *same))
+    worse = stats.worse_than_best([stats.paired_difference(one, a, *same) for one in (base, a, b)])
+    assert place(table, "CPS", "against the best: p (range)").mean == pytest.approx(worse[2])
     assert place(table, "CDMA", "against the best: Δ").text == "–"
 
 
@@ -528,3 +528,15 @@ def test_the_order_of_rows_and_whether_they_are_lists_or_arrays_changes_nothing(
     drawn = {name: rendered(table) for name, table in tables.tables(rows).items()}
     assert {name: rendered(table) for name, table in tables.tables(rows[::-1]).items()} == drawn
     assert {name: rendered(table) for name, table in tables.tables(frame.load(tmp_path)).items()} == drawn
+
+
+def test_where_images_have_nothing_to_find_a_table_says_who_finds_what():
+    one = row("cdma", images=8, empty=(0, 1, 2, 3))
+    one["scores"]["predicted"][7] = [False]
+    one["scores"]["dice"][7] = [0.0]
+    table = tables.draw("further", [one])
+    assert place(table, "CDMA", "False alarms ↓").text.startswith("25.0 ["), "the first of four"
+    assert place(table, "CDMA", "Missed ↓").text.startswith("25.0 ["), "the last of four"
+    hits = np.mean([one["scores"]["hd95"][i][0] for i in (4, 5, 6)])
+    assert place(table, "CDMA", "HD95 of hits ↓").mean == pytest.approx(hits)
+    assert not any("hits" in column.name for column in tables.draw("further", [row("cdma")]).columns)

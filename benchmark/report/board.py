@@ -15,7 +15,7 @@ from benchmark.stats import Difference, Interval, Spread
 
 NOTHING = Interval(np.nan, np.nan, np.nan)
 UNTESTED = Difference(np.nan, np.nan, np.nan, np.nan)
-UNBOUNDED = ("hd95", "assd", "object_hausdorff")  # pixels; every other score lies from 0 to 1
+UNBOUNDED = ("hd95", "assd", "hd95_hits", "assd_hits", "object_hausdorff")  # pixels; every other score lies from 0 to 1
 
 Place = tuple[int, int]  # draw, seed
 
@@ -117,9 +117,15 @@ class Board:
         """The draws and seeds of the finished runs of a label at a ratio."""
         return tuple(self._places[label, ratio])
 
-    def keys(self, label: str, ratio: float) -> tuple[str, ...]:
-        """The finished runs of a label at a ratio."""
-        return tuple(self._places[label, ratio].values())
+    def keys(self, label: str, ratio: float, among: Collection[Place] | None = None) -> tuple[str, ...]:
+        """The finished runs of a label at a ratio, or those of these draws and seeds."""
+        there = self._places[label, ratio]
+        return tuple(key for place, key in there.items() if among is None or place in among)
+
+    def shared(self, labels: Sequence[str], ratio: float) -> list[Place]:
+        """The draws and seeds that all these labels have runs of; if there are none, all that any has."""
+        there = [set(self._places[label, ratio]) for label in labels]
+        return sorted(set.intersection(*there) or set.union(*there)) if there else []
 
     def has(self, metric: str) -> bool:
         """Whether all finished rows have this metric."""
@@ -159,7 +165,7 @@ class Board:
         The other is taken at the same ratio or at `other_ratio`. Methods tell each other how much runs vary (see
         `benchmark.stats.pooled_runs`), whichever of them are asked for: the published ones, or, where a method is
         compared with itself, its variants. Where none shares several runs with the other, their differences to the one
-        with most runs tell it.
+        with most runs tell it, unless the other has a ratio of its own: two labelled sets differ by more.
         """
         other_ratio = ratio if other_ratio is None else other_ratio
         of = (ratio, metric, self._class(c), other, other_ratio)
@@ -189,7 +195,7 @@ class Board:
         """Differences of labels that tell each other how much runs vary, or are told by a family."""
         groups = self._groups(labels, other, ratio, metric, c)
         tested = [label for group in groups for label in group.labels]
-        if family and tested and max(_over(groups)) < 2:
+        if family and tested and max(_over(groups)) < 2 and other[1] == ratio:
             most = max(family, key=lambda label: _counts(self._places[label, ratio]))
             groups += self._groups([label for label in family if label != most], (most, ratio), ratio, metric, c)
         if not tested:

@@ -40,6 +40,10 @@ SCORES = {
     "hd95": Score("HD95", 1, 1, False),
     "assd": Score("ASSD", 1, 2, False),
     "boundary_f1": Score("Boundary F1", 100, 1, True),
+    "false_alarm": Score("False alarms", 100, 1, False),
+    "missed": Score("Missed", 100, 1, False),
+    "hd95_hits": Score("HD95 of hits", 1, 1, False),
+    "assd_hits": Score("ASSD of hits", 1, 2, False),
     "object_f1": Score("Object F1", 100, 1, True),
     "object_dice": Score("Object Dice", 100, 1, True),
     "object_hausdorff": Score("Object Hausdorff", 1, 1, False),
@@ -95,9 +99,16 @@ def main_ratio(board: Board, labels: Sequence[str]) -> float | None:
     return max((ratio for ratio in counts if counts[ratio]), key=lambda r: (counts[r], -r), default=None)
 
 
-def best(labels: Iterable[str], intervals: dict[str, Interval], score: Score) -> str | None:
-    """The label with the best mean."""
-    means = {label: intervals[label].mean for label in labels if not np.isnan(intervals[label].mean)}
+def whole(board: Board, labels: Sequence[str], ratio: float) -> list[str]:
+    """Those with as many draws as any: means over fewer draws are of other labelled images, so they do not compare."""
+    draws = {label: len({draw for draw, _ in board.places(label, ratio)}) for label in labels}
+    return [label for label in labels if draws[label] == max(draws.values())]
+
+
+def best(board: Board, labels: Sequence[str], ratio: float, intervals: dict[str, Interval], score: Score) -> str | None:
+    """The label with the best mean, of those with most draws."""
+    known = [label for label in labels if not np.isnan(intervals[label].mean)]
+    means = {label: intervals[label].mean for label in whole(board, known, ratio)}
     return (max if score.higher else min)(means, key=means.__getitem__, default=None)
 
 
@@ -114,11 +125,11 @@ def tied(
     known = [label for label in labels if not np.isnan(intervals[label].mean)]
     if len(known) < 2:
         return set()
-    first = best(known, intervals, score)
+    first = best(board, known, ratio, intervals, score)
     found = board.differences(known, first, ratio, metric, c)
-    together = stats.tie_group([upwards(found[label], score) for label in known])
+    p = stats.worse_than_best([upwards(found[label], score) for label in known])
     tested = {label for label in known if label == first or not np.isnan(found[label].p)}
-    return {label for label, is_in in zip(known, together, strict=True) if is_in} & tested if len(tested) > 1 else set()
+    return {label for label, p in zip(known, p, strict=True) if p >= 0.05} & tested if len(tested) > 1 else set()
 
 
 def holm(found: dict[str, Difference], labels: Sequence[str]) -> dict[str, float]:
@@ -196,8 +207,8 @@ def costs(board: Board, label: str, ratio: float | None) -> list[Cell]:
         return [Cell()] * 5
     keys, one = tuple(runs.key), supervised(board, board.labels)
     base = board.runs.flops[board.runs.label == one].mean() if one else np.nan
-    draws, seeds = runs.draw.nunique(), runs.seed.nunique()
-    count = f"{draws} × {seeds}" if draws * seeds == len(runs) else str(len(runs))
+    of_draw = runs.groupby("draw").size()
+    count = f"{len(of_draw)} × {of_draw.max()}" if of_draw.nunique() == 1 else f"{len(runs)} in {len(of_draw)} draws"
     return [
         plain(runs.flops.mean() / base, 2, keys),
         plain(runs.seconds.mean(), 0, keys),

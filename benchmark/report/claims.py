@@ -23,33 +23,38 @@ def paired(board: Board, options: Options) -> Table | None:
             continue
         ranked = cells.even(board, here, ratio, options)
         intervals = board.intervals(here, ratio, options.metric)
-        others = (cells.supervised(board, here), cells.best(ranked, intervals, score))
-        found = [_against(board, here, other, ratio, options) for other in others]
-        adjusted = [cells.holm(differences, ranked) for differences in found]
+        base, best = cells.supervised(board, here), cells.best(board, ranked, ratio, intervals, score)
+        others = (base, best)
+        to_base, to_best = (_against(board, here, other, ratio, options) for other in others)
+        holm = cells.holm(to_base, ranked)
         for label in here:
-            row = [cells.name(board, label, ratio)]
-            for other, differences, p, claims_it in zip(others, found, adjusted, ("label", "other"), strict=True):
-                runs = board.keys(label, ratio) + (board.keys(other, ratio) if other else ())
-                difference = differences.get(label)
-                row += [
-                    cells.difference(difference, score, runs),
-                    cells.probability(p.get(label, np.nan)),
-                    cells.probability(_false(difference, score, claims_it == "label")),
-                ]
+            runs = [board.keys(label, ratio) + (board.keys(other, ratio) if other else ()) for other in others]
+            claimed = to_base.get(label)
+            row = [
+                cells.name(board, label, ratio),
+                cells.difference(claimed, score, runs[0]),
+                cells.probability(holm.get(label, np.nan)),
+                cells.probability(stats.false_claim(cells.upwards(claimed, score)) if claimed else np.nan),
+                cells.difference(to_best.get(label), score, runs[1]),
+                cells.probability(_worse(to_best, ranked, best, score).get(label, np.nan)),
+            ]
             pairs = max(
                 (board.common(label, other, ratio) for other in others if other not in (None, label)), default=0
             )
             lines.append(Line((*row, Cell(str(pairs), pairs)), percent(ratio)))
     against = [
-        Column(head, kind, group)
-        for group in ("against supervised", "against the best")
-        for head, kind in (("Δ", "interval"), ("p (Holm)", "number"), ("P(false claim)", "number"))
+        Column("Δ", "interval", "against supervised"),
+        Column("p (Holm)", group="against supervised"),
+        Column("P(false claim)", group="against supervised"),
+        Column("Δ", "interval", "against the best"),
+        Column("p (range)", group="against the best"),
     ]
     said = [
         f"Differences (Δ) of mean {score.name} on the same test images after the same draws and seeds [95 % interval "
-        f"for new patients, draws and seeds]. {score.unit} p adjusted by Holm over the methods of a block. P(false "
-        "claim): how probable it is that the claim is false that the method is better than supervised, and that the "
-        "best is better than the method. Pairs: runs of the same draw and seed."
+        f"for new patients, draws and seeds]. {score.unit} p adjusted over the methods of a block: by Holm, and by the "
+        "range of as many equal methods, as the best is chosen by the same scores; below 0.05 it is not bold in other "
+        "tables. P(false claim): how probable it is that the claim is false that the method is better than supervised. "
+        "The best is that of the methods with most draws. Pairs: runs of the same draw and seed."
     ]
     title = f"Paired differences of {score.name}"
     return notes.table("paired", title, [METHOD, *against, Column("Pairs")], lines, board, labels, options, said)
@@ -62,12 +67,11 @@ def _against(
     return board.differences(others, other, ratio, options.metric) if other else {}
 
 
-def _false(difference: Difference | None, score: Score, upwards: bool) -> float:
-    """How probable it is that a claim of the difference's direction is false; see `benchmark.stats.false_claim`."""
-    if difference is None:
-        return np.nan
-    mean = cells.upwards(difference, score).mean
-    return difference.p / 2 if (mean > 0) == upwards else 1 - difference.p / 2
+def _worse(found: dict[str, Difference], ranked: list[str], best: str | None, score: Score) -> dict[str, float]:
+    """The p of each being worse than the best, of those that were tested."""
+    these = [cells.upwards(found[label], score) if label in found else Difference(0, 0, 0, 1) for label in ranked]
+    p = dict(zip(ranked, stats.worse_than_best(these), strict=True))
+    return {label: p[label] for label in ranked if label != best and not np.isnan(found[label].p)} if best else {}
 
 
 def unlabelled(board: Board, options: Options) -> Table | None:
@@ -90,16 +94,18 @@ def unlabelled(board: Board, options: Options) -> Table | None:
                 cells.difference(network, score, keys + base_keys),
                 cells.difference(added[label], score, whole_keys + keys),
                 cells.probability(adjusted[label]),
+                Cell(str(common := board.common(label, one, ratio)), common),
             )
             lines.append(Line(row, percent(ratio)))
     if not lines:
         return None
     heads = ("On labels alone", "Unlabelled images add")
-    columns = [METHOD, *(Column(head, "interval") for head in heads), Column("p (Holm)")]
+    columns = [METHOD, *(Column(head, "interval") for head in heads), Column("p (Holm)"), Column("Pairs")]
     said = [
         f"Differences of mean {score.name} on the same test images after the same draws and seeds [95 % interval for "
         f"new patients, draws and seeds]. {score.unit} A method's variant labels_only, all of whose unsupervised "
-        "weights are 0, less supervised; the method less that variant. p adjusted by Holm over the methods of a block."
+        "weights are 0, less supervised; the method less that variant. p adjusted by Holm over the methods of a block. "
+        "Pairs: runs of both with the same draw and seed; one alone is for new patients only."
     ]
     title = "What unlabelled images add"
     return notes.table("unlabelled", title, columns, lines, board, shown, options, said, board.published)
@@ -151,7 +157,8 @@ def equal_cost(board: Board, options: Options) -> Table | None:
     """Validation Dice where every method has spent the same: steps, FLOPs, seconds."""
     labels = board.published
     places = [(label, ratio) for ratio in board.ratios(labels) for label in cells.done(board, labels, ratio)]
-    curves = {place: curve for place in places if (curve := _curve(board, board.keys(*place)))}
+    alike = {ratio: board.shared([label for label, at in places if at == ratio], ratio) for _, ratio in places}
+    curves = {place: curve for place in places if (curve := _curve(board, board.keys(*place, alike[place[1]])))}
     if len({label for label, _ in curves}) < 2:
         return None
     columns, read = [METHOD], []
@@ -162,12 +169,14 @@ def equal_cost(board: Board, options: Options) -> Table | None:
         columns.append(Column(f"{said} {unit}", group="Validation Dice ↑ after"))
     lines = []
     for label, ratio in places:
-        row = (cells.plain(100 * of.get((label, ratio), np.nan), 1, board.keys(label, ratio)) for of in read)
+        behind = board.keys(label, ratio, alike[ratio])
+        row = (cells.plain(100 * of.get((label, ratio), np.nan), 1, behind) for of in read)
         lines.append(Line((cells.name(board, label, ratio), *row), percent(ratio)))
     told = [
         "Dice of the validation images in points of 100, as training went along, read where the cheapest method ended: "
-        "at equal steps, equal FLOPs and equal seconds; means over runs, on a line over the logarithm of the cost. A "
-        "dash: not validated by then. Test images are scored at the last step only.",
+        "at equal steps, equal FLOPs and equal seconds; means over the draws and seeds that all methods of a block "
+        "have, as validation images change with the draw, on a line over the logarithm of the cost. A dash: not "
+        "validated by then. Test images are scored at the last step only.",
         *notes.cost(board, labels),
     ]
     return notes.table("equal_cost", "Validation Dice at equal cost", columns, lines, board, labels, options, told)

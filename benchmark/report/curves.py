@@ -226,9 +226,10 @@ def _name_terms(axes: Axes, ends: dict[str, tuple[float, str]], x: float) -> Non
 
 
 def _of_labels(c: Comparison, ratio: float | None) -> dict[str, list[Row]]:
-    """The rows of each label of the common budget."""
+    """The rows of each label of the common budget, of the draws and seeds that all have, as their images are others."""
     labels = [] if ratio is None else c.labels(ratio, uneven=False)
-    return {label: [c.by_key[key] for key in c.runs.key[c.at(label, ratio)]] for label in labels}
+    shared = c.board.shared(labels, ratio)
+    return {label: [c.by_key[key] for key in c.board.keys(label, ratio, shared)] for label in labels}
 
 
 def _by_step(columns: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -38,6 +38,7 @@ class Effect(NamedTuple):
     variant: str
     difference: Difference  # variant − full method
     significant: bool  # after Holm over the method's variants
+    draws: int  # that both have
 
 
 def effects(c: Comparison, ratio: float) -> list[Effect]:
@@ -49,7 +50,8 @@ def effects(c: Comparison, ratio: float) -> list[Effect]:
         for (label, difference), p in zip(differences.items(), adjusted, strict=True):
             line = c.runs.iloc[c.at(label, ratio)[0]]
             name = ", ".join(filter(None, (line.variant, line.settings)))
-            found.append(Effect(full, name, difference, bool(p < 0.05)))
+            draws = {draw for draw, _ in {*c.drawn(label, ratio)} & {*c.drawn(full, ratio)}}
+            found.append(Effect(full, name, difference, bool(p < 0.05), len(draws)))
     return found
 
 
@@ -83,6 +85,7 @@ def ablation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Fi
     heights = [len(of) + 0.6 for of in of_method.values()]
     figure = page(COLUMN * 1.3, 0.17 * sum(heights) + 0.22 * len(full) + 0.5)
     grid = figure.subplots(len(full), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    alone = all(effect.draws < 2 for effect in found)
     for axes, (name, of) in zip(grid, of_method.items(), strict=True):
         axes.axvline(0, color=BLACK, linewidth=0.8)
         for y, effect in enumerate(of):
@@ -91,7 +94,8 @@ def ablation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Fi
             axes.hlines(y, low, high, color=colour, linewidth=1.2)
             axes.plot(
                 mean, y, "o" if mean >= 0 or not effect.significant else "s", color=colour, markersize=4,
-                markerfacecolor=colour if effect.significant else "white", markeredgewidth=0.9, label=effect.variant,
+                markerfacecolor=colour if effect.significant and not alone else "white", markeredgewidth=0.9,
+                label=effect.variant,
             )  # fmt: skip
         axes.set_yticks(range(len(of)), [effect.variant for effect in of])
         axes.set_ylim(-0.6, len(of) - 0.4)
@@ -103,8 +107,8 @@ def ablation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Fi
     return finished(
         figure,
         f"Difference in mean Dice of each variant to the full method at {percent(ratio)} % labels, on the same test "
-        "images after the same draws and seeds, with its 95 % interval. Filled: significant at 5 % after Holm's "
-        "correction over variants.",
+        "images after the same draws and seeds, with its 95 % interval. In colour: significant at 5 % after Holm's "
+        "correction over variants." + " One draw, hollow: nothing tells how much another run would change." * alone,
     )
 
 

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from benchmark import stats
-from benchmark.report.comparison import Comparison
+from benchmark.report import cells
+from benchmark.report.board import Place
+from benchmark.report.comparison import DAGGER, METRIC, Comparison
 from benchmark.report.curves import Curve, losses, multiples, validation
 from benchmark.report.drawing import (
     ACCENT,
@@ -41,6 +43,7 @@ Rows = Sequence[Row] | Comparison  # of one comparison; who draws several figure
 FEW = 3  # methods besides supervised that one panel can show with their bands
 APART = 0.16  # of the axis, between two numbers at it
 WIDE = 3  # times the usual width, an interval may leave the axis
+FAR = 2  # times as far as most differences, one may leave the axis
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -64,7 +67,7 @@ def score_against_ratio(rows: Rows) -> Figure | None:
     bound = None if np.isnan(full) or not any(ratio < 1 for ratio in ratios) else 100 * full
 
     shares = [100 * ratio for ratio in ratios]
-    numbered = _apart(shares)
+    numbered = _spaced(shares)
 
     def dress(axes: Axes) -> None:
         axes.set_xscale("log")
@@ -105,7 +108,7 @@ def score_against_ratio(rows: Rows) -> Figure | None:
     return finished(figure, caption)
 
 
-def _apart(shares: Sequence[float]) -> list[float]:
+def _spaced(shares: Sequence[float]) -> list[float]:
     """Those whose numbers do not touch on a small logarithmic axis, the largest first."""
     kept: list[float] = []
     for share in sorted(shares, reverse=True):
@@ -164,7 +167,9 @@ def score_against_cost(rows: Rows, cost: str = "flops", ratio: float | None = No
     paid = {label: float(np.median(c.runs[cost].to_numpy()[c.at(label, ratio)])) for label in labels}
     x = np.array([paid[label] / paid[unit] for label in labels])
     mean, low, high = (100 * np.array([c.interval(label, ratio) for label in labels])).T
-    front = pareto(x, mean)
+    whole = cells.whole(c.board, [label.removesuffix(DAGGER) for label in labels], ratio)
+    few = np.array([label.removesuffix(DAGGER) not in whole for label in labels])
+    front = pareto(x, np.where(few, np.nan, mean))
     figure = page(TEXT, 3.6) if len(labels) > 8 else page(COLUMN, 2.6)
     axes = figure.subplots()
     axes.grid(axis="y")
@@ -196,7 +201,9 @@ def score_against_cost(rows: Rows, cost: str = "flops", ratio: float | None = No
     return finished(
         figure,
         f"Dice at {percent(ratio)} % labels over the cost of training. Blue diamonds are on the Pareto front: nothing "
-        "cheaper scores higher. Bars are 95 % intervals." + (" Hollow: another budget (†)." if uneven.any() else ""),
+        "cheaper scores higher. Bars are 95 % intervals."
+        + " Hollow: another budget (†)." * bool(uneven.any())
+        + " Methods with fewer draws than others are not compared for it." * bool(few.any()),
     )
 
 
@@ -222,34 +229,35 @@ def _machines(c: Comparison) -> set[tuple]:
 
 
 @in_style
-def critical_difference(rows: Rows, ratio: float | None = None) -> Figure | None:
-    """Average ranks over patients; bars join methods whose ranks differ by less than the critical difference.
+def ranks(rows: Rows, ratio: float | None = None) -> Figure | None:
+    """Average ranks over patients; bars join methods of which no two have means that differ significantly.
 
-    A patient's score is the mean over its images and over the draws and seeds that all methods share. Uneven budgets
-    are left out. None for fewer than three methods or two patients.
+    A patient's score is the mean over its images and over the draws and seeds that all methods share. The bars are by
+    the tests of the tables, which know draws, too: tests of the ranks themselves (Friedman, Nemenyi) would call
+    networks different that another draw of labelled images has the other way round. Uneven budgets are left out. None
+    for fewer than three methods or two patients.
     """
     c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
     labels = c.labels(ratio, uneven=False)
     if len(labels) < 3:
         return None
-    blocks = _patient_scores(c, labels, ratio)
-    ranked = stats.average_ranks(blocks)
-    if ranked.blocks < 2:
+    shared = c.board.shared(labels, ratio)
+    found, patients = stats.average_ranks(_patient_scores(c, labels, ratio, shared))
+    if patients < 2:
         return None
-    k, cd = len(labels), stats.critical_difference(len(labels), ranked.blocks)
-    order = np.argsort(ranked.ranks, kind="stable")
-    ranks, names = ranked.ranks[order], [labels[i] for i in order]
-    bars = cliques(ranks, cd)
-    levels = _levels(ranks, bars)
+    k, order = len(labels), np.argsort(found, kind="stable")
+    places, names = found[order], [labels[i] for i in order]
+    bars = cliques(_apart(c, names, ratio))
+    levels = _levels(places, bars)
     left = -(-k // 2)
     step, top = 1.15, 1.6 + 0.55 * (max(levels, default=-1) + 1)  # lines of text
     depth = top + step * left
-    figure = page(TEXT, 0.155 * (depth + 3.2) + 0.1)
+    figure = page(TEXT, 0.155 * (depth + 1.5) + 0.1)
     axes = figure.subplots()
     reach = 0.42 * (k - 1)  # room for names on both sides
     axes.set_xlim(1 - reach, k + reach)
-    axes.set_ylim(depth - step + 0.7, -3.4)
+    axes.set_ylim(depth - step + 0.7, -1.7)
     axes.set_axis_off()
     axes.hlines(0, 1, k, color=BLACK, linewidth=0.8)
     ticks = np.arange(1, k + 1) if k <= 12 else np.unique([1, *range(5, k, 5), k])
@@ -259,13 +267,10 @@ def critical_difference(rows: Rows, ratio: float | None = None) -> Figure | None
         axes.text(tick, -0.5, f"{tick}", ha="center", va="bottom")
     axes.text(1 - 0.03 * k, -0.5, "better", ha="right", va="bottom", style="italic", color=GREY)
     axes.text(k + 0.03 * k, -0.5, "worse", ha="left", va="bottom", style="italic", color=GREY)
-    shown = min(cd, k - 1)
-    axes.plot([1, 1 + shown], [-2.2, -2.2], color=BLACK, linewidth=1.2, marker="|", markersize=5)
-    axes.text(1 + shown / 2, -2.4, f"critical difference {cd:.2f}", ha="center", va="bottom")
     for (first, last), level in zip(bars, levels, strict=True):
-        y = 0.75 + 0.55 * level
-        axes.plot([ranks[first] - 0.06, ranks[last] + 0.06], [y, y], color=BLACK, linewidth=2.2, solid_capstyle="butt")
-    for i, (rank, name) in enumerate(zip(ranks, names, strict=True)):
+        y, ends = 0.75 + 0.55 * level, [places[first] - 0.06, places[last] + 0.06]
+        axes.plot(ends, [y, y], color=BLACK, linewidth=2.2, solid_capstyle="butt")
+    for i, (rank, name) in enumerate(zip(places, names, strict=True)):
         on_left = i < left
         y = top + step * (i if on_left else k - 1 - i)
         edge = 1 - 0.02 * k if on_left else k + 0.02 * k
@@ -273,21 +278,18 @@ def critical_difference(rows: Rows, ratio: float | None = None) -> Figure | None
         axes.plot(rank, 0, "o", color=BLACK, markersize=2.5, clip_on=False)
         said = f"{name}  {rank:.1f}" if on_left else f"{rank:.1f}  {name}"
         axes.text(edge, y, f" {said} ", ha="right" if on_left else "left", va="center")
-    power = (
-        f"ranks that differ by less than {cd:.2f} are joined (Nemenyi, 5 %)"
-        if cd < k - 1
-        else f"too few to tell any two of {k} methods apart (critical difference {cd:.1f} of at most {k - 1} ranks)"
-    )
+    runs = f"{len(shared)} run{'s' * (len(shared) != 1)} of each method"
+    alone = " With one draw, they know patients only." * all(_draws(c, label, ratio) < 2 for label in labels)
     return finished(
         figure,
-        f"Average ranks by Dice at {percent(ratio)} % labels over {ranked.blocks} patients: {power}. "
-        f"Friedman's test of no difference at all: p {_p(ranked.p)}.",
+        f"Average ranks by Dice at {percent(ratio)} % labels over {patients} patients, from {runs}. Bars join methods "
+        f"of which no two differ significantly in mean Dice (paired, 5 % after Holm's correction over all pairs)."
+        + alone,
     )
 
 
-def _patient_scores(c: Comparison, labels: Sequence[str], ratio: float) -> np.ndarray:
-    """Patients × labels, over the runs whose draw and seed all labels share; nan where nothing is scored."""
-    shared = sorted(set.intersection(*(set(c.drawn(label, ratio)) for label in labels)))
+def _patient_scores(c: Comparison, labels: Sequence[str], ratio: float, shared: Sequence[Place]) -> np.ndarray:
+    """Patients × labels, over the runs of these draws and seeds; nan where nothing is scored."""
     patients = c.board.patients
     means = np.full((patients.max() + 1, len(labels)), np.nan)
     for k, label in enumerate(labels):
@@ -299,30 +301,43 @@ def _patient_scores(c: Comparison, labels: Sequence[str], ratio: float) -> np.nd
     return means
 
 
-def cliques(ranks: np.ndarray, cd: float) -> list[tuple[int, int]]:
-    """First and last of every longest stretch of sorted ranks that differ by less than the critical difference."""
+def _apart(c: Comparison, labels: Sequence[str], ratio: float) -> np.ndarray:
+    """Which two labels differ significantly after Holm's correction over all pairs."""
+    k = len(labels)
+    p = np.full((k, k), np.nan)
+    for i, other in enumerate(labels):
+        others = [label for label in labels if label != other]
+        found = c.board.differences(others, other, ratio, METRIC)
+        p[[labels.index(label) for label in others], i] = [found[label].p for label in others]
+    pairs = np.triu_indices(k, 1)
+    apart = np.zeros((k, k), dtype=bool)
+    # of the two families that a pair is pooled with, the one that says less
+    apart[pairs] = stats.holm(np.maximum(p, p.T)[pairs]) < 0.05
+    return apart | apart.T
+
+
+def cliques(apart: np.ndarray) -> list[tuple[int, int]]:
+    """First and last of every longest stretch of methods, in the order of ranks, of which no two are apart."""
     found: list[tuple[int, int]] = []
-    for first in range(len(ranks)):
-        last = int(np.flatnonzero(ranks - ranks[first] < cd)[-1])
+    for first in range(len(apart)):
+        last = first
+        while last + 1 < len(apart) and not apart[first : last + 1, last + 1].any():
+            last += 1
         if last > first and (not found or last > found[-1][1]):
             found.append((first, last))
     return found
 
 
-def _levels(ranks: np.ndarray, bars: Sequence[tuple[int, int]]) -> list[int]:
+def _levels(places: np.ndarray, bars: Sequence[tuple[int, int]]) -> list[int]:
     """The highest line on which each bar does not touch another."""
     ends: list[float] = []
     levels = []
     for first, last in bars:
-        free = [level for level, end in enumerate(ends) if end + 0.25 < ranks[first]]
+        free = [level for level, end in enumerate(ends) if end + 0.25 < places[first]]
         level = free[0] if free else len(ends)
-        ends[level : level + 1] = [ranks[last]]
+        ends[level : level + 1] = [places[last]]
         levels.append(level)
     return levels
-
-
-def _p(p: float) -> str:
-    return "unknown" if np.isnan(p) else f"= {p:.2g}" if p >= 0.001 else "< 0.001"
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -391,7 +406,8 @@ def _by_image(c: Comparison, label: str, ratio: float) -> np.ndarray:
 def forest(rows: Rows) -> Figure | None:
     """The mean difference of each method to supervised with its interval, a column for each ratio.
 
-    Filled where it is significant after Holm's correction over the methods of the ratio. Uneven budgets are left out.
+    Coloured where it is significant after Holm's correction over the methods of the ratio, and filled if some of them
+    have several draws: after one draw, patients are all that a test knows. Uneven budgets are left out.
     """
     c = Comparison.of(rows)
     found = {ratio: of for ratio in c.ratios() if (of := _differences(c, ratio))}
@@ -401,7 +417,8 @@ def forest(rows: Rows) -> Figure | None:
     means = {label: np.mean([of[label].mean for of in found.values() if label in of]) for label in labels}
     labels.sort(key=means.__getitem__)
     figure = page(TEXT if len(found) > 1 else COLUMN, 0.155 * len(labels) + (0.85 if len(found) > 1 else 0.65))
-    panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
+    reach, cut = _reach([one for of in found.values() for one in of.values()])
     alone = {ratio for ratio in found if all(_draws(c, label, ratio) < 2 for label in found[ratio])}
     for axes, (ratio, of) in zip(panels, found.items(), strict=True):
         adjusted = dict(zip(of, stats.holm([d.p for d in of.values()]), strict=True))
@@ -413,26 +430,49 @@ def forest(rows: Rows) -> Figure | None:
             mean, low, high = (100 * value for value in of[label][:3])
             significant = adjusted[label] < 0.05
             colour = GREY if not significant else ACCENT if mean > 0 else BOUND
-            axes.hlines(y, low, high, color=colour, linewidth=1.2)
+            axes.hlines(y, max(low, -reach), min(high, reach), color=colour, linewidth=1.2)
+            for end, mark in ((low, "<"), (high, ">")):
+                if abs(end) > reach:
+                    axes.plot(np.sign(end) * reach, y, mark, color=colour, markersize=3, clip_on=False)
+            if abs(mean) > reach:
+                inwards = (6, "left") if mean < 0 else (-6, "right")
+                axes.annotate(
+                    f"{mean:.1f}".replace("-", "−"), (np.sign(mean) * reach, y), (inwards[0], 3),
+                    textcoords="offset points", ha=inwards[1], va="bottom", size=SMALL, color=colour,
+                )  # fmt: skip
+                continue
             axes.plot(
                 mean, y, "o" if mean >= 0 or not significant else "s", color=colour, markersize=4,
-                markerfacecolor=colour if significant else "white", markeredgewidth=0.9, label=label,
+                markerfacecolor=colour if significant and ratio not in alone else "white", markeredgewidth=0.9,
+                label=label,
             )  # fmt: skip
         axes.set_title(f"{percent(ratio)} % labels" + ", 1 draw" * (ratio in alone))
         axes.grid(axis="x")
         axes.spines.left.set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.set_xlim(-1.04 * reach, 1.04 * reach)
     panels[0].set_yticks(range(len(labels)), labels)
     panels[0].set_ylim(-0.6, len(labels) - 0.4)
     figure.supxlabel(f"Difference to {c.reference} (Dice points)", size=SIZE)
     return finished(
         figure,
         f"Difference in mean Dice to {c.reference} on the same test images after the same draws and seeds, with its "
-        "95 % interval. Filled: significant at 5 % after Holm's correction over the methods of a ratio; hollow: not."
-        + " 1 draw: nothing tells how much another draw of labelled images would change."
-        * bool(alone),
+        "95 % interval. In colour: significant at 5 % after Holm's correction over the methods of a ratio."
+        + " 1 draw, hollow: for these labelled images; nothing tells how much another draw of them would change."
+        * bool(alone)
+        + " Arrows: what is beyond the scale, a mean with its number." * cut,
     )
+
+
+def _reach(found: Sequence[Difference]) -> tuple[float, bool]:
+    """How far from 0 the scale goes, in points: to the farthest bound, or where few are much farther, to most of them.
+
+    And whether any is beyond.
+    """
+    farthest = 100 * np.array([max(abs(bound) for bound in one[:3] if not np.isnan(bound)) for one in found])
+    reach = min(farthest.max(), FAR * np.quantile(farthest, 0.75))
+    return 1.02 * reach, bool(reach < farthest.max())
 
 
 def _draws(c: Comparison, label: str, ratio: float) -> int:
@@ -451,7 +491,7 @@ FIGURES: dict[str, Callable[[Rows], Figure | None]] = {
     "score-ratio": score_against_ratio,
     "score-flops": score_against_cost,
     "score-seconds": functools.partial(score_against_cost, cost="seconds"),
-    "ranks": critical_difference,
+    "ranks": ranks,
     "differences": forest,
     "differences-images": image_differences,
     "ablation": ablation,

@@ -29,6 +29,7 @@ TRAINING = (*BUDGET, "lr", "weight_decay", "schedule", "precision")  # named in 
 TEXTS = ("key", "method", "variant", "settings", "label", "status")  # of a run's line
 METRICS = ("dice", "jaccard", "hd95", "assd", "boundary_f1")  # one number for each image and foreground class
 BEST = ("best_dice", "best_jaccard")  # the same, of the step that was best on validation
+FINDING = ("false_alarm", "missed", "hd95_hits", "assd_hits")  # whether objects are found, and how well those that are
 PER_IMAGE = ("background_dice", "ece", "object_f1", "object_dice", "object_hausdorff")
 
 
@@ -259,61 +260,17 @@ def _text(value: Any) -> str:
 
 
 def scores(row: Row, metric: str) -> Float[np.ndarray, "images classes"]:
-    """The scores of a finished row; nan where an image has none. Scores of whole images have one column."""
+    """The scores of a finished row; nan where an image has none. Scores of whole images have one column.
+
+    A false alarm is 1 or 0 in images without an object, a missed object in those with one; hits are where neither is.
+    """
+    if metric in FINDING:
+        present, predicted = (np.asarray(row["scores"][name], dtype=bool) for name in ("present", "predicted"))
+        if metric == "false_alarm":
+            return np.where(present, np.nan, predicted)
+        if metric == "missed":
+            return np.where(present, ~predicted, np.nan)
+        return np.where(present & predicted, scores(row, metric.removesuffix("_hits")), np.nan)
     part, name = ("best", metric.removeprefix("best_")) if metric in BEST else ("scores", metric)
     values = np.asarray(row[part][name], dtype=np.float64)
     return values if values.ndim > 1 else values[:, None]
-
-
-def scores_frame(rows: Sequence[Row], metric: str = "dice") -> pd.DataFrame:
-    """One line per run × test image × foreground class, of the runs that are done and have the metric.
-
-    Columns: `key`, `label`, `method`, `image`, `patient`, `stratum` ("" where there is none), `class_` ("" for scores
-    of whole images), all categorical; `ratio`, `draw`, `seed`; `value`, nan where the image has no score. The metric is
-    one of METRICS, PER_IMAGE or BEST.
-    """
-    runs.choose(metric, (*METRICS, *PER_IMAGE, *BEST), "metric")
-    frame = runs_frame(rows)
-    by_key = {row["key"]: row for row in rows}
-    name = metric.removeprefix("best_")
-    frame = frame[[name in by_key[key].get("scores", ()) for key in frame.key]]
-    texts = {column: _Codes() for column in ("image", "patient", "stratum", "class_")}
-    values, sizes = [], []
-    for row in map(by_key.__getitem__, frame.key):
-        table = scores(row, metric)
-        images, classes = table.shape
-        texts["image"].add(row["scores"]["name"], classes)
-        texts["patient"].add(row["scores"]["patient"], classes)
-        texts["stratum"].add(row["scores"].get("stratum") or [""] * images, classes)
-        texts["class_"].add([""] if metric in PER_IMAGE else row["classes"][1:], images, tile=True)
-        values.append(table.ravel())
-        sizes.append(table.size)
-    columns: dict[str, Any] = {}
-    for column in ("key", "label", "method"):
-        codes, words = pd.factorize(frame[column])
-        columns[column] = pd.Categorical.from_codes(np.repeat(codes.astype(np.int32), sizes), words)
-    for column, kind in {"ratio": np.float64, "draw": np.int32, "seed": np.int32}.items():
-        columns[column] = np.repeat(frame[column].to_numpy(kind), sizes)
-    columns |= {column: codes.categorical() for column, codes in texts.items()}
-    return pd.DataFrame(columns | {"value": np.concatenate(values) if values else np.zeros(0)})
-
-
-class _Codes:
-    """Numbers for texts, list by list; a list that comes again is not looked at again."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-        self.lists: dict[tuple, np.ndarray] = {}
-        self.blocks: list[np.ndarray] = []
-
-    def add(self, words: Sequence[str], times: int, tile: bool = False) -> None:
-        """Every word `times` times; `tile` repeats the list, not each word."""
-        once = tuple(words)
-        if (once, times) not in self.lists:
-            codes = np.array([self.numbers.setdefault(word, len(self.numbers)) for word in once], dtype=np.int32)
-            self.lists[once, times] = np.tile(codes, times) if tile else np.repeat(codes, times)
-        self.blocks.append(self.lists[once, times])
-
-    def categorical(self) -> pd.Categorical:
-        codes = np.concatenate(self.blocks or [np.zeros(0, np.int32)])
-        return pd.Categorical.from_codes(codes, list(self.numbers))

@@ -4,10 +4,12 @@ import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from benchmark.report import breakdown, cells, claims, notes
 from benchmark.report.board import Board
 from benchmark.report.cells import METHOD, SCORES, Options, percent
-from benchmark.report.frame import BEST, Row
+from benchmark.report.frame import BEST, FINDING, Row
 from benchmark.report.table import Cell, Column, Line, Table
 
 MAIN = ("dice", "jaccard", "hd95", "assd")
@@ -57,15 +59,23 @@ def comparison(board: Board, options: Options) -> Table | None:
 
 
 def further(board: Board, options: Options) -> Table | None:
-    """Boundaries, and the scores of the step that was best on validation, if anything validates."""
+    """Boundaries; who finds what, where some images have nothing to find; the step that was best on validation."""
     labels, validated = board.published, board.validated
-    best = "Best on validation: the same runs at the step that was best on validation, beside the score at the last "
+    finding = any(not np.all(row["scores"]["present"]) for row in board.rows.values() if row["status"] == "done")
     said = [
         notes.legend(options.uneven),
-        "All in points of 100." + (f" {best}step, never instead of it." if validated else ""),
+        "HD95 and ASSD in pixels, all else in points of 100." if finding else "All in points of 100.",
+        "False alarms: per cent of the images without an object in which one is predicted; missed: of those with one, "
+        "in which none is; hits: images of objects that are found."
+        if finding
+        else "",
+        "Best on validation: the same runs at the step that was best on validation, beside the score at the last step, "
+        "never instead of it."
+        if validated
+        else "",
         *notes.empty(board, labels),
     ]
-    metrics = (*FURTHER, *(BEST if validated else ()))
+    metrics = (*FURTHER, *(FINDING if finding else ()), *(BEST if validated else ()))
     columns, lines = [METHOD, *_heads(metrics)], _lines(board, labels, metrics, options)
     return notes.table("further", "Further scores", columns, lines, board, labels, options, said)
 
