@@ -306,7 +306,7 @@ def test_the_means_of_the_main_table_are_printed(results, tmp_path):
 
 
 def test_the_headline_of_a_readme_is_replaced_and_the_rest_kept(results, tmp_path):
-    readme = written(tmp_path / "README.md", f"# Title\n\n{folder.BEGIN}\nthe last one\n{folder.FINISH}\n\nEnd.\n")
+    readme = written(tmp_path / "README.md", "# Title\n\n{}\nthe last one\n{}\n\nEnd.\n".format(*folder.HEADLINE))
     done = CliRunner().invoke(main, ["report", "--results", str(results), "--no-panels", "--readme", str(readme)])
     assert done.exit_code == 0, done.output
     text = readme.read_text()
@@ -319,6 +319,16 @@ def test_the_headline_of_a_readme_is_replaced_and_the_rest_kept(results, tmp_pat
     done = CliRunner().invoke(main, ["report", "--results", str(results), "--no-panels", "--readme", str(readme)])
     assert done.exit_code == 1
     assert "has no place for the headline" in done.output
+
+
+def test_the_first_paragraph_may_stand_higher_up():
+    readme = "# Title\n\n{}\nold\n{}\n\nSet-up.\n\n{}\nold\n{}\n".format(*folder.FINDING, *folder.HEADLINE)
+    block = "It works.\n\n- Where: here.\n\n| a table |\n"
+    text = folder.with_headline(readme, block)
+    assert text.index("It works.") < text.index("Set-up.") < text.index("- Where: here.")
+    assert "old" not in text
+    assert folder.headline_of(text) == block
+    assert folder.with_headline(text, block) == text
 
 
 def test_the_readme_shows_what_the_published_rows_say():

@@ -23,7 +23,8 @@ from benchmark.report.picture import Picture, picture
 from benchmark.report.table import Table, rendered, to_markdown
 from benchmark.runs import write_whole
 
-BEGIN, FINISH = "<!-- headline: drawn by bench report -->", "<!-- end of headline -->"
+HEADLINE = "<!-- headline: drawn by bench report -->", "<!-- end of headline -->"
+FINDING = "<!-- finding: drawn by bench report -->", "<!-- end of finding -->"  # its first paragraph, higher up
 HEADLINE_TABLE = "ratios"
 HEADLINE_FIGURES = ("differences", "score-ratio", "score-flops")  # the first that the rows suffice for
 QUALITATIVE, TABLES = "qualitative", "tables"
@@ -193,14 +194,28 @@ def main_table(groups: dict[str, list[Row]]) -> tuple[str, Table | None]:
 
 
 def with_headline(readme: str, block: str) -> str:
-    """README with this block between its two marks."""
-    if BEGIN not in readme or FINISH not in readme:
-        raise ValueError(f"README has no place for the headline; add the lines '{BEGIN}' and '{FINISH}'.")
-    before, _, rest = readme.partition(BEGIN)
-    return f"{before}{BEGIN}\n{block}{FINISH}{rest.partition(FINISH)[2]}"
+    """README with this block between its two marks, and the first paragraph between those of a finding if it has them."""
+    if _between(readme, HEADLINE) is None:
+        raise ValueError("README has no place for the headline; add the lines '{}' and '{}'.".format(*HEADLINE))
+    if _between(readme, FINDING) is not None:
+        finding, _, block = block.partition("\n\n")
+        readme = _filled(readme, FINDING, f"{finding}\n")
+    return _filled(readme, HEADLINE, block)
 
 
 def headline_of(readme: str) -> str | None:
-    """The block between the marks; None without them."""
-    found = re.search(rf"{re.escape(BEGIN)}\n(.*?){re.escape(FINISH)}", readme, re.DOTALL)
+    """The block that `with_headline` put there; None without its marks."""
+    found, finding = _between(readme, HEADLINE), _between(readme, FINDING)
+    return found if found is None or finding is None else f"{finding}\n{found}"
+
+
+def _between(text: str, marks: tuple[str, str]) -> str | None:
+    begin, finish = map(re.escape, marks)
+    found = re.search(rf"{begin}\n(.*?){finish}", text, re.DOTALL)
     return found[1] if found else None
+
+
+def _filled(text: str, marks: tuple[str, str], block: str) -> str:
+    begin, finish = marks
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{block}{finish}{rest.partition(finish)[2]}"
