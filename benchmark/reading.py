@@ -86,6 +86,12 @@ class Reading:
         """How many methods have finished runs there."""
         return len(self._ranked(ratio))
 
+    def draws(self, ratio: float) -> str:
+        """From how many labelled draws methods have runs there: "3", or "1 to 3" if not all have as many."""
+        places = [self._board.places(label, ratio) for label in self._ranked(ratio)]
+        counts = [len({draw for draw, _ in of}) for of in places]
+        return " to ".join(map(str, sorted({min(counts), max(counts)})))
+
     def extremes(self, ratio: float) -> str:
         """The worst and the best mean of methods with most draws: "87.8 (DTC) to 91.1 (URPC)"."""
         means = {label: one.mean for label, one in self._board.intervals(self._whole(ratio), ratio, METRIC).items()}

@@ -55,6 +55,8 @@ def test_lists_name_who_is_bold_and_who_differs_from_supervised():
     assert said(lists, far) == "CDMA; CDMA; Mean Teacher; 3 of 3"
     worst, best = (cell("comparison", method, 1, far).split()[0] for method in ("Mean Teacher", "CDMA"))
     assert said("{{ c.extremes(0.1) }}", far) == f"{worst} (Mean Teacher) to {best} (CDMA)"
+    assert said("{{ c.draws(0.1) }}", far) == "3"
+    assert said("{{ c.draws(0.1) }}", [*far, row("cps", draw=0, patients=12)]) == "1 to 3"
     assert reading._listed(["A", "B", "C"]) == "A, B and C"
     assert reading._listed([]) == "none"
 

@@ -321,6 +321,13 @@ def test_the_headline_of_a_readme_is_replaced_and_the_rest_kept(results, tmp_pat
     assert "has no place for the headline" in done.output
 
 
+def test_folders_of_comparisons_that_are_gone_are_named(results):
+    (old := results / "tables" / "phantom-steps-9").mkdir(parents=True)
+    done = CliRunner().invoke(main, ["report", "--results", str(results), "--no-panels"])
+    assert done.exit_code == 0, done.output
+    assert [line.split()[1] for line in done.output.splitlines() if line.startswith("Left")] == [f"{old}:"]
+
+
 def test_the_first_paragraph_may_stand_higher_up():
     readme = "# Title\n\n{}\nold\n{}\n\nSet-up.\n\n{}\nold\n{}\n".format(*folder.FINDING, *folder.HEADLINE)
     block = "It works.\n\n- Where: here.\n\n| a table |\n"

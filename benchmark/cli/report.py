@@ -60,6 +60,8 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
         _print(table)
     for name in names:
         click.echo(f"{name}: {out / 'tables' / folder.slug(name)}, {out / 'figures' / folder.slug(name)}")
+    for path in folder.left_over(out, names) if not suite else ():
+        click.echo(f"Left     {path}: no rows draw it any more; delete it")
     click.echo(f"Page     {out / 'index.html'}")
     click.echo(f"Index    {out / 'README.md'}")
 

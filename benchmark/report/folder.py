@@ -126,6 +126,13 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
 
 
+def left_over(out: Path, names: Sequence[str]) -> list[Path]:
+    """Folders of tables and figures that `draw` left for comparisons which the rows no longer have."""
+    kept = {"speed", *map(slug, names)}
+    there = [path for kind in (TABLES, "figures") for path in sorted((out / kind).glob("*/"))]
+    return [path for path in there if path.name not in kept]
+
+
 def _links(name: str, table: str) -> dict[str, str]:
     return {ending.upper(): f"tables/{slug(name)}/{table}.{ending}" for ending in ("csv", "md", "tex")}
 
@@ -194,7 +201,7 @@ def main_table(groups: dict[str, list[Row]]) -> tuple[str, Table | None]:
 
 
 def with_headline(readme: str, block: str) -> str:
-    """README with this block between its two marks, and the first paragraph between those of a finding if it has them."""
+    """README with this block between its two marks, its first paragraph between those of a finding if there are any."""
     if _between(readme, HEADLINE) is None:
         raise ValueError("README has no place for the headline; add the lines '{}' and '{}'.".format(*HEADLINE))
     if _between(readme, FINDING) is not None:
