@@ -181,7 +181,10 @@ def test_data_is_added_listed_shown_and_audited(blobs, tmp_path):
     code, said = bench("data", "add", "folder", tmp_path / "my images", "--name", "mine", "--data", tmp_path / "data")
     assert code == 0 and "contact_sheet.png" in said.replace("\n", ""), said
     assert (tmp_path / "data" / "mine" / "contact_sheet.png").exists()
-    assert "mine" in bench("data", "list", "--data", tmp_path / "data")[1]
+    listed = bench("data", "list", "--data", tmp_path / "data")[1]
+    assert "mine" in listed
+    assert "0.62 µm a pixel" in listed, "of GlaS"
+    assert listed.count("    cite: ") == 3, "the three that are published"
     assert bench("data", "show", "mine", "--data", tmp_path / "data")[0] == 0
     code, said = bench("data", "audit", "mine", "--data", tmp_path / "data")
     assert code == 0 and "patient" in said

@@ -17,7 +17,7 @@ def data() -> None:
 @data.command(name="list")
 @data_option
 def data_list(data) -> None:
-    """Every dataset: where to get it, its licence, its size, and whether it is here."""
+    """Every dataset: where to get it, its licence, its size, whom to cite, and whether it is here."""
     from benchmark import datasets
 
     for name in dataset_names(data):
@@ -30,7 +30,9 @@ def data_list(data) -> None:
             else "not here"
         )
         click.echo(f"{click.style(name, bold=True)}  ({here})")
-        for line in (kind.title, kind.size, f"licence: {kind.licence}", f"get it: {kind.source}"):
+        scale = f"; {kind.pixel_um:g} µm a pixel" if kind.pixel_um else ""
+        cite = [f"cite: {kind.cite}"] if kind.cite else []
+        for line in (kind.title, kind.size + scale, f"licence: {kind.licence}", *cite, f"get it: {kind.source}"):
             click.echo(f"    {line}")
     click.echo("Your own images: bench data add folder PATH --name NAME")
 

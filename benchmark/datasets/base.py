@@ -61,7 +61,7 @@ class Dataset(ABC):
     splits: dict[str, str]  # name -> one line; the first is the default
     leaks: ClassVar[dict[str, str]] = {}  # published splits that share patients or slides -> what is shared
     instances: ClassVar[bool] = False  # the masks number objects, so that the object scores can be computed
-    pixel_um: ClassVar[float | None] = None
+    pixel_um: ClassVar[float | None] = None  # the side of a pixel in micrometres
 
     @abstractmethod
     def items(self, root: Path) -> list[Item]:
