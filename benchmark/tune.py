@@ -77,12 +77,18 @@ def judged(row: dict[str, Any]) -> float:
     return row["validation"]["dice"][-1] if row["status"] == "done" else 0.0
 
 
+def outcome(run: Run, count: int, tuning: Path) -> dict[str, Any] | None:
+    """What came of so many trials, if that is known: also where their rows are not, as of published results."""
+    path = tuning / f"{run.key}_{count}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def save(run: Run, known: Sequence[Run], tuning: Path) -> dict[str, Any]:
     """Writes what came of all trials: their settings and scores, and which is `chosen`, the first of the best."""
     rows = [runs.find(tuning, one.key) for one in known]
     scores = [judged(row) for row in rows]
     held = rows[0]["certificate"]
-    outcome = {
+    found = {
         "key": f"{run.key}_{len(known)}",
         "run": dataclasses.asdict(run),
         "title": rows[0]["title"],
@@ -95,9 +101,9 @@ def save(run: Run, known: Sequence[Run], tuning: Path) -> dict[str, Any]:
         "validation": {"images": held["images"]["val"], "list": held["lists"]["val"]},
         "sampler": f"TPE of optuna {optuna.__version__}, seed {run.seed}",
     }
-    text = json.dumps(outcome, indent=1, allow_nan=False)
-    runs.write_whole(tuning / f"{outcome['key']}.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
-    return outcome
+    text = json.dumps(found, indent=1, allow_nan=False)
+    runs.write_whole(tuning / f"{found['key']}.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    return found
 
 
 def tuned(wanted: Sequence[Run], results: Path) -> list[Run]:

@@ -288,6 +288,11 @@ def test_tuning_a_suite_and_then_sweeping_it(here, data, tmp_path, monkeypatch):
     assert "bench sweep quick --tuned" in said
     assert len(list((tmp_path / "tuning" / "runs").iterdir())) == 4 and not (tmp_path / "runs").exists()
     assert len(list((tmp_path / "tuning").glob("*.json"))) == 2
+    shutil.rmtree(tmp_path / "tuning" / "runs")
+    code, again = bench("tune", *what, "--trials", 2)
+    assert code == 0 and "trials left" not in again, "published outcomes come without the rows of their trials"
+    assert again.endswith(said[said.index("Dice on validation images") :])
+    assert not (tmp_path / "tuning" / "runs").exists()
     code, said = bench("sweep", *what, "--tuned")
     assert code == 0, said
     rows = runs.load(tmp_path)

@@ -52,9 +52,10 @@ def tune(
     methods_at = [one.run for one in plan.plan(wanted, store, results)]
     for run in methods_at:
         tuning.check(run, store)
-    left = methods_at
+    before = [found for run in methods_at if (found := tuning.outcome(run, trials, folder))]
+    left = [run for run in methods_at if not tuning.outcome(run, trials, folder)]
     told_by = folder if task.keys_in(folder, "runs") else results
-    who, estimated = who.settled([plan.Planned(run, run.key, plan.MISSING) for run in left], store, told_by)
+    who, estimated = who.settled([plan.Planned(run, run.key, plan.MISSING) for run in methods_at], store, told_by)
     _print_plan(suite, estimated, trials, folder, who)
     while left and not dry_run:
         known = [tuning.trials(run, trials, folder) for run in left]
@@ -67,10 +68,10 @@ def tune(
         left = [run for run in left if not failed & {trial.key for trial in tuning.trials(run, trials, folder)}]
     if dry_run:
         return
-    _print_outcomes([tuning.save(run, tuning.trials(run, trials, folder), folder) for run in left])
-    if len(left) < len(methods_at):
+    _print_outcomes(before + [tuning.save(run, tuning.trials(run, trials, folder), folder) for run in left])
+    if failing := len(methods_at) - len(before) - len(left):
         raise click.ClickException(
-            f"Trials of {some(len(methods_at) - len(left), 'method')} failed; {folder / 'failed'} says why. The same "
+            f"Trials of {some(failing, 'method')} failed; {folder / 'failed'} says why. The same "
             "command tries them again."
         )
     click.echo(f"Outcomes: {folder}\nTo use them: bench sweep {suite} --tuned, with the same options")
@@ -92,7 +93,8 @@ def _print_plan(name: str, planned: Sequence, trials: int, folder: Path, who: Wh
         table.add_column(column, justify="left" if column in ("method", "from … to") else "right")
     rows, ahead = task.keys_in(folder, "runs"), []
     for one in planned:
-        done = sum(trial.key in rows for trial in tuning.trials(one.run, trials, folder))
+        known = tuning.outcome(one.run, trials, folder)
+        done = trials if known else sum(trial.key in rows for trial in tuning.trials(one.run, trials, folder))
         ahead += [one] * (trials - done)
         spans = "  ".join(f"{what} {low:g}…{high:g}" for what, (low, high) in tuning.ranges(one.run).items())
         time = live.duration(one.seconds * (trials - done)) if one.seconds else "unknown"
