@@ -43,11 +43,17 @@ def devices(name: str = "auto") -> list[str]:
     return [name]
 
 
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe(chosen: "torch.device") -> dict[str, Any]:
     """What a row says of the machine that made it."""
     import torch
 
     return {
+        "kind": chosen.type,
         "device": torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -125,7 +131,7 @@ def check(results: Path, data: Path) -> list[tuple[str, str, bool]]:
         ("torchvision", wrong or f"{_version('torchvision')}, matches torch", not wrong),
         ("device", torch.cuda.get_device_name() if gpu else f"CPU, {_processor()}", True),
         ("precision", "bf16 and float32" if gpu else "float32; bf16 runs, but is seldom faster on a CPU", True),
-        ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores", True),
+        ("threads", f"{torch.get_num_threads()} of {cores()} cores", True),
     ]
     if gpu:
         free, total = torch.cuda.mem_get_info()

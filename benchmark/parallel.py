@@ -141,8 +141,12 @@ def team(device: torch.device) -> Team:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """The GPU of this process, if there are several processes and no GPU was named."""
-    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+    """The GPU of this process, if there are several processes."""
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    if device.index is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError(f"Several processes cannot share {device}; give --device cuda, and each takes its own.")
+    if device.index is not None:
         return device
     own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.cuda.set_device(own)

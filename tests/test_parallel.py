@@ -16,7 +16,7 @@ from torch import nn
 
 import methods
 from benchmark import runs
-from benchmark.parallel import Team, _Dropout
+from benchmark.parallel import Team, _Dropout, own_device
 from methods.parts.nets import Arch
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -27,6 +27,17 @@ def in_two_processes(*command: str) -> str:
     done = subprocess.run([*TORCHRUN, *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
+
+
+def test_a_gpu_that_is_named_is_refused_to_several_processes(monkeypatch):
+    named, cpu = torch.device("cuda:0"), torch.device("cpu")
+    assert own_device(named) == named and own_device(cpu) == cpu
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert own_device(named) == named, "one process of torchrun"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert own_device(cpu) == cpu
+    with pytest.raises(ValueError, match="cannot share cuda:0; give --device cuda"):
+        own_device(named)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -153,8 +154,7 @@ def test_workers_are_as_many_as_cores_and_memory_hold(monkeypatch):
 
 
 def test_workers_share_gpus_as_their_memory_allows(monkeypatch):
-    card = type("Card", (), {"total_memory": 8 * 2**30})
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * 2**30, 80 * 2**30))  # others have the rest
     gpu = torch.device("cuda")
     assert plan.fitting(left(*[1] * 20), gpu, 1, cores=16) == 4  # of 1.6 GiB each in 6.8 GiB
     assert plan.fitting(left(*[1] * 20), gpu, 2, cores=16) == 8
@@ -670,6 +670,40 @@ def test_slurm_queues_a_run_again_whose_time_is_up(slurm, store, data, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("result", "how"), [("elsewhere", "elsewhere"), ("done", "Its job 7_0 ended without a row.")])
+def test_a_slurm_job_whose_run_another_process_holds_is_not_lost(tmp_path, result, how):
+    class Job:
+        job_id, paths = "7_0", types.SimpleNamespace(result_pickle=tmp_path / "result")
+
+        def result(self):
+            return result
+
+        def stderr(self):
+            return ""
+
+    from benchmark.sweep import slurm
+
+    assert slurm._how(Job()) == "Its job 7_0 ended without a row."
+    (tmp_path / "result").touch()
+    assert slurm._how(Job()) == how
+
+
+def test_ray_waits_while_all_that_is_left_is_held_elsewhere():
+    on_ray = pytest.importorskip("benchmark.sweep.on_ray", exc_type=ImportError)
+    executor = on_ray.OnRay.__new__(on_ray.OnRay)
+    executor.pending = {}
+    begun = time.monotonic()
+    assert executor.ended(0.05) == []
+    assert time.monotonic() - begun >= 0.05
+
+
+def test_a_row_says_whether_it_is_of_a_gpu_and_its_name_does_where_it_is_older():
+    old = [{"machine": {"device": name}} for name in ("NVIDIA H100", "AMD EPYC")]
+    assert [plan._on_gpu(row) for row in old] == [True, False]
+    new = [{"machine": {"kind": kind, "device": name}} for kind, name in (("cuda", "Tesla T4"), ("cpu", "with Radeon"))]
+    assert [plan._on_gpu(row) for row in new] == [True, False]
+
+
 def test_slurm_tells_what_it_does_not_take(slurm, data, tmp_path):
     executor = slurm.Slurm(Task(tmp_path, data, "cpu"), tmp_path / "slurm", 1, {"time": 10, "partition": "nowhere"})
     with pytest.raises(ValueError, match="Slurm does not take the jobs.*partition"):

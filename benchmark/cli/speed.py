@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from pathlib import Path
 
 import click
@@ -86,7 +85,7 @@ def speed(
     with progress.watching("Measuring speed", len(wanted)) as tell:
         for done, run in enumerate(wanted, 1):
             job = instrument.Job(
-                run, data, str(where), threads or os.cpu_count(), repeats, seconds, compiled, together or ()
+                run, data, str(where), threads or machine.cores(), repeats, seconds, compiled, together or ()
             )
             try:
                 rows.append(instrument.measure(job, before, import_s))

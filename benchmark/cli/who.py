@@ -76,8 +76,8 @@ class Who:
             planned = plan.estimated(planned, estimates, self.threads or 1, tell)
         if not local:
             return dataclasses.replace(self, workers=self.workers or len(planned), threads=self.threads or 1), planned
-        workers = self.workers or plan.fitting(planned, where, len(machine.devices(self.device)), plan.cores())
-        threads = self.threads or max(1, plan.cores() // workers)
+        workers = self.workers or plan.fitting(planned, where, len(machine.devices(self.device)), machine.cores())
+        threads = self.threads or max(1, machine.cores() // workers)
         planned = plan.estimated(planned, estimates, threads)
         return dataclasses.replace(self, workers=workers, threads=threads), planned
 

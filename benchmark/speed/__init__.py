@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import itertools
 import multiprocessing
-import os
 import subprocess
 import sys
 import time
@@ -95,7 +94,7 @@ def alone(job: Job) -> dict[str, Any]:
     subject, beside = Subject(run, store, device), None
     if run.method != BASELINE:
         beside = Subject(dataclasses.replace(run, method=BASELINE, variant="", settings=()), store, device)
-    described = machine.describe(device) | {"kind": device.type, "cores": os.cpu_count()}
+    described = machine.describe(device) | {"cores": machine.cores()}
     cost = subject.cost()
     products = ceiling.products(device, run.precision)
 

@@ -1,5 +1,6 @@
 """Runs on a Ray cluster: one task for each run."""
 
+import time
 from collections.abc import Sequence
 
 import ray
@@ -26,6 +27,9 @@ class OnRay:
     def ended(self, within_s: float) -> list[tuple[Run, str]]:
         """Runs that ended, and those whose process or node was lost."""
         pending = list(self.pending)
+        if not pending:  # all that is left is held elsewhere
+            time.sleep(within_s)
+            return []
         finished, _ = ray.wait(pending, num_returns=1, timeout=within_s)
         finished, _ = ray.wait(pending, num_returns=len(pending), timeout=0) if finished else (finished, [])
         found = []

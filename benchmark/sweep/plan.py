@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import heapq
 import json
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -111,7 +110,7 @@ def fitting(planned: Sequence[Planned], device: torch.device, devices: int, core
     if device.type == "cuda":
         if len(sizes) < len(left):
             return min(devices, len(left))
-        room, own = SPARE * torch.cuda.get_device_properties(device).total_memory, CONTEXT
+        room, own = SPARE * torch.cuda.mem_get_info(device)[0], CONTEXT
     else:
         room, own, devices = SPARE * machine.memory_left(), 0, 1
     held, fit = 0.0, 0
@@ -123,11 +122,6 @@ def fitting(planned: Sequence[Planned], device: torch.device, devices: int, core
     if len(sizes) < len(left) and fit == len(sizes):
         fit = cores
     return max(1, min(fit * devices, cores, len(left)))
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -271,4 +265,6 @@ def _labels(run: Run) -> tuple[str, str, str]:
 
 
 def _on_gpu(row: dict[str, Any]) -> bool:
-    return any(maker in row["machine"]["device"] for maker in ("NVIDIA", "Radeon", "Instinct"))
+    """By the name of the device where a row of before does not say its kind."""
+    named = any(maker in row["machine"]["device"] for maker in ("NVIDIA", "Radeon", "Instinct"))
+    return row["machine"]["kind"] == "cuda" if "kind" in row["machine"] else named

@@ -1,5 +1,6 @@
 """Runs on a cluster that Slurm schedules: one array job, one task of it for each run."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -10,7 +11,7 @@ from typing import Any
 import submitit
 
 from benchmark.runs import Run
-from benchmark.sweep.task import Task, keys_in
+from benchmark.sweep.task import ELSEWHERE, Task, failure_path, keys_in
 
 ARRAY = 1000  # tasks of an array job: what Slurm allows unless configured otherwise
 LOOK_S = 5.0  # seconds between two questions to the scheduler
@@ -41,6 +42,8 @@ class Slurm:
         self.looked = 0.0
 
     def start(self, wanted: Sequence[Run]) -> None:
+        for run in wanted:  # so that a failure is this time's
+            failure_path(self.job.results, run.key).unlink(missing_ok=True)
         for begin in range(0, len(wanted), ARRAY):
             part = list(wanted[begin : begin + ARRAY])
             try:
@@ -63,7 +66,7 @@ class Slurm:
         for name, (job, run) in list(self.jobs.items()):
             gone = queued is not None and name not in queued
             if gone or run.key in rows:
-                found.append((run, "" if run.key in rows or run.key in failures else _lost(job)))
+                found.append((run, "" if run.key in rows or run.key in failures else _how(job)))
                 del self.jobs[name]
         return found
 
@@ -80,6 +83,11 @@ def _queued() -> set[str] | None:
     return None if said.returncode else set(said.stdout.split())
 
 
-def _lost(job: submitit.Job) -> str:
+def _how(job: submitit.Job) -> str:
+    """How a job ended that has left neither row nor failure: another process holds its run, or it was lost."""
+    if job.paths.result_pickle.exists():
+        with contextlib.suppress(Exception):  # the job's own, or a result that was cut off
+            if job.result() == ELSEWHERE:
+                return ELSEWHERE
     words = (job.stderr() or "")[-LAST_WORDS:].strip()
     return f"Its job {job.job_id} ended without a row." + (f"\n{words}" if words else "")
