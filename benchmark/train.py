@@ -175,9 +175,9 @@ def _carry_out(
         "validation": _columns(state.validation),
         "certificate": certificate(store, run, drawn, audit(store, run.split)["counts"]),
         "budget": {
-            "steps": run.steps,
-            "images": {name: images * run.steps for name, images in budget["images"].items()},
-            "flops": budget["flops"] * run.steps,
+            "steps": state.step,
+            "images": {name: images * state.step for name, images in budget["images"].items()},
+            "flops": budget["flops"] * state.step,
             "parameters": budget["parameters"],
         },
     }
@@ -231,8 +231,7 @@ def _loop(
             if state.step in validate_at:
                 validate()
                 method.train()
-                last = time.monotonic()
-            if now - saved > checkpoint_s:
+            if state.step in validate_at or now - saved > checkpoint_s:  # the best weights belong to what is kept
                 checkpoint()
                 saved = last = time.monotonic()
     return True

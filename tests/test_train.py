@@ -139,6 +139,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_row_that_says_so(store, t
     monkeypatch.setattr(methods.importlib, "import_module", lambda name: None)
     row = train.train(dataclasses.replace(toy, method="diverging"), store, tmp_path)
     assert row["status"] == "diverged" and "scores" not in row
+    assert row["budget"]["steps"] == len(row["history"]["step"]) < toy.steps, "what was not trained cost nothing"
     assert row["history"]["sup"][-1] is None and row["history"]["step"][-1] == 4
     assert runs.find(tmp_path, row["key"])["status"] == "diverged"
 
@@ -246,10 +247,33 @@ def test_twenty_sigkills_at_random_moments_cost_no_bit(store, data, toy, tmp_pat
 def test_two_processes_on_one_run_leave_one_row(data, toy, tmp_path):
     command = bench_run(data, tmp_path, toy)
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate()[0] for process in both]
+    for process in both:
+        process.communicate()
     assert [process.returncode for process in both] == [0, 0]
-    assert sum("waiting for it" in text for text in said) <= 1
     assert len(runs.load(tmp_path)) == 1
+
+
+def test_a_run_that_another_process_holds_is_waited_for(store, data, toy, tmp_path):
+    with runs.claimed(tmp_path, train.complete(toy, store).key, print):
+        process = subprocess.Popen(bench_run(data, tmp_path, toy), stdout=subprocess.PIPE, text=True)
+        assert "waiting for it" in process.stdout.readline()
+        assert not runs.load(tmp_path)
+    process.communicate()
+    assert process.returncode == 0 and len(runs.load(tmp_path)) == 1
+
+
+def test_what_is_best_on_validation_is_in_the_checkpoint_that_is_kept(store, toy, tmp_path, monkeypatch):
+    """So a run that goes on never finds another step best than the weights beside its checkpoint are of."""
+    kept, save = [], train._save
+
+    def saved(state, path):
+        kept.append((state.step, [line["step"] for line in state.validation]))
+        save(state, path)
+
+    monkeypatch.setattr(train, "_save", saved)
+    row = train.train(toy, store, tmp_path, checkpoint_s=float("inf"))
+    validated = row["validation"]["step"]
+    assert [step for step, known in kept if known and known[-1] == step][: len(validated)] == validated
 
 
 def test_without_validation_images_the_best_step_is_the_last(few, toy, tmp_path):
