@@ -115,12 +115,13 @@ def tuned(wanted: Sequence[Run], results: Path) -> list[Run]:
     """
     outcomes = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((results / FOLDER).glob("*.json"))]
     taken = [_taken(run, outcomes) for run in wanted]
-    counts = {run.method: len(outcome["trials"]) for run, outcome in zip(wanted, taken, strict=True)}
-    fewest, most = min(counts, key=counts.get), max(counts, key=counts.get)
-    if counts[fewest] < counts[most]:
+    counted = [(len(outcome["trials"]), run) for run, outcome in zip(wanted, taken, strict=True)]
+    (least, fewest), (most, other) = (of(counted, key=lambda one: one[0]) for of in (min, max))
+    if least < most:
         raise ValueError(
-            f"'{fewest}' was tuned by {counts[fewest]} trials and '{most}' by {counts[most]}, so they do not "
-            f"compare; give: bench tune --methods {fewest} --trials {counts[most]}."
+            f"'{fewest.method}' at ratio {fewest.ratio:g} was tuned by {least} trials and '{other.method}' at "
+            f"{other.ratio:g} by {most}, so they do not compare; give: bench tune --methods {fewest.method} "
+            f"--ratios {fewest.ratio:g} --trials {most}."
         )
     return [_chosen(run, outcome) for run, outcome in zip(wanted, taken, strict=True)]
 

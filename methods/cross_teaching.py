@@ -53,6 +53,8 @@ class CrossTeaching(Method):
         predicts: Literal["cnn", "transformer"] = "cnn",
     ):
         super().__init__()
+        if second_encoder == "same" and second_weights != "none":
+            raise ValueError("second_encoder 'same' has the first one's weights; leave out second_weights.")
         second = {"encoder_name": second_encoder, "decoder_name": "unet", "weights": second_weights}
         self.cnn = arch.net()
         self.transformer = dataclasses.replace(arch, **({} if second_encoder == "same" else second)).net()

@@ -18,6 +18,8 @@ Differences from the paper and from released code:
 - D is relative to the crop, as released: harder to learn with many glands in an image than with one whole organ.
 - On the built-in recipes for a CPU it falls below `supervised` on EBHI-Seg while `weight` rises to 1; a tenth of it
   gives most of the loss back. With a slope of 1500 the masks of half-learnt distances are hard, and wrong.
+- In bf16 the slope magnifies what was rounded, and the gradient is another one than in float32, as it is for no other
+  method here. Take --precision float32 for it.
 - Without unlabelled images consistency is left out, that on labelled images too: the method is then supervised.
 """
 

@@ -295,6 +295,11 @@ def test_the_average_ranks_beside_the_names_are_those_of_the_patients(many):
         assert [*title, f"{rank:.1f}"] in written or [f"{rank:.1f}", *title] in written
 
 
+def test_methods_that_share_no_draw_have_no_ranks():
+    rows = [made.row(method, draw=draw) for draw, method in enumerate(("supervised", "cdma", "mean_teacher"))]
+    assert figures.FIGURES["ranks"](rows) is None
+
+
 def test_two_methods_or_one_patient_have_no_ranks():
     assert figures.FIGURES["ranks"](made.suite(("supervised", "cdma"))) is None
     assert figures.FIGURES["ranks"](made.suite(patients=1)) is None

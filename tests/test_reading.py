@@ -57,6 +57,8 @@ def test_lists_name_who_is_bold_and_who_differs_from_supervised():
     assert said("{{ c.extremes(0.1) }}", far) == f"{worst} (Mean Teacher) to {best} (CDMA)"
     assert said("{{ c.draws(0.1) }}", far) == "3"
     assert said("{{ c.draws(0.1) }}", [*far, row("cps", draw=0, patients=12)]) == "1 to 3"
+    more = [*(one for one in far if one["run"]["draw"] == 0 or one["run"]["method"] == "supervised")]
+    assert said("{{ c.extremes(0.1) }}", more).endswith("(CDMA)"), "the baseline alone has three draws"
     assert reading._listed(["A", "B", "C"]) == "A, B and C"
     assert reading._listed([]) == "none"
 

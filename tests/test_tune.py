@@ -204,8 +204,12 @@ def test_methods_with_unequal_numbers_of_trials_are_refused(store, tmp_path):
     pair = [complete(store, name) for name in ("cdma", "supervised")]
     for run, count in zip(pair, (4, 3), strict=True):
         outcome(run, count, tmp_path)
-    with pytest.raises(ValueError, match="'supervised' was tuned by 3 trials and 'cdma' by 4.*--trials 4"):
+    with pytest.raises(ValueError, match="'supervised' at ratio .* by 3 trials and 'cdma' at .* by 4.*--trials 4"):
         tune.tuned(pair, tmp_path)
+    larger = dataclasses.replace(pair[1], ratio=1.0)
+    outcome(larger, 4, tmp_path)
+    with pytest.raises(ValueError, match="'supervised' at ratio .* by 3 trials"):
+        tune.tuned([*pair, larger], tmp_path)
     outcome(pair[1], 4, tmp_path)
     assert [runs.trials_of(run.tuned) for run in tune.tuned(pair, tmp_path)] == [4, 4]
 

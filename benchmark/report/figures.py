@@ -235,14 +235,14 @@ def ranks(rows: Rows, ratio: float | None = None) -> Figure | None:
     A patient's score is the mean over its images and over the draws and seeds that all methods share. The bars are by
     the tests of the tables, which know draws, too: tests of the ranks themselves (Friedman, Nemenyi) would call
     networks different that another draw of labelled images has the other way round. Uneven budgets are left out. None
-    for fewer than three methods or two patients.
+    for fewer than three methods or two patients, and where no draw and seed is shared by all.
     """
     c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
     labels = c.labels(ratio, uneven=False)
-    if len(labels) < 3:
-        return None
     shared = c.board.shared(labels, ratio)
+    if len(labels) < 3 or not all(set(shared) <= set(c.board.places(label, ratio)) for label in labels):
+        return None
     found, patients = stats.average_ranks(_patient_scores(c, labels, ratio, shared))
     if patients < 2:
         return None

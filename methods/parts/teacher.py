@@ -30,7 +30,7 @@ class Teacher(nn.Module):
         mine, theirs = _state(self.net), _state(net)
         averaged = [name for name in mine if mine[name].is_floating_point()]
         gaps = torch._foreach_sub([theirs[name] for name in averaged], [mine[name] for name in averaged])
-        torch._foreach_mul_(gaps, step)
+        torch._foreach_mul_(gaps, step.to(gaps[0].dtype))  # on a GPU one kernel for all, of another dtype one for each
         torch._foreach_add_([mine[name] for name in averaged], gaps)
         for name in mine.keys() - set(averaged):
             mine[name].copy_(theirs[name])
