@@ -20,7 +20,6 @@ from benchmark.datasets.store import Store
 from benchmark.runs import Run
 
 FOLDER = "tuning"  # of the results
-TRIALS = 20
 ROUND = 5  # trials that are proposed together, however many workers there are, so that it is always the same ones
 WIDE = 10.0  # rates and weights: from a tenth of the published value to ten times it; so wide a range is logarithmic
 DIGITS = 3  # of a proposed value

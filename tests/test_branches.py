@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import methods
 from methods.parts.attention import Channel, ChannelSpatial, Spatial
 from methods.parts.branches import attentive, cross_distill
 from methods.parts.nets import Arch
@@ -63,3 +64,9 @@ def test_every_decoder_has_its_own_kind_of_attention_and_its_own_weights():
     ]
     assert inside == [set(kinds), {Spatial}, {Channel}, set()]
     assert not torch.equal(both.head[1].weight, none.head[1].weight)
+
+
+def test_a_second_network_that_is_like_the_first_takes_no_weights_of_its_own():
+    arch = Arch("tu-test_efficientnet", weights="none", width=32)
+    with pytest.raises(ValueError, match="leave out second_weights"):
+        methods.get("cross_teaching")(arch, second_encoder="same", second_weights="imagenet")
