@@ -91,6 +91,13 @@ def test_a_budget_that_two_methods_have_is_a_comparison_and_that_of_one_is_a_lin
     assert len(frame.comparisons([*suite(draws=1, crop=64), *suite(draws=1, crop=128)])) == 2
 
 
+def test_a_precision_that_two_methods_have_is_a_comparison_that_only_the_lower_one_is_named_by():
+    rows = [*suite(draws=1, steps=400), *suite(draws=1, steps=1200), *suite(draws=1, steps=400, precision="bf16")]
+    groups = frame.comparisons(rows)
+    assert list(groups) == ["phantom steps 1200", "phantom steps 400", "phantom steps 400 precision bf16"]
+    assert {row["run"]["precision"] for row in groups["phantom steps 400 precision bf16"]} == {"bf16"}
+
+
 def test_a_fingerprint_is_that_of_the_comparison_and_not_of_the_run():
     one = frame.fingerprint(row())
     assert frame.fingerprint(row("cdma", ratio=0.5, seed=3, steps=7)) == one

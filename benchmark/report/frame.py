@@ -23,9 +23,10 @@ Row = dict[str, Any]
 FIXED = (
     "dataset", "task", "split", "encoder", "decoder", "norm", "width", "dropout", "tile", "weights_hash", "content",
 )  # fmt: skip
+SILENT = {"precision": "float32"}  # values that go without saying where others are named
 BARE = ("dataset", "task", "split", "encoder", "decoder")  # values that need no name before them
-BUDGET = ("steps", "labelled", "unlabelled", "crop", "optimiser")  # equal for all, or a dagger says so
-TRAINING = (*BUDGET, "lr", "weight_decay", "schedule", "precision")  # named in a label where they differ
+BUDGET = ("steps", "labelled", "unlabelled", "crop", "optimiser", "precision")  # equal for all, or a dagger says so
+TRAINING = (*BUDGET, "lr", "weight_decay", "schedule")  # named in a label where they differ
 TEXTS = ("key", "method", "variant", "settings", "label", "status")  # of a run's line
 METRICS = ("dice", "jaccard", "hd95", "assd", "boundary_f1")  # one number for each image and foreground class
 BEST = ("best_dice", "best_jaccard")  # the same, of the step that was best on validation
@@ -113,8 +114,8 @@ class _Reader:
 def comparisons(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows grouped by what a fair table holds fixed, by name: the dataset, the task, and what tells two apart.
 
-    A budget under which two methods have run is a comparison of its own. Runs of one method alone with another budget
-    stay with the largest.
+    A budget, or a precision, under which two methods have run is a comparison of its own. Runs of one method alone with
+    another budget stay with the largest.
     """
     groups: dict[tuple, list[Row]] = defaultdict(list)
     for row in rows:
@@ -167,7 +168,8 @@ def _names(groups: list[tuple]) -> dict[tuple, str]:
         for same in alike.values():
             if len({values[group][field] for group in same}) > 1:
                 for group in same:
-                    words[group].append(_said(field, values[group][field]))
+                    if values[group][field] != SILENT.get(field):
+                        words[group].append(_said(field, values[group][field]))
     return {group: " ".join(words[group]) for group in groups}
 
 
