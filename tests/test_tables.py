@@ -119,6 +119,15 @@ def test_what_was_not_run_is_a_dash():
     assert place(table, "CDMA", "Dice ↑: 100 %").text == "–"
 
 
+def test_runs_that_supervised_has_none_beside_are_named():
+    rows = [scored(name, LEVELS, draw=draw, seed=draw) for name in ("supervised", "cdma", "cps") for draw in (0, 1)]
+    assert "leave out" not in notes(tables.draw("comparison", rows))
+    other = [*rows[:4], *(scored("cps", LEVELS, draw=draw, seed=0) for draw in (0, 1, 2))]
+    said = "At 10 % differences to Supervised leave out runs of 1 method that it has no run beside: "
+    assert said + "draw 1 with seed 0, draw 2 with seed 0." in notes(tables.draw("comparison", other))
+    assert "leave out" not in notes(tables.draw("comparison", other[2:])), "no method is compared with supervised"
+
+
 def test_a_diverged_run_is_named_and_in_no_mean():
     rows = [scored("cdma", LEVELS), row("cdma", draw=1, status="diverged"), row("cps", status="diverged")]
     table = tables.draw("comparison", rows)

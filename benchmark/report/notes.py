@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark import stats
 from benchmark.report.board import Board
-from benchmark.report.cells import Options
+from benchmark.report.cells import Options, supervised
 from benchmark.report.frame import Row, budget, fingerprint
 from benchmark.report.table import Column, Line, Table
 from benchmark.runs import trials_of
@@ -106,6 +106,7 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
         said.append(
             "† Trained with another budget than most" + ("." if uneven else ", and for that reason not ranked.")
         )
+    said += unpaired(board, labels)
     run = rows[0]["run"]
     most = _usual(board, labels)
     weights = f"{run['weights']} weights" if run["weights"] in ("imagenet", "none") else "weights from a file"
@@ -116,6 +117,21 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
     )
     said.append(settings([row["run"] for row in rows]))
     return [*said, *certificate(rows), stats.reservation(len(board.patient_names)) if len(done) else ""]
+
+
+def unpaired(board: Board, labels: Sequence[str]) -> list[str]:
+    """Which draws and seeds supervised lacks, of those that methods beside it have: they are in no difference to it."""
+    base, said = supervised(board, labels), []
+    for ratio in board.ratios([base]) if base else ():
+        mine = set(board.places(base, ratio))
+        theirs = {label: set(board.places(label, ratio)) - mine for label in labels}
+        if mine and (lacking := sorted(set.union(*theirs.values()))):
+            count = sum(map(bool, theirs.values()))
+            said.append(
+                f"At {100 * ratio:g} % differences to {base} leave out runs of {_many(count, 'method')} that it has no "
+                f"run beside: {', '.join(f'draw {draw} with seed {seed}' for draw, seed in lacking)}."
+            )
+    return said
 
 
 def _usual(board: Board, labels: Sequence[str]) -> dict[str, Any]:
