@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -40,8 +41,12 @@ Watch = Callable[[str, int], AbstractContextManager[Tell]]
 def train(
     run: Run, store: Store, results: Path, *, device: str = "auto", deterministic: bool = False,
     watch: Watch | None = None, checkpoint_s: float = CHECKPOINT_S, weights: bool = False, trial: bool = False,
+    busy: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Carries out a run, or what is left of it, and returns its row; a finished run is only read.
+
+    While another process holds the run, this one waits, and says so; `busy` is called with who holds it instead, and
+    may raise.
 
     Rows travel without the weights of their runs. With `weights`, a run whose weights are not here is carried out anew,
     and the row of this machine returned; the one that was here stays as it is. A `trial` never opens test images: its
@@ -61,7 +66,7 @@ def train(
         return row
     with contextlib.ExitStack() as held:
         if processes.leads:
-            held.enter_context(runs.claimed(results, run.key, lambda other: _say_waiting(run.key, other)))
+            held.enter_context(runs.claimed(results, run.key, busy or functools.partial(_say_waiting, run.key)))
         held.enter_context(exact(where, deterministic))
         watch = watch if watch and processes.leads else _unwatched
         return processes.told(_finished(results, run.key, weights)) or _carry_out(

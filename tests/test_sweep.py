@@ -297,6 +297,14 @@ def test_a_run_that_another_process_holds_is_left_to_it_and_returned_to(store, d
     assert endings == ["elsewhere", ""]
 
 
+def test_a_run_that_is_taken_at_the_last_moment_is_not_waited_for(store, data, tmp_path, monkeypatch):
+    (one,) = plan.plan(wanted()[:1], store, tmp_path)
+    with contextlib.ExitStack() as held:
+        taken = lambda *runs_: held.enter_context(runs.claimed(tmp_path, one.key, print))  # noqa: E731
+        monkeypatch.setattr(task, "_same", taken)
+        assert Task(tmp_path, data, "cpu")(one.run) == "elsewhere"
+
+
 def test_a_run_that_takes_its_process_along_three_times_has_failed(store, data, tmp_path):
     class Deadly(Here):
         def ended(self, within_s):

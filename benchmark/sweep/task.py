@@ -42,12 +42,11 @@ class Task:
         """Carries out a complete run: "done" with a row, "failed" with a failure, or "elsewhere": somebody is at it."""
         torch.set_num_threads(self.threads)
         try:
-            with runs.claimed(self.results, run.key, _refuse):
-                failure_path(self.results, run.key).unlink(missing_ok=True)
-                store = stores.open_store(run.dataset, self.data)
-                _same(train.complete(run, store), run)
+            store = stores.open_store(run.dataset, self.data)
+            _same(train.complete(run, store), run)
+            failure_path(self.results, run.key).unlink(missing_ok=True)
             with _telling(self.results, run) as watch:
-                train.train(run, store, self.results, device=self.device, watch=watch, trial=self.trial)
+                train.train(run, store, self.results, device=self.device, watch=watch, trial=self.trial, busy=_refuse)
         except _Elsewhere:
             return ELSEWHERE
         except Exception as error:  # whatever a method does wrong, the other runs go on
