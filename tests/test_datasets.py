@@ -511,7 +511,7 @@ def test_a_missing_mask_or_image_or_folder_is_named_with_the_remedy(folder, data
 def test_an_empty_folder_is_refused(tmp_path, data):
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
-    with pytest.raises(ValueError, match="There is no image of 'folder'"):
+    with pytest.raises(ValueError, match="There is no image in .*images; put PNG"):
         add("folder", tmp_path, data)
     (tmp_path / "unlabelled").mkdir()
     picture(0).save(tmp_path / "unlabelled" / "a.png")

@@ -57,6 +57,8 @@ class Folder(Dataset):
             if masks.setdefault(name, path) != path:
                 raise ValueError(f"{masks[name]} and {path.name} are masks of the same image; remove one of them.")
         free = pictures(root / UNLABELLED) if (root / UNLABELLED).is_dir() else {}
+        if not images and not free:
+            raise ValueError(f"There is no image in {root / 'images'}; put PNG, JPEG, TIFF, BMP or WebP files there.")
         pairs = [(stem, path, masks.get(stem)) for stem, path in images.items()]
         pairs += [(f"{UNLABELLED}/{stem}", path, None) for stem, path in free.items()]
         names, unmasked = [name for name, _, _ in pairs], {name for name, _, mask in pairs if mask is None}
