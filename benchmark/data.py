@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark import machine
 from benchmark.datasets.base import Record
 from benchmark.datasets.store import Store
 from benchmark.runs import Run
@@ -93,6 +94,16 @@ def check_crop(run: Run, store: Store, drawn: Draw) -> None:
         )
 
 
+def check_batch(images: int, crop: int) -> None:
+    """Refuses a batch that main memory cannot hold, before the system ends whoever tries, without a word."""
+    needed, left = images * crop**2 * 3 * 4, machine.memory_left()
+    if needed > left:
+        raise ValueError(
+            f"A batch of {images:,} crops of {crop} pixels takes {needed / 1e9:,.1f} GB before any network sees it, and "
+            f"{left / 1e9:.1f} GB are free; give fewer images (--labelled, --unlabelled) or a smaller --crop."
+        )
+
+
 class Batches:
     """The batches of a run, cut on the device from the resident store. Holds masks of labelled images and no others."""
 
@@ -108,6 +119,8 @@ class Batches:
         self.unlabelled = _Pool(store, drawn.unlabelled) if uses_unlabelled and run.unlabelled else None
         if self.unlabelled and not drawn.unlabelled:
             self.unlabelled = None
+        if device.type == "cpu":
+            check_batch(run.labelled + (run.unlabelled if self.unlabelled else 0), run.crop)
         masks = [torch.from_numpy(store.label(i, run.task)).flatten() for i in drawn.labelled]
         self.masks = torch.cat(masks).to(pixels.device)
         self.mask_starts = np.cumsum([0, *(len(mask) for mask in masks[:-1])])
