@@ -16,12 +16,12 @@ import torch
 import methods
 from benchmark import cost, speed
 from benchmark.runs import Run
+from benchmark.suites import BASELINE
 from methods.base import Batch, Method
 from methods.parts.nets import Arch, Encoder
 from methods.parts.parity import compare
 from methods.parts.teacher import Teacher
 
-BASELINE = "supervised"
 COPIED = "entropy_min"  # the shortest method that looks at unlabelled images: a new one starts as its copy
 
 

@@ -99,8 +99,8 @@ def check_batch(images: int, crop: int) -> None:
     needed, left = images * crop**2 * 3 * 4, machine.memory_left()
     if needed > left:
         raise ValueError(
-            f"A batch of {images:,} crops of {crop} pixels takes {needed / 1e9:,.1f} GB before any network sees it, and "
-            f"{left / 1e9:.1f} GB are free; give fewer images (--labelled, --unlabelled) or a smaller --crop."
+            f"A batch of {images:,} crops of {crop} pixels takes {needed / 1e9:,.1f} GB before any network sees it, "
+            f"and {left / 1e9:.1f} GB are free; give fewer images (--labelled, --unlabelled) or a smaller --crop."
         )
 
 

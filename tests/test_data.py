@@ -131,7 +131,9 @@ def test_a_crop_larger_than_the_smallest_image_is_refused(store, toy):
 
 def test_a_batch_larger_than_memory_is_refused_before_it_is_cut(store, toy):
     run = dataclasses.replace(toy, labelled=10**9)
-    with pytest.raises(ValueError, match="batch of 1,000,000,00. crops of 32 pixels takes 12,288.0 GB .* GB are free; give"):
+    with pytest.raises(
+        ValueError, match="batch of 1,000,000,00. crops of 32 pixels takes 12,288.0 GB .* GB are free; give"
+    ):
         Batches(run, store, draw(store, run), CPU)
 
 

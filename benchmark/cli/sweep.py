@@ -20,7 +20,8 @@ from benchmark.cli.options import (
     settings_option,
     writable,
 )
-from benchmark.cli.who import Who, follow, some, takes, who_options
+from benchmark.cli.who import Who, follow, takes, who_options
+from benchmark.progress import some
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
 

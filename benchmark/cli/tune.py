@@ -9,7 +9,8 @@ import click
 from benchmark import runs, suites
 from benchmark.cli.options import RECIPE, RECIPE_HELP, open_store, run_options, writable
 from benchmark.cli.sweep import SUITE, list_options
-from benchmark.cli.who import Who, follow, some, takes, who_options
+from benchmark.cli.who import Who, follow, takes, who_options
+from benchmark.progress import some
 
 
 @click.command(

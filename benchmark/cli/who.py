@@ -13,6 +13,7 @@ import click
 
 from benchmark import progress
 from benchmark.cli.options import data_option, device_option, results_option
+from benchmark.progress import some
 
 DAY_MIN = 24 * 60
 TIMED = 3  # steps, where no row tells how long one takes
@@ -132,10 +133,6 @@ def takes(planned: Sequence, workers: int) -> str:
 
     seconds = plan.makespan(planned, workers)
     return "for a time that no row tells yet" if seconds is None else f"for about {live.duration(seconds)}"
-
-
-def some(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _stopwatch(device, classes: int) -> Callable[[Any], float | None]:

@@ -6,12 +6,12 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from benchmark.report import cells
+from benchmark.report import cells, table
 from benchmark.report.board import Board, Place
 from benchmark.report.frame import Row
 from benchmark.stats import Difference, Interval
 
-DAGGER = " †"  # after the label of runs whose budget is not that of most
+DAGGER = f" {table.DAGGER}"  # after the label of runs whose budget is not that of most
 METRIC = "dice"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import stats
+from benchmark.progress import some
 from benchmark.report.board import Board
 from benchmark.report.cells import Options, supervised
 from benchmark.report.frame import Row, budget, fingerprint
@@ -128,7 +129,7 @@ def unpaired(board: Board, labels: Sequence[str]) -> list[str]:
         if mine and (lacking := sorted(set.union(*theirs.values()))):
             count = sum(map(bool, theirs.values()))
             said.append(
-                f"At {100 * ratio:g} % differences to {base} leave out runs of {_many(count, 'method')} that it has no "
+                f"At {100 * ratio:g} % differences to {base} leave out runs of {some(count, 'method')} that it has no "
                 f"run beside: {', '.join(f'draw {draw} with seed {seed}' for draw, seed in lacking)}."
             )
     return said
@@ -166,7 +167,7 @@ def certificate(rows: Sequence[Row]) -> list[str]:
     parts = []
     for words, found in zip(("test", "validation"), fixed.values(), strict=True):
         lists = (
-            f"{_many(images, 'image')} of {_many(patients, 'patient')} (list {list_})" if images else "no image"
+            f"{some(images, 'image')} of {some(patients, 'patient')} (list {list_})" if images else "no image"
             for images, patients, list_ in found
         )
         parts.append(f"{words} {' or '.join(lists)}")
@@ -215,7 +216,7 @@ def _flooded(board: Board, labels: Sequence[str]) -> str:
         background = (np.asarray(board.rows[key]["scores"]["background_dice"], np.float64) for key in keys)
         runs_ = sum(np.nanmedian(dice) < FLOODED for dice in background if not np.isnan(dice).all())
         if runs_:
-            found.append(f"{label} at {100 * ratio:g} % ({runs_} of {_many(len(keys), 'run')})")
+            found.append(f"{label} at {100 * ratio:g} % ({runs_} of {some(len(keys), 'run')})")
     return f"Nearly everything is called foreground, on most images, by {', '.join(found)}." if found else ""
 
 
@@ -247,7 +248,7 @@ def cost(board: Board, labels: Sequence[str]) -> list[str]:
     if not rows:
         return []
     used = [row["machine"] for row in rows]
-    machines = sorted({f"{m['device']} ({_many(m.get('threads', 1), 'thread')})" for m in used})
+    machines = sorted({f"{m['device']} ({some(m.get('threads', 1), 'thread')})" for m in used})
     return [f"FLOPs as a multiple of supervised's; seconds of training and peak memory on {' and '.join(machines)}."]
 
 
@@ -260,7 +261,3 @@ def runs(board: Board, labels: Sequence[str]) -> str:
 def _range(counts: Iterable[int]) -> str:
     counts = [int(count) for count in counts]
     return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-
-
-def _many(count: int, thing: str) -> str:
-    return f"{count} {thing}" + ("s" if count != 1 else "")

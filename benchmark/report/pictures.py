@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from benchmark.datasets.store import Store
+from benchmark.progress import some
 from benchmark.runs import write_whole
 
 # Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision; those that tissue is not
@@ -41,7 +42,7 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
     for block, (part, places) in zip(figure.subfigures(len(parts), 1, squeeze=False).flat, picked.items(), strict=True):
         patients = {store.records[i].patient for i in parts[part]}
         block.suptitle(
-            f"{part}: {_many(len(parts[part]), 'image')}, {_many(len(patients), 'patient')}", x=0.01, ha="left", size=10
+            f"{part}: {some(len(parts[part]), 'image')}, {some(len(patients), 'patient')}", x=0.01, ha="left", size=10
         )
         for axes, i in zip(block.subplots(1, per_part, squeeze=False).flat, places + [None] * per_part, strict=False):
             axes.set_axis_off()
@@ -100,10 +101,6 @@ def run_picture(
     colours = {"truth": TRUTH, "prediction": PREDICTION} if binary else dict(zip(classes[1:], COLOURS, strict=False))
     _legend(figure, colours)
     _save_figure(figure, path)
-
-
-def _many(count: int, thing: str) -> str:
-    return f"{count} {thing}" + ("s" if count != 1 else "")
 
 
 def show(axes: Axes, image: UInt8[np.ndarray, "h w 3"], pixels: int) -> None:
