@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import jinja2
 import numpy as np
+import pandas as pd
 from jinja2.sandbox import SandboxedEnvironment
 from scipy.stats import rankdata, spearmanr
 
@@ -132,14 +133,12 @@ class Reading:
         return _listed([cells.say(100 * mean, 1) for mean in means])
 
     def agreement(self, ratio: float) -> str:
-        """How alike the orders of the methods are after two draws and seeds, Spearman's ρ, the mean of all pairs.
+        """How alike the orders of the methods are after two draws, Spearman's ρ, the mean of all pairs of draws.
 
         1 says that the order survives another draw, 0 that it is drawn anew.
         """
-        ranked = self._ranked(ratio)
-        shared = sorted(set.intersection(*(set(self._board.places(label, ratio)) for label in ranked)))
-        means = [np.nanmean(self._board.values(label, ratio, METRIC, None, shared), axis=1) for label in ranked]
-        pairs = itertools.combinations(np.transpose(means), 2)
+        means = pd.concat([self._by_draw(label, ratio) for label in self._ranked(ratio)], axis=1, join="inner")
+        pairs = itertools.combinations(means.to_numpy(), 2)
         return cells.say(float(np.mean([spearmanr(*pair).statistic for pair in pairs] or [np.nan])), 2)
 
     def detectable(self, ratio: float) -> str:
@@ -185,6 +184,11 @@ class Reading:
             for name in ("present", "predicted")
         )
         return int((found & ~there).sum()), int((there & ~found).sum())
+
+    def _by_draw(self, label: str, ratio: float) -> pd.Series:
+        places = self._board.places(label, ratio)
+        means = np.nanmean(self._board.values(label, ratio, METRIC, None, places), axis=1)
+        return pd.Series(means, [draw for draw, _ in places]).groupby(level=0).mean()
 
     def _significant(self, ratio: float, sign: int) -> str:
         ranked = self._ranked(ratio)
