@@ -57,6 +57,15 @@ def test_a_name_that_cannot_be_a_methods_is_refused(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_list_of_methods_names_each_in_one_piece_however_narrow_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = CliRunner().invoke(main, ["methods"])
+    assert result.exit_code == 0
+    first = [line.split()[0] for line in result.output.splitlines() if line.strip()]
+    assert set(methods.names()) <= set(first)
+    assert max(map(len, result.output.splitlines())) <= 80
+
+
 def test_a_card_tells_formulas_settings_variants_and_cost(monkeypatch):
     monkeypatch.setattr(cards.Run, "crop", 32)
     result = CliRunner().invoke(main, ["methods", "mean_teacher"])

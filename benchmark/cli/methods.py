@@ -25,17 +25,20 @@ def list_methods(name) -> None:
         kind = methods.get(name)
         _print_card(name, kind, cards)
         return
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption="cost: counted operations of a training step, beside supervised", caption_justify="left")
-    for column in ("name", "title", "year", "venue", "idea", "needs", "cost"):
-        table.add_column(column, overflow="fold", justify="right" if column == "cost" else "left")
+    table = Table(
+        caption="cost: counted operations of a training step, beside supervised", caption_justify="left",
+        box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    for column in ("name", "published", "idea", "needs", "cost"):
+        table.add_column(column, no_wrap=column in ("name", "cost"), justify="right" if column == "cost" else "left")
     with progress.watching("Counting costs", len(methods.names())) as tell:
         for done, line in enumerate(cards.listing(), 1):
-            table.add_row(
-                *(str(line[c]) for c in ("name", "title", "year", "venue", "idea", "needs")), f"{line['cost']:.2f} ×"
-            )
+            published = " ".join(str(line[c]) for c in ("title", "venue", "year") if line[c])
+            table.add_row(line["name"], published, line["idea"], line["needs"], f"{line['cost']:.2f} ×")
             tell(done, line["name"])
     Console().print(table)
 
