@@ -409,9 +409,17 @@ def test_the_certificate_of_the_split_stands_under_every_table():
     for table in tables.tables(suite(objects=True)).values():
         said = notes(table)
         assert "test 24 images of 8 patients (list 000000)" in said, table.name
-        assert "At 10 %: 10 labelled images of 3 patients, 90 unlabelled" in said
+        assert "At 10 %: labelled 10 images of 3 patients (" in said
+        assert "; 90 unlabelled; validation " in said
         assert "Audit: no patient, slide, duplicate or near-duplicate is shared between parts." in table.notes
         assert "400 steps of 4 labelled and 4 unlabelled crops of 128 pixels" in said
+
+
+def test_parts_that_change_with_the_draw_are_told_by_labelled_share():
+    rows = [row("cdma", draw=draw) for draw in (0, 1)]
+    for one, patients, list_ in zip(rows, (3, 4), ("aaaaaaaa", "bbbbbbbb"), strict=True):
+        one["certificate"]["patients"]["val"], one["certificate"]["lists"]["val"] = patients, list_
+    assert "validation 10 images of 3 to 4 patients (lists aaaaaa, bbbbbb)." in notes(tables.draw("comparison", rows))
 
 
 def test_what_the_audit_found_and_a_leak_are_said():

@@ -17,7 +17,7 @@ from benchmark.runs import trials_of
 
 HASH = 6  # signs of a list's hash that are printed
 FLOODED = 0.02  # Dice of the background, below which hardly any was found
-LISTS = 5  # labelled lists of a ratio whose hashes are printed
+LISTS = 5  # lists of a part whose hashes are printed
 SHARED = {
     "patients": "patients", "slides": "slides", "duplicates": "duplicate images", "near": "near-duplicate images",
 }  # fmt: skip
@@ -155,30 +155,17 @@ def settings(runs: Sequence[dict[str, Any]]) -> str:
 
 def certificate(rows: Sequence[Row]) -> list[str]:
     """The parts of the split with their sizes and the hashes of their lists, what the audit found, and the leak."""
-    said = []
-    fixed: dict[str, dict[tuple, None]] = {"test": {}, "val": {}}
-    labelled: dict[float, dict[int, tuple]] = defaultdict(dict)
+    held = [row["certificate"] for row in rows]
+    said = [f"Split '{rows[0]['run']['split']}': test {_part(held, 'test')}."]
+    drawn: dict[float, dict[int, dict[str, Any]]] = defaultdict(dict)
     for row in rows:
-        held = row["certificate"]
-        for part, found in fixed.items():
-            found[held["images"][part], held["patients"][part], held["lists"][part][:HASH]] = None
-        sizes = (held["images"]["labelled"], held["patients"]["labelled"], held["images"]["unlabelled"])
-        labelled[row["run"]["ratio"]][row["run"]["draw"]] = (*sizes, held["lists"]["labelled"][:HASH])
-    parts = []
-    for words, found in zip(("test", "validation"), fixed.values(), strict=True):
-        lists = (
-            f"{some(images, 'image')} of {some(patients, 'patient')} (list {list_})" if images else "no image"
-            for images, patients, list_ in found
-        )
-        parts.append(f"{words} {' or '.join(lists)}")
-    said.append(f"Split '{rows[0]['run']['split']}': {', '.join(parts)}.")
-    for ratio, draws in sorted(labelled.items()):
-        images, patients, unlabelled, lists = zip(*(draws[draw] for draw in sorted(draws)), strict=True)
-        more = f" and {len(lists) - LISTS} more" if len(lists) > LISTS else ""
-        named = f"{'lists' if len(lists) > 1 else 'list'} {', '.join(lists[:LISTS])}{more}"
+        drawn[row["run"]["ratio"]][row["run"]["draw"]] = row["certificate"]
+    for ratio, draws in sorted(drawn.items()):
+        of = [draws[draw] for draw in sorted(draws)]
+        unlabelled = _range([one["images"]["unlabelled"] for one in of])
         said.append(
-            f"At {100 * ratio:g} %: {_range(images)} labelled images of {_range(patients)} "
-            f"patient{'s' if max(patients) > 1 else ''}, {_range(unlabelled)} unlabelled ({named})."
+            f"At {100 * ratio:g} %: labelled {_part(of, 'labelled')}; {unlabelled} unlabelled; "
+            f"validation {_part(of, 'val')}."
         )
     pairs: dict[tuple[str, str], None] = {}
     for row in rows:
@@ -188,6 +175,18 @@ def certificate(rows: Sequence[Row]) -> list[str]:
     said.append(f"Audit: {'; '.join(found)}." if found else _clean(pairs))
     said += [f"This split leaks: {leak}." for leak in dict.fromkeys(row["certificate"]["leak"] for row in rows) if leak]
     return said
+
+
+def _part(held: Sequence[dict[str, Any]], part: str) -> str:
+    """How large a part of the split is in these certificates: "7 images of 6 to 7 patients (lists 87e447, 9b1c40)"."""
+    images, patients = ([one[what][part] for one in held] for what in ("images", "patients"))
+    if not any(images):
+        return "no image"
+    lists = list(dict.fromkeys(one["lists"][part][:HASH] for one in held))
+    more = f" and {len(lists) - LISTS} more" if len(lists) > LISTS else ""
+    named = f"{'lists' if len(lists) > 1 else 'list'} {', '.join(lists[:LISTS])}{more}"
+    sizes = (f"{_range(n)} {word}{'s' if max(n) > 1 else ''}" for n, word in ((images, "image"), (patients, "patient")))
+    return f"{' of '.join(sizes)} ({named})"
 
 
 def _clean(pairs: dict[tuple[str, str], None]) -> str:
