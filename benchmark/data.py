@@ -18,6 +18,7 @@ from methods.base import Batch, Images
 
 ORDER, VIEW, NOISE = range(3)  # streams of randomness, so that one never shifts another
 NOISE_SHARE, NOISE_STD = 0.25, 0.1  # Gaussian noise on a quarter of the images, of up to this deviation in [0, 1]
+NORMALS = 2**22  # values, at least, of which an image's noise is a stretch: twenty times what 256 × 256 pixels need
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,14 @@ class Batches:
         masks = [torch.from_numpy(store.label(i, run.task)).flatten() for i in drawn.labelled]
         self.masks = torch.cat(masks).to(pixels.device)
         self.mask_starts = np.cumsum([0, *(len(mask) for mask in masks[:-1])])
+        self.normals = normals(run.seed, max(NORMALS, 6 * run.crop**2)).to(device)
 
     def at(self, step: int) -> Batch:
         """The batch of a step: the same whatever came before, for every method of a comparison."""
         run = self.run
         who, window = self._windows(self.labelled, run.labelled, step, 0)
         x = self._views(self.labelled.starts[who], self.labelled.widths[who], window, step, 0)
-        y = self._cut(self.masks, self.mask_starts[who], self.labelled.widths[who], window).long()
+        y = self._cut(self.masks, self.mask_starts[who], self.labelled.widths[who], window, torch.int64)
         if self.unlabelled is None:
             return Batch(x, y, x.new_zeros(0, 3, run.crop, run.crop))
         who, window = self._windows(self.unlabelled, run.unlabelled, step, 1)
@@ -144,42 +146,61 @@ class Batches:
         left = random.integers(0, pool.widths[who] - self.run.crop + 1)
         return who, np.stack([top, left, random.integers(0, 8, count)])
 
-    def _cut(self, flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.ndarray) -> Tensor:
+    def _cut(
+        self, flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, dtype: torch.dtype = torch.uint8
+    ) -> Tensor:
         """Crops, flipped and turned. `flat` is (pixels, …), the result (n, crop, crop, …) on the batch's device."""
         cut = sliced if flat.device.type == "cpu" else gathered
-        return _sent(cut(flat, starts, widths, window, self.run.crop), self.device)
+        return _sent(cut(flat, starts, widths, window, self.run.crop, dtype), self.device)
 
     def _views(self, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, step: int, side: int) -> Images:
         """Weak views: crop, flip, quarter turn, and Gaussian noise on some."""
-        images = _scaled(self._cut(self.pixels, starts, widths, window)).permute(0, 3, 1, 2)  # channels last in memory
+        images = _scaled(self._cut(self.pixels, starts, widths, window))
         random = np.random.default_rng([self.run.seed, NOISE, side, step])
         std = np.where(random.random(len(starts)) < NOISE_SHARE, random.uniform(0, NOISE_STD, len(starts)), 0)
-        noisy = np.flatnonzero(std)
-        if len(noisy):
-            generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
-            shape = (len(noisy), 3, self.run.crop, self.run.crop)
-            for k, noise in zip(noisy, torch.randn(shape, generator=generator, device=self.device), strict=True):
-                images[k].add_(noise.mul_(float(std[k]))).clamp_(0, 1)
-        return images
+        size = images[0].numel()
+        begin = random.integers(0, len(self.normals) - size, len(starts))
+        for k in np.flatnonzero(std).tolist():
+            noise = self.normals[begin[k] : begin[k] + size].view(images[k].shape)
+            images[k].add_(noise, alpha=std[k]).clamp_(0, 1)
+        return images.permute(0, 3, 1, 2)  # channels last in memory
 
 
-def sliced(flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, crop: int) -> Tensor:
+def normals(seed: int, count: int) -> Tensor:
+    """Standard normal values, drawn once for all steps of a run and the same on every device."""
+    return torch.from_numpy(np.random.default_rng([seed, NOISE]).standard_normal(count, np.float32))
+
+
+def sliced(
+    flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, crop: int, dtype: torch.dtype
+) -> Tensor:
     """Crops in main memory, image by image: a copy of slices is faster there than an index for every pixel.
 
     `window` has the rows top, left, and view: 1 swaps rows and columns, then 2 flips the image's rows, 4 its columns.
     """
-    values = flat.numpy()
-    # a pixel as one thing is copied faster than its three bytes
-    pixels = values if flat.ndim == 1 else values.view(f"V{flat.shape[1] * values.itemsize}")[:, 0]
-    crops = np.empty((len(starts), crop, crop), pixels.dtype)
-    for k, (start, width, top, left, view) in enumerate(np.stack([starts, widths, *window]).T.tolist()):
-        rows = pixels[start + top * width : start + (top + crop) * width].reshape(crop, width)
-        square = rows[:: -1 if view & 2 else 1, left : left + crop][:, :: -1 if view & 4 else 1]
-        crops[k] = square.T if view & 1 else square
-    return torch.from_numpy(crops.view(values.dtype).reshape(len(starts), crop, crop, *flat.shape[1:]))
+    pixels = flat.numpy().reshape(len(flat), -1)
+    crops = torch.empty(len(starts), crop, crop, *flat.shape[1:], dtype=dtype)
+    # to be turned, rows lie 21 pixels apart: with a power of two from row to row, columns fit into few lines of a cache
+    upright = np.empty((crop, crop + 21, pixels.shape[1]), pixels.dtype)[:, :crop]
+    places = np.stack([starts, widths, *window]).T.tolist()
+    images = crops.numpy().reshape(len(starts), crop, crop, -1)
+    for image, (start, width, top, left, view) in zip(images, places, strict=True):
+        rows = pixels[start + top * width : start + (top + crop) * width].reshape(crop, width, -1)
+        square, flipped = rows[:, left : left + crop], slice(None, None, -1 if view & 2 else 1)
+        if not view & 5:
+            image[...] = square[flipped]
+            continue
+        upright[...] = square
+        turned = upright[flipped, :: -1 if view & 4 else 1]
+        for channel in range(pixels.shape[1]):  # each by itself is copied faster than all three
+            one = turned[..., channel]
+            image[..., channel] = one.T if view & 1 else one
+    return crops
 
 
-def gathered(flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, crop: int) -> Tensor:
+def gathered(
+    flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, crop: int, dtype: torch.dtype
+) -> Tensor:
     """The same crops in one gather, on a GPU, where many small copies would wait for one another."""
     place = _sent(torch.from_numpy(np.stack([starts, widths, *window])), flat.device)[:, :, None, None]
     start, width, top, left, view = place
@@ -187,7 +208,7 @@ def gathered(flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.nd
     row, column = torch.where(view & 1 > 0, side, side[:, None]), torch.where(view & 1 > 0, side[:, None], side)
     row = torch.where(view & 2 > 0, crop - 1 - row, row)
     column = torch.where(view & 4 > 0, crop - 1 - column, column)
-    return flat[start + (top + row) * width + left + column]
+    return flat[start + (top + row) * width + left + column].to(dtype)
 
 
 def _scaled(bytes_: Tensor) -> Tensor:

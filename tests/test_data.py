@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark import data
 from benchmark.data import Batches, certificate, draw, gathered, in_stratified_order, sliced
 from benchmark.datasets.base import Record
 
@@ -87,7 +88,8 @@ def test_all_eight_views_and_all_places_occur(store, toy):
     assert set(windows[:, 0]) == set(windows[:, 1]) == set(range(48 - 32 + 1))
     flat = torch.arange(48 * 48)
     cuts = [
-        batches._cut(flat, np.array([0]), np.array([48]), np.array([[3], [5], [view]]))[0].tolist() for view in range(8)
+        batches._cut(flat, np.array([0]), np.array([48]), np.array([[3], [5], [view]]), torch.int64)[0].tolist()
+        for view in range(8)
     ]
     square = flat.view(48, 48)[3:35, 5:37]
     turns = [torch.rot90(side, k) for side in (square, square.flip(1)) for k in range(4)]
@@ -100,9 +102,10 @@ def test_crops_of_slices_and_of_one_gather_are_the_same(channels):
     flat = torch.randint(256, (2 * 40 * 50, *channels), dtype=torch.uint8)
     starts, widths = np.repeat([0, 2000], 8), np.repeat([50, 40], 8)  # images of 40 × 50 and 50 × 40 pixels
     window = np.stack([np.arange(16) % 9, np.arange(16) % 7, np.tile(np.arange(8), 2)])
-    crops = sliced(flat, starts, widths, window, 32)
-    assert crops.shape == (16, 32, 32, *channels)
-    assert torch.equal(crops, gathered(flat, starts, widths, window, 32))
+    for dtype in (torch.uint8, torch.int64):
+        crops = sliced(flat, starts, widths, window, 32, dtype)
+        assert crops.shape == (16, 32, 32, *channels) and crops.dtype == dtype
+        assert torch.equal(crops, gathered(flat, starts, widths, window, 32, dtype))
 
 
 def test_every_image_has_its_turn_before_any_has_a_second(store, toy):
@@ -121,6 +124,24 @@ def test_noise_stays_in_range_and_touches_a_quarter(store, toy):
     grid = torch.stack([((image * 255 - (image * 255).round()).abs() < 1e-3).all() for image in noisy])
     assert 0.65 < grid.float().mean() < 0.85
     assert all(image.min() >= 0 and image.max() <= 1 for image in noisy)
+
+
+def test_noise_is_normal_of_its_own_strength_and_never_the_same(store, toy, monkeypatch):
+    run = dataclasses.replace(toy, labelled=8, crop=48)  # whole images, of which none is black or white
+    plain, noisy = (Batches(run, store, draw(store, run), CPU) for _ in range(2))
+    monkeypatch.setattr(data, "NOISE_SHARE", 1)
+    monkeypatch.setattr(data, "NOISE_STD", 0.02)  # so small that nothing is clipped
+    with_noise = torch.cat([noisy.at(step).x for step in range(8)])
+    monkeypatch.setattr(data, "NOISE_SHARE", 0)
+    noise = with_noise - torch.cat([plain.at(step).x for step in range(8)])
+    strength = noise.std((1, 2, 3))
+    assert strength.max() < 0.0205 and strength.std() == pytest.approx(0.02 / 12**0.5, rel=0.2), "of uniform strength"
+    values = (noise / strength[:, None, None, None]).flatten(1)
+    assert values.mean().abs() < 0.01
+    assert (values**4).mean() == pytest.approx(3, abs=0.05), "as heavy at its ends as the normal distribution"
+    alike = torch.corrcoef(values) - torch.eye(len(values))
+    assert alike.abs().max() < 6 / values.shape[1] ** 0.5, "no two images have the same"
+    assert torch.corrcoef(values.view(-1, 3, 48**2).transpose(0, 1).flatten(1)).triu(1).abs().max() < 0.01
 
 
 def test_a_crop_larger_than_the_smallest_image_is_refused(store, toy):
