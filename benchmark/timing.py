@@ -21,6 +21,11 @@ A row is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its
 `conditions`: `load` of the machine before it started, `others_cores` that other processes kept busy meanwhile,
     `clock_mhz` and `celsius` (lowest and highest), `throttled` (reason: share of readings), `gpu_processes` before it
     started. What is not told is None.
+
+A row of a ratio, `results/speed/<device>_ratio-<name>_<threads>.json`, is of two sides that took turns:
+
+`key`; `ratio`, how many times as fast one side was, the median over the turns; `quartiles` of it; `turns`.
+`what` was beside what; `least`, the ratio that is to be reached; `measured_at`, UTC; `machine` as above.
 """
 
 import hashlib
@@ -72,6 +77,11 @@ def key(run: Run, device: str, threads: int) -> str:
     return f"{slug(device)}_{name}_b{run.labelled}_{digest}"
 
 
+def ratio_key(name: str, device: str, threads: int) -> str:
+    """Of a ratio: device, a name, and threads of each side."""
+    return f"{slug(device)}_ratio-{name}_{threads}"
+
+
 def slug(device: str) -> str:
     """The device's name as part of a file's."""
     plain = re.sub(r"\(r\)|\(tm\)|\bcpu\b|@.*", " ", device.lower())
@@ -87,7 +97,7 @@ def save(row: dict[str, Any], results: Path) -> Path:
 
 
 def load(results: Path) -> list[dict[str, Any]]:
-    """All rows of speed, in the order of their keys."""
+    """All rows of speed, those of ratios among them, in the order of their keys."""
     return [_read(path) for path in sorted((results / "speed").glob("*.json"))]
 
 

@@ -20,6 +20,7 @@ from rows import suite
 import methods
 from benchmark import cost, runs, speed, timing
 from benchmark.cli import main
+from benchmark.report import ratios
 from benchmark.report import speed as report
 from benchmark.report.table import FORMATS
 from benchmark.report.verify import verify
@@ -586,6 +587,45 @@ def test_bench_report_draws_them_and_bench_verify_finds_what_does_not_hold(finis
     table.write_text(table.read_text().replace("| 200 |", "| 100 |", 1))
     said = CliRunner().invoke(main, words)
     assert said.exit_code != 0 and "says 100, should say 200" in said.output
+
+
+def ratio(name: str, least: float, device: str = "AMD EPYC", threads: int = 1) -> dict:
+    return {
+        "key": timing.ratio_key(name, device, threads), "what": f"{name}, beside others", "least": least,
+        "ratio": 22.25, "quartiles": [21.1, 23.5], "turns": 9, "machine": {"device": device, "threads": threads},
+    }  # fmt: skip
+
+
+def test_ratios_have_a_table_that_says_what_falls_short(tmp_path):
+    rows = [ratio("tiles", 1.3), ratio("batches", 30), ratio("batches", 20, threads=2), made("cdma")]
+    table = ratios.table(rows)
+    assert [line.block for line in table.lines] == ["AMD EPYC, 1 thread"] * 2 + ["AMD EPYC, 2 threads"]
+    assert [line.cells[0].dagger for line in table.lines] == [True, False, False]
+    assert [cell.text for cell in table.lines[1].cells] == ["tiles, beside others", "1.3", "22.2 [21.1, 23.5]", "9"]
+    assert ratios.table([made("cdma")]) is None
+    assert [group for groups in report.places(rows).values() for group in groups] == rows[3:], "no ratio is a method"
+
+
+@pytest.mark.parametrize("methods_", [0, 1], ids=["alone", "beside methods"])
+def test_bench_report_draws_ratios_and_every_changed_digit_is_found(methods_, tmp_path):
+    rows = [ratio("batches", 20), ratio("tiles", 30), *[made("supervised")] * methods_]
+    for row in rows:
+        timing.save(row, tmp_path)
+    said = CliRunner().invoke(main, ["report", "--results", str(tmp_path), "--no-panels"], catch_exceptions=False)
+    assert said.exit_code == 0, said.output
+    page = (tmp_path / "index.html").read_text()
+    section = page[page.index('<section id="speed"') :]
+    assert "tiles, beside others" in section and len(re.findall("<img", section)) == methods_
+    assert "| 22.2 [21.1, 23.5] |" in (tmp_path / "README.md").read_text()
+    found = list(tmp_path.glob("tables/speed/*/speed-ratios.*"))
+    assert {path.suffix.lstrip(".") for path in found} == set(FORMATS)
+    loaded = timing.load(tmp_path)
+    for path in found:
+        text = path.read_text()
+        assert not verify(path, [], loaded).findings
+        for k in (k for k, sign in enumerate(text) if sign.isdigit()):
+            path.write_text(f"{text[:k]}{(int(text[k]) + 1) % 10}{text[k + 1 :]}")
+            assert verify(path, [], loaded).findings, f"{text[k - 30 : k]}[{text[k]}]{text[k + 1 : k + 9]}"
 
 
 @pytest.mark.slow

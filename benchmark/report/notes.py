@@ -1,6 +1,5 @@
 """What stands under a table: what its signs mean, the certificate of the split, and how it was drawn."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from benchmark.progress import some
 from benchmark.report.board import Board
 from benchmark.report.cells import Options, supervised
 from benchmark.report.frame import Row, budget, fingerprint
-from benchmark.report.table import Column, Line, Table
+from benchmark.report.table import Column, Line, Table, digest
 from benchmark.runs import trials_of
 
 HASH = 6  # signs of a list's hash that are printed
@@ -48,7 +47,6 @@ def table(
 def drawn(name: str, rows: Sequence[Row], options: Options) -> dict[str, Any]:
     """Which rows a table was drawn from, wherever they lie, and with which options."""
     runs = [row["run"] for row in rows]
-    keys = sorted(row["key"] for row in rows)
     return {
         "table": name,
         "comparison": fingerprint(rows[0]),
@@ -59,8 +57,8 @@ def drawn(name: str, rows: Sequence[Row], options: Options) -> dict[str, Any]:
         "ratios": sorted({run["ratio"] for run in runs}),
         "draws": sorted({run["draw"] for run in runs}),
         "seeds": sorted({run["seed"] for run in runs}),
-        "runs": len(keys),
-        "keys": hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12],
+        "runs": len(rows),
+        "keys": digest(row["key"] for row in rows),
     }
 
 

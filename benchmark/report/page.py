@@ -246,7 +246,7 @@ def _render(sections: Sequence[Section], speeds: Sequence[Drawn]) -> str:
         .render(
             sections=sections,
             speeds=[
-                (place, _shown(place.tables["training"], f"speed-{i}", place.links("training"), opened=i == 1))
+                (place, _shown(place.tables[place.shown], f"speed-{i}", place.links(place.shown), opened=i == 1))
                 for i, place in enumerate(speeds, 1)
             ],
             total=sum(len(section.rows) for section in sections),

@@ -1,6 +1,5 @@
 """Rows of speed as tables and a figure: how fast each method trains and predicts, beside supervised."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from matplotlib.figure import Figure
 
 import methods
 from benchmark import timing
+from benchmark.report import ratios
 from benchmark.report.drawing import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
 from benchmark.report.frame import Row
 from benchmark.report.picture import Picture, picture
-from benchmark.report.table import FORMATS, Cell, Column, Line, Table, rendered, to_markdown
+from benchmark.report.table import FORMATS, Cell, Column, Line, Table, digest, rendered, to_markdown
 from benchmark.runs import choose, write_whole
 
 METHOD = Column("Method", "text")
@@ -91,9 +91,9 @@ def _line(row: Row) -> dict[str, float | str | bool]:
 
 
 def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows grouped by device, threads, data and network, under names that tell two groups apart."""
+    """Rows of methods by device, threads, data and network, under names that tell two groups apart."""
     groups: dict[tuple, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in (row for row in rows if "ratio" not in row):
         machine = row["machine"]
         threads = machine["threads"] if machine["kind"] == "cpu" else None
         groups[machine["device"], threads, *(row["run"][name] for name in FIXED)].append(row)
@@ -234,12 +234,11 @@ def _table(
         for place_, one in zip(block.index, block.itertuples(), strict=True)
     ]
     notes = [*said, *_trust(rows)]
-    keys = sorted(row["key"] for row in rows)
     drawn = {
         "table": PREFIX + name,
         "place": place,
-        "rows": len(keys),
-        "keys": hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12],
+        "rows": len(rows),
+        "keys": digest(row["key"] for row in rows),
     }
     return Table(PREFIX + name, f"{title}: {place}", (METHOD, *shown), tuple(lines), tuple(notes), drawn, "Batch")
 
@@ -349,8 +348,13 @@ class Drawn(NamedTuple):
     """What was drawn of one place."""
 
     name: str
-    tables: dict[str, Table]
-    figure: Picture
+    tables: dict[str, Table]  # the one to be shown, and others
+    figure: Picture | None = None
+
+    @property
+    def shown(self) -> str:
+        """The name of the table to be shown."""
+        return next(iter(self.tables))
 
     @property
     def folder(self) -> str:
@@ -362,17 +366,19 @@ class Drawn(NamedTuple):
 
 
 def draw(rows: Sequence[Row], out: Path) -> list[Drawn]:
-    """Writes tables/speed/… and figures/speed/… of each place into `out`."""
+    """Writes tables/speed/… and figures/speed/… of each place into `out`, and the table of ratios."""
     places_ = []
     for name, group in places(rows).items():
         figure = throughput(group)
         png, _ = save(figure, out / "figures" / "speed" / timing.slug(name) / "throughput")
-        drawn = Drawn(name, tables(group, name), picture(png.read_bytes(), figure.get_label()))
+        places_.append(Drawn(name, tables(group, name), picture(png.read_bytes(), figure.get_label())))
+    if found := ratios.table(rows):
+        places_.append(Drawn(ratios.PLACE, {"ratios": found}))
+    for drawn in places_:
         for table in drawn.tables.values():
             for ending, text in rendered(table).items():
                 path = out / "tables" / drawn.folder / f"{table.name}.{ending}"
                 write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
-        places_.append(drawn)
     return places_
 
 
@@ -380,16 +386,20 @@ def index(drawn: Sequence[Drawn]) -> str:
     """What an index says of all places, as Markdown: how fast training is, and where the other tables are."""
     said = ["## Speed\n"] if drawn else []
     for place in drawn:
-        said.append(to_markdown(place.tables["training"], folded=True))
+        said.append(to_markdown(place.tables[place.shown], folded=True))
         for kind, table in place.tables.items():
             links = ", ".join(f"[{ending.lower()}]({link})" for ending, link in place.links(kind).items())
             said.append(f"- {table.title}: {links}")
-        said.append(f"\n![throughput](figures/{place.folder}/throughput.png)\n\n{place.figure.caption}\n")
+        if place.figure:
+            said.append(f"\n![throughput](figures/{place.folder}/throughput.png)\n\n{place.figure.caption}")
+        said.append("")
     return "\n".join(said)
 
 
 def again(told: dict, rows: Sequence[Row]) -> Table | None:
     """The table that says of itself that it was drawn so, from the rows that are there now; None without such rows."""
+    if told["table"] == ratios.NAME:
+        return ratios.table(rows)
     group = places(rows).get(told["place"])
     return group and TABLES[choose(told["table"].removeprefix(PREFIX), list(TABLES), "table of speed")](
         group, told["place"]

@@ -1,12 +1,13 @@
 """A table as a value, and how it is written as CSV, Markdown and LaTeX."""
 
 import csv
+import hashlib
 import io
 import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,11 @@ class Table:
 def provenance(table: Table) -> str:
     """One line of ASCII that says how a table was drawn."""
     return f"{PROVENANCE} {json.dumps(table.drawn)}"
+
+
+def digest(keys: Iterable[str]) -> str:
+    """Of the rows that a table was drawn from, by their keys in any order."""
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:12]
 
 
 def rendered(table: Table) -> dict[str, str]:

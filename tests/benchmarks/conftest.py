@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmark import machine, timing
 from benchmark.datasets import store as stores
 
+CPU = torch.device("cpu")
 SIDE = 256  # pixels of a patch, as the field cuts them
 PATCHES = 24
 
@@ -40,6 +43,7 @@ def patch_store(patches, tmp_path_factory) -> stores.Store:
 
 
 def pytest_addoption(parser):
+    parser.addoption("--keep", type=Path, help="a folder of results that rows of the ratios go to")
     parser.addoption("--threads", type=int, default=1, help="of each side; with one, a busy neighbour disturbs least")
 
 
@@ -52,13 +56,17 @@ def threads(request) -> Iterator[None]:
 
 
 @pytest.fixture
-def times_faster(benchmark) -> Callable[..., float]:
-    """How many times longer `other` takes than `ours`: the median over turns, each of them one call of both.
+def times_faster(request, benchmark) -> Callable[..., None]:
+    """Measures how many times longer `other` takes than `ours`, keeps it as a row, and fails where it is too little.
 
-    Whatever else the machine does falls on both alike. pytest-benchmark's table shows the times of `ours`.
+    The median over turns, each of them one call of both: whatever else the machine does falls on both alike.
+    pytest-benchmark's table shows the times of `ours`.
     """
 
-    def measure(ours: Callable[[], object], other: Callable[[], object], turns: int) -> float:
+    def measure(
+        ours: Callable[[], object], other: Callable[[], object], turns: int, *, name: str, what: str, least: float,
+        device: torch.device = CPU,
+    ) -> None:  # fmt: skip
         seconds: list[float] = []
 
         def before() -> None:
@@ -69,9 +77,15 @@ def times_faster(benchmark) -> Callable[..., float]:
         ours(), other()  # what only the first call does
         benchmark.pedantic(ours, setup=before, rounds=turns)
         ratios = [theirs / mine for theirs, mine in zip(seconds, benchmark.stats.stats.data, strict=True)]
-        low, ratio, high = statistics.quantiles(ratios, n=4)
-        benchmark.extra_info |= {"ratio": round(ratio, 3), "quartiles": [round(low, 3), round(high, 3)]}
-        print(f"\n{benchmark.name}: {ratio:.3g} (quartiles {low:.3g} and {high:.3g}, {turns} turns)")
-        return ratio
+        low, ratio, high = (float(f"{q:.4g}") for q in statistics.quantiles(ratios, n=4))
+        described = {"ratio": ratio, "quartiles": [low, high], "turns": turns, "what": what, "least": least}
+        benchmark.extra_info |= described
+        print(f"\n{what}: {ratio:.3g} (quartiles {low:.3g} and {high:.3g}, {turns} turns)")
+        if kept := request.config.getoption("--keep"):
+            on = machine.describe(device)
+            key = timing.ratio_key(name, on["device"], on["threads"])
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            timing.save({"key": key, **described, "measured_at": now, "machine": on}, kept)
+        assert ratio >= least
 
     return measure

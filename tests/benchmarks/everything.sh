@@ -15,5 +15,6 @@ bench speed --recipe digestpath --methods supervised,cdma --batch 8,32 --compile
 # several small runs on one device
 bench speed --methods supervised,cdma --together "${COUNTS:-1,2,4,8}" --seconds 5 --results "$results" "$@"
 # the ratios to what the field does
-python3 -m pytest -n0 -s --benchmark-only tests/benchmarks/test_ratios.py || echo "Not every ratio is reached; see above."
+python3 -m pytest -n0 -s --benchmark-only --keep "$results" tests/benchmarks/test_ratios.py \
+    || echo "Not every ratio is reached; see above."
 bench report --results "$results"
