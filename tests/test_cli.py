@@ -68,6 +68,7 @@ def test_a_run_of_which_only_the_row_is_here_is_carried_out_and_compared_with_it
     runs.save(row, tmp_path)
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
     assert code == 0 and "which was there before" in said and "stays as it is." in said
+    assert f"commit {row['machine']['commit']})" in said, "whoever wants the same bits has to know it"
     assert len(list(tmp_path.glob("weights/*.safetensors"))) == 1
     assert runs.find(tmp_path, row["key"])["scores"]["dice"][0][0] == 0.5
 

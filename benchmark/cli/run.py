@@ -148,10 +148,11 @@ def _print_differences(row: dict, kept: dict) -> None:
         sum(dice[0] for dice in scores if dice[0] is not None) / max(1, sum(dice[0] is not None for dice in scores))
         for scores in (row["scores"]["dice"], kept["scores"]["dice"])
     )
-    where = f"{kept['machine']['device']}, --threads {kept['machine']['threads']}, torch {kept['machine']['torch']}"
+    made = kept["machine"]
+    where = f"{made['device']}, --threads {made['threads']}, torch {made['torch']}, commit {made['commit'] or 'unknown'}"
     click.echo(
         f"This run has Dice {here:.4f}; its row, which was there before ({where}), has {there:.4f} and stays as it is. "
-        "Other machines, thread counts and versions round otherwise."
+        "Other machines, thread counts, versions and commits round and draw otherwise."
     )
 
 
