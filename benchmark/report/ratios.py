@@ -6,7 +6,7 @@ from benchmark.report.frame import Row
 from benchmark.report.table import Cell, Column, Line, Table, digest
 
 NAME = "speed-ratios"
-PLACE = "beside what others do"
+PLACE = "Ratios"
 COLUMNS = (
     Column("What", "text"), Column("wanted"), Column("times as fast", "interval"), Column("turns"),
 )  # fmt: skip
@@ -24,7 +24,7 @@ def table(rows: Sequence[Row]) -> Table | None:
     )
     drawn = {"table": NAME, "rows": len(rows), "keys": digest(row["key"] for row in rows)}
     lines = [_line(row) for row in sorted(rows, key=lambda row: (_where(row), row["what"]))]
-    return Table(NAME, f"Ratios: {PLACE}", COLUMNS, tuple(lines), notes, drawn, "Device")
+    return Table(NAME, "How many times as fast as what others do", COLUMNS, tuple(lines), notes, drawn, "Device")
 
 
 def _line(row: Row) -> Line:
