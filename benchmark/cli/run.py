@@ -149,7 +149,8 @@ def _print_differences(row: dict, kept: dict) -> None:
         for scores in (row["scores"]["dice"], kept["scores"]["dice"])
     )
     made = kept["machine"]
-    where = f"{made['device']}, --threads {made['threads']}, torch {made['torch']}, commit {made['commit'] or 'unknown'}"
+    commit = made["commit"] or "unknown"
+    where = f"{made['device']}, --threads {made['threads']}, torch {made['torch']}, commit {commit}"
     click.echo(
         f"This run has Dice {here:.4f}; its row, which was there before ({where}), has {there:.4f} and stays as it is. "
         "Other machines, thread counts, versions and commits round and draw otherwise."
