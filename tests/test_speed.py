@@ -596,7 +596,7 @@ def ratio(name: str, least: float, device: str = "AMD EPYC", threads: int = 1) -
     }  # fmt: skip
 
 
-def test_ratios_have_a_table_that_says_what_falls_short(tmp_path):
+def test_ratios_have_a_table_that_says_what_falls_short():
     rows = [ratio("tiles", 1.3), ratio("batches", 30), ratio("batches", 20, threads=2), made("cdma")]
     table = ratios.table(rows)
     assert [line.block for line in table.lines] == ["AMD EPYC, 1 thread"] * 2 + ["AMD EPYC, 2 threads"]

@@ -51,6 +51,7 @@ def test_batches_come_twenty_times_as_fast_as_through_the_fields_pipeline(patche
     """The same images and masks, whole patches, in two processes each: here those of two runs, as a sweep has them."""
     turn, run = 24, dataclasses.replace(QUICK, crop=256, labelled=8, unlabelled=0)
     theirs, steps = loader(patches, batch=8, batches=2 * turn), itertools.count()
+    torch.set_num_threads(1)  # as in each of the processes, whatever --threads says, so that the row tells it
 
     def pipeline() -> None:
         assert sum(len(found["image"]) for found in theirs) == 16 * turn
