@@ -38,9 +38,10 @@ FLOORS = {
     "benchmark.machine": 0,
     "benchmark.progress": 0,
 }
-ONLY_IN = {"matplotlib": "benchmark.report", "click": "benchmark.cli"}
+ONLY_IN = {"matplotlib": "benchmark.report", "seaborn": "benchmark.report", "click": "benchmark.cli"}
 
 ROOMS = (
+    "benchmark.stats",
     "methods.parts",
     "benchmark.datasets",
     "benchmark.report",
