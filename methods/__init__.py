@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib.util
 import inspect
+import math
 import pkgutil
 import typing
 from collections.abc import Sequence
@@ -77,7 +78,11 @@ def build(name: str, arch: "Arch", **settings: Any) -> "Method":
 
 
 def check(name: str, settings: dict[str, Any]) -> None:
-    """Refuses settings that a method does not have, or whose values are of another kind."""
+    """Refuses settings that a method does not have, whose values are of another kind, or are no finite numbers.
+
+    Raises:
+        ValueError: also for a weight below 0, which would have the network learn the opposite of a term.
+    """
     method = get(name)
     known = [p for p in inspect.signature(method.__init__).parameters if p not in ("self", "arch")]
     for setting in settings:
@@ -86,6 +91,8 @@ def check(name: str, settings: dict[str, Any]) -> None:
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}."
             raise ValueError(f"Method '{name}' has no setting '{setting}'; {hint}")
         _check(setting, settings[setting], typing.get_type_hints(method.__init__).get(setting, Any))
+        if setting.startswith("weight") and isinstance(settings[setting], int | float) and settings[setting] < 0:
+            raise ValueError(f"Setting '{setting}' is {settings[setting]:g}; give a weight of at least 0, such as 0.1.")
 
 
 def _check(setting: str, value: Any, hint: Any) -> None:
@@ -104,6 +111,8 @@ def _check(setting: str, value: Any, hint: Any) -> None:
         allowed = (int, float) if hint is float else hint
         if not isinstance(value, allowed) or (isinstance(value, bool) and hint is not bool):
             raise ValueError(f"Setting '{setting}' is {value!r}; give {NAMES[hint]}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"Setting '{setting}' is {value}; give a finite number.")
 
 
 def _here() -> set[str]:

@@ -485,7 +485,7 @@ def test_seeds_are_a_number_or_a_list(data, tmp_path, monkeypatch, given, seeds)
         (["sweep", "quikc"], "did you mean 'quick'"),
         (["sweep", "--partition", "gpu"], "--partition means nothing with --on local"),
         (["sweep", "--on", "slurm", "--slurm", "account"], "--slurm KEY=VALUE"),
-        (["sweep", "--seeds", "x"], "give a list such as 1,2"),
+        (["sweep", "--seeds", "x"], "--seeds is 'x'; give a whole number"),
         (["ablate", "supervised"], "nor variants, so there is nothing to ablate"),
         (["sweep", "--dataset", "tyo"], "There is no dataset 'tyo'"),
     ],

@@ -1,6 +1,8 @@
 """What the commands share: names that the shell completes, options, and errors as one sentence."""
 
 import errno
+import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import click
 
 import methods
 from benchmark import runs, suites
+from benchmark.cli.numbers import FIELDS, Number, short
 from benchmark.runs import Run
 
 RESULTS = click.Path(path_type=Path, file_okay=False)
@@ -77,15 +80,15 @@ settings_option = click.option(
 )
 
 
-def listed(kind: Callable[[str], Any]) -> Callable:
-    """`--x a,b` and `--x a --x b` alike."""
+def listed(number: Number | None = None) -> Callable:
+    """`--x a,b` and `--x a --x b` alike: a list of words, or of numbers of one kind."""
 
     def parse(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple | None:
         words = [word.strip() for text in given for word in text.split(",") if word.strip()]
-        try:
-            return tuple(dict.fromkeys(kind(word) for word in words)) if given else None
-        except ValueError as error:
-            raise click.BadParameter(f"{error}; give a list such as 1,2.") from error
+        if given and not words:
+            raise ValueError(f"{param.opts[0]} names nothing; leave it out, or give a list such as 1,2 or a,b.")
+        values = [number.convert(word, param, ctx) for word in words] if number else words
+        return tuple(dict.fromkeys(values)) or None
 
     return parse
 
@@ -173,22 +176,39 @@ def run_options(*without: str):
 
 def _run_option(name: str, text: str):
     default = getattr(Run, name)
-    kind = DATASET if name == "dataset" else type(default)
+    kind = FIELDS.get(name, DATASET if name == "dataset" else str)
     shown = f"{text}  [default: {default}]" if default != "" else text
     return click.option(f"--{name.replace('_', '-')}", name, type=kind, default=None, help=shown)
 
 
 def settings_of(pairs: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
-    """KEY=VALUE pairs as sorted keyword arguments: numbers, true and false, lists in brackets, else text."""
-    import json
+    """KEY=VALUE pairs as sorted keyword arguments: numbers, true and false, lists in brackets, else text.
 
+    Raises:
+        ValueError: if a pair has no key or no "=", or a number in it is not finite.
+    """
     settings = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"'--set {pair}' has no '='; give --set KEY=VALUE.")
-        try:
-            settings[key.strip()] = json.loads(text)
-        except json.JSONDecodeError:
-            settings[key.strip()] = text
+        if not equals or not key.strip():
+            raise ValueError(
+                f"--set {short(pair)} has no '=' between a key and a value; give --set KEY=VALUE, such as "
+                "--set temperature=5."
+            )
+        settings[key.strip()] = _setting(key.strip(), text)
     return tuple(sorted(settings.items()))
+
+
+def _setting(key: str, text: str) -> Any:
+    """The value of a setting: JSON if it is that, else text. JSON here has no nan and no infinity."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, allow_nan=False)  # "NaN" and "1e999" are numbers to Python's reader
+    except json.JSONDecodeError:
+        value = text
+    except (ValueError, RecursionError):
+        value = math.nan
+    unreadable = isinstance(value, str) and text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity")
+    if unreadable or (isinstance(value, float) and math.isnan(value)):
+        raise ValueError(f"--set {key} is {short(text)}; give a finite number, such as --set {key}=0.5.")
+    return value

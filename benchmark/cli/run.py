@@ -8,6 +8,7 @@ import click
 
 import methods
 from benchmark import progress, runs, suites
+from benchmark.cli.numbers import THREADS, Number
 from benchmark.cli.options import (
     IMAGES,
     METHOD,
@@ -45,8 +46,11 @@ Examples:
 @settings_option
 @click.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")
 @click.option("--deterministic", is_flag=True, help="Deterministic kernels on a GPU, too.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
-@click.option("--checkpoint-s", type=float, default=20, show_default=True, help="Seconds between checkpoints.")
+@click.option("--threads", type=THREADS, help="CPU threads.  [default: all cores]")
+@click.option(
+    "--checkpoint-s", type=Number(float, 0, example=20), default=20, show_default=True,
+    help="Seconds between checkpoints.",
+)  # fmt: skip
 @device_option
 @results_option
 @data_option

@@ -8,6 +8,7 @@ import click
 
 import methods
 from benchmark import progress, runs, suites
+from benchmark.cli.numbers import FIELDS, THREADS, Number
 from benchmark.cli.options import (
     METHOD,
     RECIPE,
@@ -24,6 +25,7 @@ from benchmark.runs import Run
 
 BATCH = "Labelled images a step, and as many unlabelled.  [default: the recipe's]"
 SECONDS = "For training, and again for prediction; after them fewer calls suffice."
+BATCHES, TOGETHER = FIELDS["labelled"], Number(int, 1, 256, example=2)
 UNTIMED = (
     "variant", "split", "ratio", "draw", "seed", "labelled", "unlabelled", "weights", "lr", "weight_decay", "schedule",
 )  # fmt: skip
@@ -39,19 +41,19 @@ Examples:
   bench speed --recipe digestpath --methods supervised,cdma   the paper's network"""
 )
 @click.option(
-    "--methods", "names", type=METHOD, multiple=True, metavar="LIST", callback=listed(str), help="[default: all]"
+    "--methods", "names", type=METHOD, multiple=True, metavar="LIST", callback=listed(), help="[default: all]"
 )
-@click.option("--batch", "batches", multiple=True, metavar="LIST", callback=listed(int), help=BATCH)
-@click.option("--together", multiple=True, metavar="LIST", callback=listed(int), help="Numbers of runs at once.")
+@click.option("--batch", "batches", multiple=True, metavar="LIST", callback=listed(BATCHES), help=BATCH)
+@click.option("--together", multiple=True, metavar="LIST", callback=listed(TOGETHER), help="Numbers of runs at once.")
 @click.option("--compiled", is_flag=True, help="A step with compiled losses, too, and what compiling takes.")
-@click.option("--repeats", type=click.IntRange(8), default=40, show_default=True, help="Calls of each mode.")
-@click.option("--seconds", type=click.FloatRange(0), default=10, show_default=True, help=SECONDS)
+@click.option("--repeats", type=Number(int, 8, example=40), default=40, show_default=True, help="Calls of each mode.")
+@click.option("--seconds", type=Number(float, 0, example=10), default=10, show_default=True, help=SECONDS)
 @click.option(
     "--recipe", type=RECIPE, default="quick", show_default=True, envvar="BENCH_RECIPE",
     help=RECIPE_HELP,
 )  # fmt: skip
 @run_options(*UNTIMED)
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option("--threads", type=THREADS, help="CPU threads.  [default: all cores]")
 @device_option
 @results_option
 @data_option
@@ -72,8 +74,6 @@ def speed(
         for batch in batches or [base.labelled]
         for name in names
     ]
-    if together and min(together) < 1:
-        raise ValueError("The numbers of --together are of runs at once; give such as 1,2,4.")
     writable(results)
     open_store(base.dataset, data)  # drawn or found before anything is timed
     from benchmark import machine, timing

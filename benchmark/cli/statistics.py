@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from benchmark import progress
+from benchmark.cli.numbers import RATIO, SEED, Number
 from benchmark.cli.options import results_option
 
 
@@ -16,10 +17,11 @@ Examples:
   bench plan --detect 1.0 --results elsewhere/results"""
 )
 @click.option(
-    "--detect", type=click.FloatRange(0, 100, min_open=True), required=True, help="The difference to find, in points."
-)
+    "--detect", type=Number(float, 0, 100, above=True, example=1), required=True,
+    help="The difference to find, in points.",
+)  # fmt: skip
 @click.option("--dataset", help="Only comparisons on this dataset.  [default: all]")
-@click.option("--ratio", type=float, help="Label ratio.  [default: the one with most methods]")
+@click.option("--ratio", type=RATIO, help="Label ratio.  [default: the one with most methods]")
 @click.option("--metric", default="dice", show_default=True, help="Any score from 0 to 1; a point is a hundredth.")
 @results_option
 def plan(detect, dataset, ratio, metric, results) -> None:
@@ -107,8 +109,12 @@ Examples:
   bench simulate                                     prints the tables
   bench simulate --out docs/statistics.md            and draws them into this page, between its marks"""
 )
-@click.option("--simulations", type=click.IntRange(20), help="Data sets for each cell.  [default: as in the docs]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random numbers.")
+@click.option(
+    "--simulations",
+    type=Number(int, 20, 1_000_000, example=2000),
+    help="Data sets for each cell.  [default: as in the docs]",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the random numbers.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="A page to draw into.")
 def simulate(simulations, seed, out) -> None:
     """Checks by simulation how often intervals cover and how often tests find what is not there."""

@@ -1,6 +1,7 @@
 """`bench sweep` and `bench ablate`: the runs of a table, as many at once as fit."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import click
 
 import methods
 from benchmark import progress, runs, suites
+from benchmark.cli.numbers import MOST_RUNS, RATIO, SEED
 from benchmark.cli.options import (
     METHOD,
     RECIPE,
@@ -28,16 +30,26 @@ SUITE = Named(lambda ctx: list(suites.SUITES))
 
 def _counted(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[int, ...] | None:
     """`3` is the first three, 0, 1 and 2; `0,4` is these two; `4,` is this one."""
-    found = listed(int)(ctx, param, given)
-    return tuple(range(found[0])) if len(given) == 1 and "," not in given[0] else found
+    found = listed(SEED)(ctx, param, given)
+    if len(given) != 1 or "," in given[0]:
+        return found
+    (count,), option = found, param.opts[0]
+    if not count:
+        raise ValueError(f"{option} 0 is none at all; give {option} 1, or {option} 0, for the one with number 0.")
+    if count > MOST_RUNS:
+        raise ValueError(
+            f"{option} {count} means {count:,} {param.name}, numbered from 0, and a plan may have at most "
+            f"{MOST_RUNS:,} runs; for the one with number {count}, write it with a comma: {option} {count},"
+        )
+    return tuple(range(count))
 
 
 LISTS = {
-    "methods": ("Over those of the suite.", listed(str)),
-    "ratios": ("Labelled shares, such as 0.1,0.5.", listed(float)),
+    "methods": ("Over those of the suite.", listed()),
+    "ratios": ("Labelled shares, such as 0.1,0.5.", listed(RATIO)),
     "draws": ("Labelled subsets: 3 is draws 0, 1 and 2; 0,4 is these two.", _counted),
     "seeds": ("Seeds: 3 is seeds 0, 1 and 2; 0,4 is these two.", _counted),
-    "variants": ("Ablations of the methods, such as no_um,no_cdkd.", listed(str)),
+    "variants": ("Ablations of the methods, such as no_um,no_cdkd.", listed()),
 }
 
 
@@ -134,6 +146,7 @@ def _carry_out(
     suite = dataclasses.replace(suite, **{field: value for field, value in lists.items() if value})
     report = _report_command(name, suite, results)
     given = {field: value for field, value in fields.items() if value is not None}
+    check_size(suite)
     wanted = suites.planned(dataclasses.replace(suite, fields={**given, "settings": settings_of(settings)}))
     results, data = results.resolve(), data.resolve()
     writable(results)
@@ -168,6 +181,27 @@ def _carry_out(
         raise click.ClickException(
             f"{failed} of {len(planned)} runs failed; {results / 'failed'} says why. The same command tries them again."
         )
+
+
+def check_size(suite: suites.Suite, trials: int = 1) -> None:
+    """Refuses a plan of more than MOST_RUNS runs, before it is made.
+
+    Raises:
+        ValueError: if it has more; says how many, and how to write one draw or seed.
+    """
+    names = len(suite.methods or methods.names()) * (1 + len(suite.ablated or ()))
+    counts = {"method": names, "ratio": len(suite.ratios), "draw": len(suite.draws), "seed": len(suite.seeds)}
+    if trials > 1:
+        counts["trial"] = trials
+    runs_ = math.prod(counts.values())
+    if runs_ <= MOST_RUNS:
+        return
+    product = " × ".join(f"{count:,} {what}{'s' * (count != 1)}" for what, count in counts.items())
+    large = max(counts, key=counts.__getitem__)
+    remedy = f"give fewer {large}s"
+    if large in ("draw", "seed"):
+        remedy += f"; for the one with number {counts[large]}, write it with a comma: --{large}s {counts[large]},"
+    raise ValueError(f"The plan has {runs_:,} runs ({product}), and at most {MOST_RUNS:,} are allowed; {remedy}")
 
 
 def _print_plan(name: str, planned: list, who: Who) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from benchmark import runs, suites
+from benchmark.cli.numbers import MOST_RUNS, Number
 from benchmark.cli.options import RECIPE, RECIPE_HELP, open_store, run_options, writable
-from benchmark.cli.sweep import SUITE, list_options
+from benchmark.cli.sweep import SUITE, check_size, list_options
 from benchmark.cli.who import Who, follow, takes, who_options
 from benchmark.progress import some
 
@@ -22,7 +23,13 @@ Examples:
 )
 @click.argument("suite", type=SUITE, default="main")
 @list_options("methods", "ratios")
-@click.option("--trials", type=click.IntRange(1), default=20, show_default=True, help="Of each method at each ratio.")
+@click.option(
+    "--trials",
+    type=Number(int, 1, MOST_RUNS, example=20),
+    default=20,
+    show_default=True,
+    help="Of each method at each ratio.",
+)
 @run_options("variant", "ratio", "draw", "seed")
 @click.option("--recipe", type=RECIPE, envvar="BENCH_RECIPE", help=f"{RECIPE_HELP}  [default: the suite's]")
 @who_options
@@ -42,7 +49,9 @@ def tune(
     lists = {name: value for name, value in {"methods": methods, "ratios": ratios, "recipe": recipe}.items() if value}
     given = {field: value for field, value in fields.items() if value is not None}
     one_each = dataclasses.replace(chosen, draws=(0,), seeds=(0,), ablated=None, fields=given)
-    wanted = suites.planned(dataclasses.replace(one_each, **lists))
+    one_each = dataclasses.replace(one_each, **lists)
+    check_size(one_each, trials)
+    wanted = suites.planned(one_each)
     results, data = results.resolve(), data.resolve()
     writable(results)
     store = open_store(wanted[0].dataset, data)

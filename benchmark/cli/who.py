@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from benchmark import progress
+from benchmark.cli.numbers import THREADS, Number
 from benchmark.cli.options import data_option, device_option, results_option
 from benchmark.progress import some
 
@@ -23,17 +24,17 @@ INTERRUPTED = 130  # the exit status of a program that was stopped by Ctrl-C
 def who_options(command):
     """The options that make a `Who`, and where runs and data lie."""
     options = [
-        click.option("--workers", type=click.IntRange(1),
+        click.option("--workers", type=Number(int, 1, 1000, example=4),
                      help="Runs at once.  [default: as many as fit; Slurm and Ray: all]"),
-        click.option("--threads", type=click.IntRange(1),
+        click.option("--threads", type=THREADS,
                      help="CPU threads of each.  [default: cores / workers; Slurm and Ray: 1]"),
         device_option,
         click.option("--on", type=click.Choice(["local", "slurm", "ray"]), default="local", show_default=True,
                      help="Who carries the runs out."),
         click.option("--partition", help="Slurm: its partition."),
-        click.option("--time", "minutes", type=click.IntRange(1), default=DAY_MIN, show_default=True,
+        click.option("--time", "minutes", type=Number(int, 1, example=240), default=DAY_MIN, show_default=True,
                      help="Slurm: minutes of a job; a run that needs more goes on in the next."),
-        click.option("--gpus-per-task", "gpus", type=float, default=0, show_default=True,
+        click.option("--gpus-per-task", "gpus", type=Number(float, 0, example=0.25), default=0, show_default=True,
                      help="Slurm and Ray: GPUs of a run; on Ray also a fraction, such as 0.25."),
         click.option("--slurm", "flags", multiple=True, metavar="KEY=VALUE", help="Any option of sbatch; repeatable."),
         click.option("--dry-run", is_flag=True, help="Print the plan and run nothing."),
