@@ -1,6 +1,8 @@
 """Statistics of scores, with patients, draws and seeds as what varies at random: pure functions of arrays."""
 
 from benchmark.stats.curves import labels_saved, scores_at_cost
+from benchmark.stats.equivalence import detectable, equivalence
+from benchmark.stats.gap import gap_closed
 from benchmark.stats.intervals import (
     FEWEST_PATIENTS,
     Difference,
@@ -24,7 +26,10 @@ __all__ = [
     "Interval",
     "Spread",
     "average_ranks",
+    "detectable",
+    "equivalence",
     "false_claim",
+    "gap_closed",
     "half_width",
     "hierarchical_interval",
     "holm",

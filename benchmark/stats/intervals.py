@@ -110,7 +110,7 @@ def false_claim(difference: Difference) -> float:
 def tested(parts: Spread, level: float = 0.95) -> Difference:
     """The mean, its symmetric interval, and p of zero."""
     reach = half_width(parts, level)
-    return Difference(parts.mean, parts.mean - reach, parts.mean + reach, 2 * ndtr(-_deviates(parts)))
+    return Difference(parts.mean, parts.mean - reach, parts.mean + reach, 2 * ndtr(-deviates(parts)))
 
 
 def half_width(parts: Spread, level: float = 0.95) -> Float[np.ndarray, "k"]:
@@ -132,20 +132,20 @@ def _reach(parts: Spread, tail: Float[np.ndarray, "..."]) -> Float[np.ndarray, "
         return np.where(parts.estimable, np.sqrt((howe + satterthwaite) / 2), np.nan)
 
 
-def _deviates(parts: Spread) -> Float[np.ndarray, "k"]:
+def deviates(parts: Spread) -> Float[np.ndarray, "k"]:
     """How many standard deviations of a normal distribution from zero the mean is: where its interval ends; 0 to 37."""
     beyond = _reach(parts, ndtr(-FARTHEST)) < np.abs(parts.mean)
-    deviates = np.where(parts.estimable, np.where(beyond, FARTHEST, 0), np.nan)
+    found = np.where(parts.estimable, np.where(beyond, FARTHEST, 0), np.nan)
     solve = parts.estimable & ~beyond & (parts.mean != 0)
     if solve.any():
         these = Spread(*(part[solve] for part in parts))
-        deviates[solve] = elementwise.find_root(
+        found[solve] = elementwise.find_root(
             lambda z, *part: _reach(Spread(*part), ndtr(-z)) - np.abs(part[0]),
             (np.zeros(solve.sum()), np.full(solve.sum(), FARTHEST)),
             args=tuple(these),
             tolerances={"xatol": 1e-9, "xrtol": 1e-9},
         ).x
-    return deviates
+    return found
 
 
 def _plain(like: Values, *results: Float[np.ndarray, "k"]) -> list[float] | list[Float[np.ndarray, "k"]]:
