@@ -142,7 +142,7 @@ def test_masks_are_read_as_numbers_whatever_holds_them(tmp_path):
         (grey, numbers),
         (grey.convert("RGB"), numbers),
         (indexed, numbers),
-        (white, disc() * 255),
+        (white, disc()),
         (Image.fromarray(disc() > 0), disc()),
         (Image.fromarray(numbers.astype(np.uint16) * 500), numbers.astype(np.uint16) * 500),
     ):
@@ -165,11 +165,13 @@ def test_masks_in_colour_or_in_fractions_are_refused(tmp_path):
 
 
 def test_black_and_white_is_told_from_what_only_resembles_it(tmp_path):
-    path = tmp_path / "m.png"
+    path, jpeg = tmp_path / "m.png", tmp_path / "m.jpg"
+    for file in (path, jpeg):
+        Image.fromarray(disc()).save(file)
     assert np.array_equal(black_and_white(disc(), path), disc())
     assert np.array_equal(black_and_white(disc() * 255, path), disc())
     assert np.array_equal(black_and_white(disc() * 200 + 20, path), disc())
-    assert not black_and_white(np.full((9, 9), 7, np.uint8), tmp_path / "m.jpg").any()  # compression noise on black
+    assert not black_and_white(np.full((9, 9), 7, np.uint8), jpeg).any()  # compression noise on black
     for values in (disc() * 2, disc() * 127, noise()[..., 0], disc().astype(np.uint16) * 65535):
         with pytest.raises(ValueError, match="white .255. on black"):
             black_and_white(values, path)

@@ -71,9 +71,9 @@ def test_a_store_gives_back_every_image_and_mask_bit_for_bit(root, data):
 def test_every_file_is_opened_once(root, data, monkeypatch):
     opened, real = Counter(), Image.open
 
-    def counting(path):
+    def counting(path, formats):
         opened[path] += 1
-        return real(path)
+        return real(path, formats=formats)
 
     monkeypatch.setattr("benchmark.datasets.images.Image.open", counting)
     add("folder", root, data, "mine")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.datasets.base import Dataset, Item, Record
-from benchmark.datasets.images import black_and_white, is_jpeg, nfc, pictures, values_in
+from benchmark.datasets.images import black_and_white, is_lossy, nfc, pictures, values_in
 from benchmark.datasets.splits import FRACTIONS, split_by_group
 from benchmark.datasets.tables import read_table
 
@@ -97,7 +97,7 @@ class Folder(Dataset):
 
     def encode(self, values: np.ndarray, path: Path) -> np.ndarray:
         """0 and 255, or class numbers; JPEG masks are taken as black and white."""
-        if is_jpeg(path):
+        if is_lossy(path):
             return black_and_white(values, path) * np.uint8(255)
         highest = int(values.max(initial=0))
         if highest < MOST_CLASSES or (highest == 255 and not ((values > 0) & (values < 255)).any()):

@@ -375,4 +375,4 @@ def scan(rng: np.random.Generator, look: Look, amounts: np.ndarray) -> np.ndarra
     light += rng.normal(0, look.noise, light.shape)
     file = BytesIO()
     Image.fromarray(np.clip(np.rint(light), 0, 255).astype(np.uint8)).save(file, "JPEG", quality=look.quality)
-    return np.array(Image.open(file))
+    return np.array(Image.open(file, formats=["JPEG"]))

@@ -24,7 +24,7 @@ class Picture(NamedTuple):
 
 def picture(png: bytes, caption: str, photographs: bool = False) -> Picture:
     """A figure for the page: of few colours without loss, or with loss if it holds photographs."""
-    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
     width, height = (round(side * INCH / DPI) for side in image.size)
     image.thumbnail((FIGURE_PIXELS, 4 * FIGURE_PIXELS), Image.Resampling.LANCZOS)
     file = io.BytesIO()
