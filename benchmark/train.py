@@ -398,7 +398,7 @@ def exact(device: torch.device, deterministic: bool):
 
 
 def _arch(run: Run, classes: int) -> Arch:
-    return Arch(run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout, run.width)
+    return Arch(run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout, run.width, run.steps)
 
 
 @contextlib.contextmanager

@@ -9,15 +9,21 @@ operations of eleven, with strengths drawn from a continuum. An image's confiden
 1. With probability 1 − ρ, v gets a box of a labelled image, with its labels and c = 1; its area is 1 − Beta(8, 2).
 2. Every v(u) gets a box of 1's result for another image, with its labels and c; its area is 1 − Beta(4, 4).
 L = L_sup + weight · mean over ALL unlabelled pixels of 1[c ≥ threshold] · (−ln p_ŷ(v)).
-The student predicts.
+The teacher predicts, as in the released evaluation (variant "student_predicts").
 
-Settings: `weight` 1, `threshold` 0.95, `operations` 3 as published; `decay` 0.996, the smaller of the two published,
-because the other one, 0.999, averages over more steps than a short run has (variant "decay_999").
+Settings: `weight` 1, `threshold` 0.95, `operations` 3 as published; `decay` 0.996, the smaller of the two published
+(Cityscapes; VOC: 0.999), shorter in short runs (methods.parts.schedule; variant "published_decay" keeps it).
 
-Differences from the paper and the released code: a Beta's share is drawn for each image, not once for the batch, as an
-order statistic of uniform numbers (the 8th of 9, the 4th of 7), without waiting for the device. Boxes have the image's
-proportions, as there, but lie inside it, where the code cuts them at its border. Partners are those of the batch in
-turn, whose order is random already. The threshold is off for Cityscapes (variant "threshold_0").
+Differences from the paper and the released code:
+- A Beta's share is drawn for each image, not once for the batch, so that the images of a batch are independent; it is
+  an order statistic of uniform numbers (the 8th of 9, the 4th of 7), which never waits for the device.
+- Boxes have the image's proportions, as released, but lie inside it; the code cuts them at its border, so that its
+  areas are smaller than drawn.
+- The partners of step 2 are the predecessors in the batch, and the labelled images are taken in turn, because the order
+  of a batch is random already; the code draws a permutation.
+- The teacher follows from the first step as the true average; in the code it equals the student for the whole first
+  epoch. The score is that of the last step; the released number is the best of 80 epochs on validation images.
+- The threshold is off for Cityscapes in the release (variant "threshold_0").
 """
 
 import math
@@ -31,6 +37,7 @@ from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce
 from methods.parts.nets import Arch
 from methods.parts.pseudo import kept_cross_entropy, log_probabilities, pseudo_label
+from methods.parts.schedule import adapted_decay
 from methods.parts.teacher import Teacher
 from methods.parts.views import boxes, cutmix, random_intensity
 
@@ -40,17 +47,17 @@ class AugSeg(Method):
     title, year, venue, paper = "AugSeg", 2023, "CVPR", "https://arxiv.org/abs/2212.04976"
     variants: ClassVar = {
         **{"no_labels": {"injects": False}, "one_operation": {"operations": 1}, "threshold_0": {"threshold": 0.0}},
-        **{"decay_999": {"decay": 0.999}, "teacher": {"predicts": "teacher"}},
+        **{"student_predicts": {"predicts": "student"}, "published_decay": {"adapt_decay": False}},
     }
     tuned: ClassVar = {"threshold": (0.5, 0.99)}
 
     def __init__(
         self, arch: Arch, *, weight: float = 1.0, threshold: float = 0.95, operations: int = 3, injects: bool = True,
-        decay: float = 0.996, predicts: Literal["student", "teacher"] = "student",
+        decay: float = 0.996, adapt_decay: bool = True, predicts: Literal["teacher", "student"] = "teacher",
     ):  # fmt: skip
         super().__init__()
         self.student = arch.net()
-        self.teacher = Teacher(self.student, decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
         self.weight, self.threshold, self.operations = weight, threshold, operations
         self.injects, self.predicts = injects, predicts
 

@@ -34,6 +34,7 @@ from methods.base import Batch, Images, Logits, Masks, Method, register
 from methods.parts.losses import dice_ce
 from methods.parts.nets import Arch
 from methods.parts.pseudo import Kept, kept_cross_entropy, kept_dice, paste_neighbour
+from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 from methods.parts.views import copy_paste_box, cutmix
 
@@ -43,7 +44,7 @@ class Bcp(Method):
     title, year, venue, paper = "BCP", 2023, "CVPR", "https://arxiv.org/abs/2305.00673"
     variants: ClassVar = {
         **{"no_warmup": {"warmup": 0.0}, "equal_weight": {"weight": 1.0}, "half_box": {"side": 0.5}},
-        **{"teacher": {"predicts": "teacher"}},
+        **{"teacher_predicts": {"predicts": "teacher"}, "published_decay": {"adapt_decay": False}},
     }
 
     def __init__(
@@ -54,12 +55,14 @@ class Bcp(Method):
         side: float = 2 / 3,
         warmup: float = 0.25,
         decay: float = 0.99,
+        adapt_decay: bool = True,
         predicts: Literal["student", "teacher"] = "student",
     ):
         super().__init__()
         self.student = arch.net()
-        self.teacher = Teacher(self.student, decay)
-        self.weight, self.side, self.warmup, self.predicts = weight, side, warmup, predicts
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.weight, self.side, self.predicts = weight, side, predicts
+        self.warmup = adapted_share(warmup, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         x, y, u = batch.x, batch.y, batch.u

@@ -35,6 +35,7 @@ from methods.parts import perturb
 from methods.parts.consistency import images_from, probabilities
 from methods.parts.losses import dice_ce, mean, ramp
 from methods.parts.nets import Arch, Features
+from methods.parts.schedule import adapted_share
 
 BLIND = {"noise": perturb.noise, "dropout": perturb.dropout, "drop_active": perturb.drop_active}
 GUIDED = {"cut_out": perturb.cut_out, "hide_objects": perturb.hide_objects, "hide_context": perturb.hide_context}
@@ -62,7 +63,8 @@ class Cct(Method):
             raise ValueError("Without perturbations there is no auxiliary decoder; name one or more.")
         self.encoder, self.decoder = arch.encoder(), arch.decoder()
         self.auxiliary = nn.ModuleList(arch.decoder() for _ in perturbations)
-        self.weight, self.ramp, self.perturbations, self.detach = weight, ramp, perturbations, detach
+        self.weight, self.perturbations, self.detach = weight, perturbations, detach
+        self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled, features = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))

@@ -33,6 +33,7 @@ from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.branches import Kind, attentive, cross_distill
 from methods.parts.losses import dice_ce, entropy, log_mean_softmax, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_share
 
 OFF = {"weight_cdkd": 0.0, "weight_um": 0.0}
 
@@ -69,7 +70,8 @@ class Cdma(Method):
         super().__init__()
         self.encoder, self.decoders = arch.encoder(), attentive(arch, attentions)
         self.weight_cdkd, self.weight_um, self.temperature = weight_cdkd, weight_um, temperature
-        self.warmup, self.schedule, self.perturbation, self.on = warmup, schedule, perturbation, on
+        self.schedule, self.perturbation, self.on = schedule, perturbation, on
+        self.warmup = adapted_share(warmup, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled, (*fine, deep) = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))

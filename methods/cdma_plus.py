@@ -33,6 +33,7 @@ from methods.parts.branches import attentive, cross_distill
 from methods.parts.consistency import probabilities
 from methods.parts.losses import dice_ce, entropy, log_mean_softmax, mean
 from methods.parts.nets import Arch, Features
+from methods.parts.schedule import adapted_share
 
 DEEPEST = slice(2, None)  # of the features: neither the image nor the finest; of these, the classifier takes the last 3
 
@@ -54,7 +55,8 @@ class CdmaPlus(Method):
         self.encoder, self.decoders = arch.encoder(), attentive(arch, ("both", "spatial", "channel"))
         self.classifier = nn.Conv2d(sum(arch.channels[DEEPEST][-3:]), arch.classes, 1, bias=False)
         self.weight_cdkd, self.weight_um, self.weight_cam = weight_cdkd, weight_um, weight_cam
-        self.classification, self.temperature, self.warmup = classification, temperature, warmup
+        self.classification, self.temperature = classification, temperature
+        self.warmup = adapted_share(warmup, arch.steps)
         self.stride, self.detach = arch.stride, detach
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import cross_entropy, dice_ce, log_mean_softmax, ramp
 from methods.parts.nets import Arch
 from methods.parts.pseudo import paste_neighbour
+from methods.parts.schedule import adapted_share
 from methods.parts.views import boxes
 
 
@@ -60,7 +61,8 @@ class Cps(Method):
     ):
         super().__init__()
         self.nets = nn.ModuleList([arch.net(), arch.net()])
-        self.weight, self.ramp, self.cutmix, self.predicts = weight, ramp, cutmix, predicts
+        self.weight, self.cutmix, self.predicts = weight, cutmix, predicts
+        self.ramp = adapted_share(ramp, arch.steps)
         self.on = "unlabelled" if cutmix else on
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:

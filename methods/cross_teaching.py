@@ -31,6 +31,7 @@ from torch import Tensor
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice, dice_ce, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_share
 
 
 @register
@@ -58,7 +59,8 @@ class CrossTeaching(Method):
         second = {"encoder_name": second_encoder, "decoder_name": "unet", "weights": second_weights}
         self.cnn = arch.net()
         self.transformer = dataclasses.replace(arch, **({} if second_encoder == "same" else second)).net()
-        self.weight, self.ramp, self.predicts = weight, ramp, predicts
+        self.weight, self.predicts = weight, predicts
+        self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled, images = len(batch.x), torch.cat([batch.x, batch.u])

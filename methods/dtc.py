@@ -33,6 +33,7 @@ from methods.parts.consistency import probabilities
 from methods.parts.distance import signed_distances
 from methods.parts.losses import dice_ce, mean, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_share
 
 
 @register
@@ -50,7 +51,8 @@ class Dtc(Method):
         *before, classify = self.net.decoder.head
         both = Both([classify, nn.Conv2d(classify.in_channels, arch.classes - 1, 1)])
         self.net.decoder.head = nn.Sequential(*before, both)
-        self.weight, self.distance, self.slope, self.ramp, self.on = weight, distance, slope, ramp, on
+        self.weight, self.distance, self.slope, self.on = weight, distance, slope, on
+        self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled, outputs = len(batch.x), self.net(torch.cat([batch.x, batch.u]))

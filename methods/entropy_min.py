@@ -22,6 +22,7 @@ from torch import Tensor
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce, entropy, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_share
 
 
 @register
@@ -33,7 +34,8 @@ class EntropyMin(Method):
         self, arch: Arch, *, weight: float = 0.1, ramp: float = 1.0, on: Literal["unlabelled", "all"] = "unlabelled"
     ):
         super().__init__()
-        self.net, self.weight, self.ramp, self.on = arch.net(), weight, ramp, on
+        self.net, self.weight, self.on = arch.net(), weight, on
+        self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled = len(batch.x)

@@ -37,6 +37,7 @@ from methods.parts import perturb
 from methods.parts.consistency import jitter, perturbed_from, probabilities
 from methods.parts.losses import dice_ce, mean, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
 PERTURBATIONS = (perturb.noise, perturb.dropout, perturb.drop_active)
@@ -47,20 +48,22 @@ class Hce(Method):
     title, year, venue, paper = "HCE (re-impl.)", 2022, "MICCAI", "https://doi.org/10.1007/978-3-031-16434-7_1"
     variants: ClassVar = {
         **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("learnable", "self")},
-        **{"not_rectified": {"rectified": False}, "detached": {"detach": True}, "teacher": {"predicts": "teacher"}},
+        **{"not_rectified": {"rectified": False}, "detached": {"detach": True}},
+        **{"teacher_predicts": {"predicts": "teacher"}, "published_decay": {"adapt_decay": False}},
     }
     tuned: ClassVar = {"noise": (0.02, 0.5)}
 
     def __init__(
         self, arch: Arch, *, weight_learnable: float = 0.1, weight_self: float = 0.1, noise: float = 0.1,
-        decay: float = 0.99, ramp: float = 1.0, rectified: bool = True, detach: bool = False,
+        decay: float = 0.99, adapt_decay: bool = True, ramp: float = 1.0, rectified: bool = True, detach: bool = False,
         predicts: Literal["student", "teacher"] = "student",
     ):  # fmt: skip
         super().__init__()
         self.student = arch.net()
         self.auxiliary = nn.ModuleList(arch.decoder() for _ in PERTURBATIONS)
-        self.teacher = Teacher(self.student, decay)
-        self.weight_learnable, self.weight_self, self.ramp = weight_learnable, weight_self, ramp
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.weight_learnable, self.weight_self = weight_learnable, weight_self
+        self.ramp = adapted_share(ramp, arch.steps)
         self.noise, self.rectified, self.detach, self.predicts = noise, rectified, detach, predicts
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:

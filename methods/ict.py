@@ -18,7 +18,7 @@ Differences from the paper and from released code:
 - A share for each pair, as in the port; the paper draws one for the batch.
 - The targets are mixed probabilities, as in the paper's formula and the port; the paper's code mixes logits.
 - The paper also mixes labelled images; the supervised loss here is everyone's, as in the port.
-- The teacher predicts, as the paper's code tests it; the port tests the student (variant "student").
+- The teacher predicts, as the paper's code tests it; the port tests the student (variant "student_predicts").
 """
 
 from typing import ClassVar, Literal
@@ -31,6 +31,7 @@ from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.consistency import probabilities
 from methods.parts.losses import dice_ce, mse, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
 
@@ -38,7 +39,8 @@ from methods.parts.teacher import Teacher
 class Ict(Method):
     title, year, venue, paper = "ICT", 2019, "IJCAI", "https://arxiv.org/abs/1903.03825"
     variants: ClassVar = {
-        "student": {"predicts": "student"},
+        "student_predicts": {"predicts": "student"},
+        "published_decay": {"adapt_decay": False},
         "even_shares": {"alpha": 1.0},
         "cifar10": {"weight": 100.0, "alpha": 1.0, "ramp": 0.25, "decay": 0.999},
     }
@@ -51,6 +53,7 @@ class Ict(Method):
         weight: float = 0.1,
         alpha: float = 0.2,
         decay: float = 0.99,
+        adapt_decay: bool = True,
         ramp: float = 1.0,
         predicts: Literal["teacher", "student"] = "teacher",
     ):
@@ -58,8 +61,9 @@ class Ict(Method):
         if alpha <= 0:
             raise ValueError(f"alpha {alpha} is no parameter of a Beta distribution; give a number above 0.")
         self.student = arch.net()
-        self.teacher = Teacher(self.student, decay)
-        self.weight, self.alpha, self.ramp, self.predicts = weight, alpha, ramp, predicts
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.weight, self.alpha, self.predicts = weight, alpha, predicts
+        self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled, pairs = len(batch.x), (len(batch.u) + 1) // 2

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce, log_mean_softmax, mean, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_share
 
 
 @register
@@ -66,7 +67,8 @@ class McNetPlus(Method):
         super().__init__()
         self.encoder = arch.encoder()
         self.decoders = nn.ModuleList(arch.decoder(upsample=how) for how in upsamples)
-        self.weight, self.ramp, self.temperature, self.detach = weight, ramp, temperature, detach
+        self.weight, self.temperature, self.detach = weight, temperature, detach
+        self.ramp = adapted_share(ramp, arch.steps)
         self.on, self.predicts = on, predicts
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:

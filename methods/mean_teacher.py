@@ -13,7 +13,7 @@ Differences from the paper and from released code: consistency on unlabelled ima
 takes all images). The noise is measured on [0, 1] images, before normalisation, so that it does not depend on the
 encoder. The port leaves the term out for the first 1/30 of training; the ramp is below 0.01 there, so we do not. The
 teacher averages buffers, too, and predicts without dropout, so that its targets have no noise but n. The teacher
-predicts, as the paper recommends; the port scores the student (variant "student").
+predicts, as the paper recommends; the port scores the student (variant "student_predicts").
 """
 
 from typing import ClassVar, Literal
@@ -25,13 +25,18 @@ from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.consistency import jitter, probabilities
 from methods.parts.losses import dice_ce, mse, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
 
 @register
 class MeanTeacher(Method):
     title, year, venue, paper = "Mean Teacher", 2017, "NeurIPS", "https://arxiv.org/abs/1703.01780"
-    variants: ClassVar = {"student": {"predicts": "student"}, "no_noise": {"noise": 0.0}, "decay_999": {"decay": 0.999}}
+    variants: ClassVar = {
+        "student_predicts": {"predicts": "student"},
+        "no_noise": {"noise": 0.0},
+        "published_decay": {"adapt_decay": False},
+    }
     tuned: ClassVar = {"noise": (0.02, 0.5)}
 
     def __init__(
@@ -40,14 +45,16 @@ class MeanTeacher(Method):
         *,
         weight: float = 0.1,
         decay: float = 0.99,
+        adapt_decay: bool = True,
         noise: float = 0.1,
         ramp: float = 1.0,
         predicts: Literal["teacher", "student"] = "teacher",
     ):
         super().__init__()
         self.student = arch.net()
-        self.teacher = Teacher(self.student, decay)
-        self.weight, self.noise, self.ramp, self.predicts = weight, noise, ramp, predicts
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.weight, self.noise, self.predicts = weight, noise, predicts
+        self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled = len(batch.x)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce, mean, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_share
 
 
 @register
@@ -55,7 +56,8 @@ class RDrop(Method):
         self.encoders = nn.ModuleList(without.encoder() for _ in range(nets))
         self.dropout = nn.Dropout2d(arch.dropout)
         self.decoders = nn.ModuleList(arch.decoder() for _ in range(nets))
-        self.weight, self.ramp, self.on = weight, ramp, on
+        self.weight, self.on = weight, on
+        self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled = len(batch.x)

@@ -34,6 +34,7 @@ from methods.parts.losses import dice_ce, mse, ramp
 from methods.parts.nets import Arch
 from methods.parts.persistence import pulls
 from methods.parts.pseudo import log_probabilities
+from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 from methods.parts.views import strong
 
@@ -43,20 +44,22 @@ class TopoSemi(Method):
     title, year, venue, paper = "TopoSemiSeg", 2024, "ECCV", "https://arxiv.org/abs/2311.16447"
     variants: ClassVar = {
         **{"no_topo": {"weight_topo": 0.0}, "only_topo": {"weight": 0.0}, "no_warmup": {"warmup": 0.0}},
-        **{"student": {"predicts": "student"}},
+        **{"student_predicts": {"predicts": "student"}, "published_decay": {"adapt_decay": False}},
     }
     tuned: ClassVar = {"threshold": (0.3, 0.95)}
 
     def __init__(
         self, arch: Arch, *, weight: float = 0.1, weight_topo: float = 0.002, threshold: float = 0.7, tile: int = 100,
-        warmup: float = 0.25, ramp: float = 1.0, decay: float = 0.99,
+        warmup: float = 0.25, ramp: float = 1.0, decay: float = 0.99, adapt_decay: bool = True,
         predicts: Literal["teacher", "student"] = "teacher",
     ):  # fmt: skip
         super().__init__()
         self.student = arch.net()
-        self.teacher = Teacher(self.student, decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
         self.weight, self.weight_topo, self.threshold, self.tile = weight, weight_topo, threshold, tile
-        self.warmup, self.ramp, self.predicts = warmup, ramp, predicts
+        self.predicts = predicts
+        self.warmup = adapted_share(warmup, arch.steps)
+        self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled = len(batch.x)

@@ -31,6 +31,7 @@ from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.consistency import dropping, jitter, probabilities
 from methods.parts.losses import dice_ce, log_mean_softmax, ramp
 from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
 
@@ -39,20 +40,23 @@ class UaMt(Method):
     title, year, venue, paper = "UA-MT", 2019, "MICCAI", "https://arxiv.org/abs/1907.07034"
     variants: ClassVar = {
         **{"no_mask": {"masked": False}, "two_samples": {"samples": 2}, "no_noise": {"noise": 0.0}},
-        "teacher": {"predicts": "teacher"},
+        "teacher_predicts": {"predicts": "teacher"},
+        "published_decay": {"adapt_decay": False},
     }
     tuned: ClassVar = {"noise": (0.02, 0.5)}
 
     def __init__(
         self, arch: Arch, *, weight: float = 0.1, samples: int = 8, noise: float = 0.1, decay: float = 0.99,
-        ramp: float = 1.0, masked: bool = True, predicts: Literal["student", "teacher"] = "student",
+        adapt_decay: bool = True, ramp: float = 1.0, masked: bool = True,
+        predicts: Literal["student", "teacher"] = "student",
     ):  # fmt: skip
         super().__init__()
         if samples < 1:
             raise ValueError(f"{samples} samples say nothing of how sure the teacher is; give 1 or more.")
         self.student = arch.net()
-        self.teacher = Teacher(self.student, decay)
-        self.weight, self.samples, self.noise, self.ramp = weight, samples, noise, ramp
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.weight, self.samples, self.noise = weight, samples, noise
+        self.ramp = adapted_share(ramp, arch.steps)
         self.masked, self.predicts = masked, predicts
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:

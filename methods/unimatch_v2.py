@@ -21,10 +21,10 @@ Differences from the released code:
   has four maps of one width and drops the same channels of all.
 - CutMix partners are predecessors in the batch of both views, not the batch in reverse, which leaves the middle image
   of an odd batch unmixed. The weak views are the harness's, and labels are learnt with everyone's loss.
-- The average is over steps, as released: for its first 250 it is the plain mean of all networks so far, so in runs of a
-  few hundred steps the teacher lags; a smaller `decay` suits them, or the student.
+- In short runs the average is shorter (methods.parts.schedule): with the released decay it would be the plain mean of
+  all networks of the first 250 steps, and the teacher would lag (variant "published_decay").
 - The release reports student and teacher and keeps the student's best checkpoint; here the teacher is declared, and the
-  student is a variant.
+  student is variant "student_predicts".
 """
 
 from functools import partial
@@ -39,6 +39,7 @@ from methods.parts.losses import dice_ce
 from methods.parts.nets import Arch
 from methods.parts.perturb import complementary_dropout
 from methods.parts.pseudo import kept_cross_entropy, paste_neighbour, pseudo_label
+from methods.parts.schedule import adapted_decay
 from methods.parts.teacher import Teacher
 from methods.parts.views import boxes, strong
 
@@ -51,7 +52,8 @@ class UniMatchV2(Method):
         "no_cutmix": {"cutmix": 0.0},
         "no_average": {"decay": 0.0},
         "threshold_80": {"threshold": 0.8},
-        "student": {"predicts": "student"},
+        "student_predicts": {"predicts": "student"},
+        "published_decay": {"adapt_decay": False},
     }
     tuned: ClassVar = {"threshold": (0.5, 0.99)}
 
@@ -64,12 +66,13 @@ class UniMatchV2(Method):
         cutmix: float = 0.5,
         dropout: float = 0.5,
         decay: float = 0.996,
+        adapt_decay: bool = True,
         predicts: Literal["teacher", "student"] = "teacher",
     ):
         super().__init__()
         self.student = arch.net()
         self.dropout, self.student.encoder.dropout = self.student.encoder.dropout, nn.Identity()
-        self.teacher = Teacher(self.student, decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
         self.weight, self.threshold, self.cutmix, self.predicts = weight, threshold, cutmix, predicts
         self.drop = partial(complementary_dropout, share=dropout)
 

@@ -30,6 +30,7 @@ from methods.parts import perturb
 from methods.parts.consistency import perturbed_from
 from methods.parts.losses import dice_ce, log_mean_softmax, mean, ramp
 from methods.parts.nets import UNET_SHARES, Arch
+from methods.parts.schedule import adapted_share
 
 PERTURBATIONS = (perturb.dropout, perturb.drop_active, perturb.noise)  # from coarse to fine
 
@@ -46,7 +47,8 @@ class Urpc(Method):
         self.net, self.stride = arch.net(), arch.stride
         shares = {"unet": UNET_SHARES[1:4], "deeplabv3plus": (1, 1), "dpt": (1, 1, 1)}[arch.decoder_name]
         self.heads = nn.ModuleList(nn.Conv2d(arch.width // share, arch.classes, 3, padding=1) for share in shares)
-        self.weight, self.ramp, self.rectified, self.perturbed = weight, ramp, rectified, perturbed
+        self.weight, self.rectified, self.perturbed = weight, rectified, perturbed
+        self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         scales = self.scales(torch.cat([batch.x, batch.u]), labelled := len(batch.x))

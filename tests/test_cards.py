@@ -73,7 +73,7 @@ def test_a_card_tells_formulas_settings_variants_and_cost(monkeypatch):
     for part in (
         "L = L_sup",
         "decay = 0.99",
-        "Variant   student",
+        "Variant   student_predicts",
         "tests/parity/mean_teacher.py by at most: 2 classes",
         "4 without",
         "2.33 × the operations",

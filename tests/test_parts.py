@@ -1,5 +1,6 @@
 """Networks, weights, attention, losses and teachers do what their formulas say."""
 
+import inspect
 import math
 
 import pytest
@@ -8,10 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import methods
 from methods.parts import weights as source
 from methods.parts.attention import Channel, ChannelSpatial, Spatial
 from methods.parts.losses import cross_entropy, dice, dice_ce, distill, entropy, log_mean_softmax, mse, ramp
 from methods.parts.nets import UPSAMPLES, Arch, weights_hash
+from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
 TINY = "tu-test_efficientnet"
@@ -474,6 +477,51 @@ def test_losses_of_half_precision_logits_stay_finite(precision):
             total = total + 1e-6 * distill(z, other, temperature)
         total.backward()
         assert total.dtype == torch.float32 and total.isfinite() and z.grad.isfinite().all()
+
+
+# Schedule
+
+
+def test_an_average_looks_back_over_one_percent_of_a_run_but_at_least_over_10_steps():
+    steps = (400, 1_200, 2_000, 4_000, 10_000, 25_000, 100_000)
+    lengths = [1 / (1 - adapted_decay(0.999, T)) for T in steps]
+    assert lengths == pytest.approx([10, 12, 20, 40, 100, 250, 1_000])
+
+
+def test_a_published_decay_holds_at_published_lengths():
+    for decay, steps in ((0.99, 30_000), (0.996, 39_300), (0.999, 104_880)):
+        assert adapted_decay(decay, steps) == decay
+    assert adapted_decay(0.5, 400) == 0.5, "the rule never makes an average longer"
+    assert adapted_decay(0.0, 400) == 0.0
+
+
+def test_a_warm_up_has_200_steps_or_20_percent_of_the_run():
+    assert [T * adapted_share(0.1, T) for T in (100, 400, 1_000, 1_500)] == pytest.approx([20, 80, 200, 200])
+    assert adapted_share(0.1, 2_000) == 0.1, "long runs keep the published share"
+    assert adapted_share(0.25, 400) == 0.25
+    assert adapted_share(0.0, 400) == 0.0, "what has no ramp gets none"
+
+
+def test_every_averaged_teacher_follows_the_rule_for_short_runs():
+    for name in methods.names():
+        for steps in (400, 100_000):
+            built = methods.build(name, tiny(steps=steps))
+            signature = inspect.signature(methods.get(name).__init__).parameters
+            for teacher in (module for module in built.modules() if isinstance(module, Teacher)):
+                published = signature["decay"].default
+                assert teacher.decay == adapted_decay(published, steps), name
+                assert {"adapt_decay": False} in methods.get(name).variants.values(), name
+
+
+def test_every_method_with_a_teacher_can_be_scored_by_either_network():
+    """Its own name says who predicts by default; one variant has the other."""
+    for name in methods.names():
+        kind = methods.get(name)
+        if not any(isinstance(module, Teacher) for module in methods.build(name, tiny()).modules()):
+            continue
+        default = inspect.signature(kind.__init__).parameters["predicts"].default
+        other = {"teacher": "student", "student": "teacher"}[default]
+        assert kind.variants[f"{other}_predicts"] == {"predicts": other}, name
 
 
 # Teacher

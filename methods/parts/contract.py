@@ -21,9 +21,9 @@ from methods.parts.losses import dice_ce
 from methods.parts.nets import Arch
 from methods.parts.teacher import Teacher
 
-TINY = Arch("tu-test_efficientnet", weights="none", width=32)
-STILL = dataclasses.replace(TINY, dropout=0.0)
 SIZE, STEPS = 32, 24
+TINY = Arch("tu-test_efficientnet", weights="none", width=32, steps=STEPS)
+STILL = dataclasses.replace(TINY, dropout=0.0)
 LARGE = 64  # for every query of a transformer whose coarsest attention has a single key, and no gradient, below that
 PROGRESS = (0.05, 0.5, 1.0)
 

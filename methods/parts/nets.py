@@ -51,7 +51,7 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Arch:
-    """What a network is made of; the same for every method of a comparison.
+    """What a network is made of, and how long it is trained; the same for every method of a comparison.
 
     `dropout` is the rate on the deepest features, whole channels at a time; the rate before the last convolution is a
     fifth of it. The pair 0.5 and 0.1 is the first and the last of CDMA's rates. With 0 a network is
@@ -67,6 +67,9 @@ class Arch:
     weights: str = "imagenet"  # or "none", or a path to the encoder's weights (.pth, .safetensors)
     dropout: float = 0.5
     width: int = 256  # the decoder's channels, where it has most
+    steps: int = (
+        100_000  # optimiser steps of the run: averages and warm-ups are shorter in short ones (parts/schedule)
+    )
     load: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:

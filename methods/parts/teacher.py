@@ -9,6 +9,8 @@ from torch import Tensor, nn
 class Teacher(nn.Module):
     """An averaged, frozen copy of a network, always in evaluation mode; no gradient passes through it.
 
+    Methods pass `adapted_decay(decay, arch.steps)` of methods.parts.schedule, so that it does not lag in short runs.
+
     Update k = 0, 1, … moves every parameter and floating buffer by (1 − a_k) of its gap to the network's, and copies
     other buffers; a_k = min(1 − 1/(k + 1), decay): the true average at first, the exponential one later.
     """
