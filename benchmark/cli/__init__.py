@@ -3,7 +3,7 @@
 import click
 
 from benchmark.cli import data, methods, report, run, speed, statistics, sweep, tune
-from benchmark.cli.options import Sentences
+from benchmark.cli.errors import Sentences
 
 
 @click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

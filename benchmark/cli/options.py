@@ -1,6 +1,5 @@
-"""What the commands share: names that the shell completes, options, and errors as one sentence."""
+"""What the commands share: names that the shell completes, and options."""
 
-import errno
 import json
 import math
 import os
@@ -39,31 +38,6 @@ KIND = Named(lambda ctx: kinds())
 ROW = Named(lambda ctx: [path.stem for path in Path(ctx.params.get("results") or "results").glob("runs/*.json")])
 RECIPE = Named(lambda ctx: list(suites.RECIPES))
 RECIPE_HELP = f"Other defaults of network and training ({', '.join(suites.RECIPES)}); those told here are of quick."
-
-
-class Sentences(click.Group):
-    """Turns an expected error into one sentence and a non-zero exit; BENCH_DEBUG=1 shows where it came from."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (ValueError, OSError) as error:
-            if os.environ.get("BENCH_DEBUG"):
-                raise
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise click.ClickException(
-                    "The disk is full; free some space or give another folder with --results, then give the command "
-                    "again: what was finished is kept."
-                ) from error
-            if isinstance(error, OSError) and error.filename:
-                raise click.ClickException(f"{error.strerror}: {error.filename}") from error
-            raise click.ClickException(str(error)) from error
-        except RuntimeError as error:
-            if "torchvision::" not in str(error):
-                raise
-            from benchmark import machine
-
-            raise click.ClickException(machine.mismatch() or str(error)) from error
 
 
 results_option = click.option(
@@ -121,13 +95,6 @@ def kind_of(name: str, data: Path) -> str:
 
 def _folder(ctx: click.Context) -> Path:
     return Path(ctx.params.get("data") or os.environ.get("BENCH_DATA") or "data")
-
-
-def writable(results: Path) -> None:
-    """Fails now rather than after training, if rows could not be written."""
-    results.mkdir(parents=True, exist_ok=True)
-    if not os.access(results, os.W_OK):
-        raise ValueError(f"The folder {results} is not writable; give another with --results.")
 
 
 def use_threads(count: int | None) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from benchmark import progress, runs, suites
-from benchmark.cli.options import Named, data_option, device_option, open_store, results_option, writable
+from benchmark.cli.errors import writable
+from benchmark.cli.options import Named, data_option, device_option, open_store, results_option
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
 METRIC = Named(lambda ctx: ["dice", "jaccard", "hd95", "assd", "boundary_f1", "best_dice", "object_dice", "ece"])
@@ -39,8 +40,8 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     differ in dataset, task, split or network are never in one table. Runs of two or more methods with another budget
     are a table of their own; those of one method alone carry a dagger and are not ranked, unless asked with --uneven.
     """
+    writable(out or results, "--out" if out else "--results")
     out = out or results
-    writable(out)
     from benchmark import reading, timing
     from benchmark.report import cells, folder, frame
 

@@ -8,6 +8,7 @@ import click
 
 import methods
 from benchmark import progress, runs, suites
+from benchmark.cli.errors import writable
 from benchmark.cli.numbers import THREADS, Number
 from benchmark.cli.options import (
     IMAGES,
@@ -24,7 +25,6 @@ from benchmark.cli.options import (
     settings_of,
     settings_option,
     use_threads,
-    writable,
 )
 from benchmark.runs import Run
 

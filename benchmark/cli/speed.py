@@ -8,6 +8,7 @@ import click
 
 import methods
 from benchmark import progress, runs, suites
+from benchmark.cli.errors import writable
 from benchmark.cli.numbers import FIELDS, THREADS, Number
 from benchmark.cli.options import (
     METHOD,
@@ -19,7 +20,6 @@ from benchmark.cli.options import (
     open_store,
     results_option,
     run_options,
-    writable,
 )
 from benchmark.runs import Run
 

@@ -9,6 +9,7 @@ import click
 
 import methods
 from benchmark import progress, runs, suites
+from benchmark.cli.errors import writable
 from benchmark.cli.numbers import MOST_RUNS, RATIO, SEED
 from benchmark.cli.options import (
     METHOD,
@@ -20,7 +21,6 @@ from benchmark.cli.options import (
     run_options,
     settings_of,
     settings_option,
-    writable,
 )
 from benchmark.cli.who import Who, follow, takes, who_options
 from benchmark.progress import some

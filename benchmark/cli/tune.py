@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from benchmark import runs, suites
+from benchmark.cli.errors import writable
 from benchmark.cli.numbers import MOST_RUNS, Number
-from benchmark.cli.options import RECIPE, RECIPE_HELP, open_store, run_options, writable
+from benchmark.cli.options import RECIPE, RECIPE_HELP, open_store, run_options
 from benchmark.cli.sweep import SUITE, check_size, list_options
 from benchmark.cli.who import Who, follow, takes, who_options
 from benchmark.progress import some
@@ -59,6 +60,7 @@ def tune(
     from benchmark.sweep import live, plan, task
 
     folder = results / tuning.FOLDER
+    writable(folder)
     methods_at = [one.run for one in plan.plan(wanted, store, results)]
     for run in methods_at:
         tuning.check(run, store)
