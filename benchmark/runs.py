@@ -26,6 +26,8 @@ class Run:
     dataset: str = "phantom"
     task: str = ""  # "" is the dataset's first
     split: str = ""  # "" is the dataset's first
+    scale: float = 1.0  # images and masks are reduced to this share of their height and width
+    mpp: float = 0.0  # µm per pixel, instead of a scale; 0 is as stored; before the run starts it becomes a scale
     ratio: float = 0.1  # labelled share of the annotated training images
     draw: int = 0  # which labelled subset
     seed: int = 0  # of weights, order, crops and views
@@ -52,6 +54,12 @@ class Run:
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
             raise ValueError(f"The ratio is {self.ratio:g}, but a labelled share lies above 0 and is at most 1.")
+        if not 0 < self.scale <= 1:
+            raise ValueError(f"The scale is {self.scale:g}, but images are only reduced: give more than 0, at most 1.")
+        if self.mpp < 0 or not math.isfinite(self.mpp):
+            raise ValueError(f"{self.mpp:g} µm per pixel cannot be; --mpp must be above 0.")
+        if self.mpp and self.scale != 1:
+            raise ValueError("The scale and µm per pixel both set the resolution; give --scale or --mpp, not both.")
         for name in ("steps", "labelled", "tile", "crop", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"'{name}' is {getattr(self, name)}, but must be at least 1.")
@@ -69,7 +77,7 @@ class Run:
     @property
     def key(self) -> str:
         """A readable stem and a short hash of every field: the name of the row."""
-        said = {name: value for name, value in asdict(self).items() if name != "tuned" or value}  # a later field
+        said = {name: value for name, value in asdict(self).items() if LATER.get(name) != value}
         fields_ = json.dumps(said, sort_keys=True)
         method = f"{self.method}-{self.variant}" if self.variant else self.method
         data = f"{self.dataset}-{self.task}" if self.task else self.dataset
@@ -84,6 +92,7 @@ class Run:
         return cls(**{**stored, "settings": tuple((name, value) for name, value in stored["settings"])})
 
 
+LATER = {"tuned": "", "scale": 1.0, "mpp": 0.0}  # fields added later: with these values they change no key
 CHOICES = {
     "decoder": ("unet", "deeplabv3plus", "dpt"),
     "norm": ("frozen", "batch"),

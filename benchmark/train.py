@@ -23,6 +23,7 @@ from benchmark import machine, runs
 from benchmark.audit import audit
 from benchmark.cost import autocast, count
 from benchmark.data import Batches, certificate, draw
+from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
 from benchmark.evaluate import evaluate
 from benchmark.parallel import Team, own_device, team
@@ -58,6 +59,7 @@ def train(
     steps, images forwarded with and without gradient, FLOPs; `measured`: seconds and peak memory; `machine`.
     """
     run = complete(run, store)
+    store = stores.at_resolution(store, run)
     where = own_device(machine.device(device))
     processes = team(where)
     if row := processes.told(_finished(results, run.key, weights)):
@@ -91,7 +93,10 @@ def complete(run: Run, store: Store) -> Run:
     if run.variant:
         runs.choose(run.variant, list(settings), f"variant of '{run.method}'")
     pretrained = weights_hash(_arch(run, len(store.classes)))
-    return dataclasses.replace(run, split=next(iter(split)), task=task, content=store.content, weights_hash=pretrained)
+    return dataclasses.replace(
+        run, split=next(iter(split)), task=task, scale=stores.scale_of(store, run), mpp=0.0, content=store.content,
+        weights_hash=pretrained,
+    )  # fmt: skip
 
 
 def build(run: Run, classes: int, *, pretrained: bool = True) -> Method:

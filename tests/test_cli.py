@@ -93,6 +93,30 @@ def test_predict_writes_masks_and_overlays_of_any_size(finished, tmp_path):
     assert {path.name for path in (tmp_path / "of a folder").iterdir()} == {path.name for path in out.iterdir()}
 
 
+def test_a_run_at_half_the_resolution_trains_scores_and_predicts_there(data, tmp_path):
+    options = [*toy_options(data, tmp_path), "--scale", 0.5, "--crop", 16]
+    code, said = bench("run", "--method", "supervised", *options)
+    assert code == 0, said
+    (row,) = runs.load(tmp_path)
+    assert row["run"]["scale"] == 0.5
+    assert len(list(tmp_path.glob("pictures/*.png"))) == 1
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (61, 47, 3), np.uint8)).save(tmp_path / "new.png")
+    where = ["--results", tmp_path, "--out", tmp_path / "out"]
+    code, said = bench("predict", "--run", row["key"], *where, tmp_path / "new.png")
+    assert code == 0, said
+    assert np.asarray(Image.open(tmp_path / "out" / "new_mask.png")).shape == (61, 47), "as large as the image"
+    code, said = bench("run", "--method", "supervised", *options, "--crop", 32)
+    assert code == 1 and "crop of 32 pixels is larger than the image" in said and "(24 × 24)" in said
+    assert "--crop 24" in said, "the side of the reduced image"
+    for wrong, words in (
+        (["--scale", 2], "--scale is '2'; give a number above 0 and at most 1"),
+        (["--mpp", 1], "give --scale or --mpp, not both"),
+        (["--scale", 1, "--mpp", 1], "does not know how many µm a pixel has"),
+    ):
+        code, said = bench("run", "--method", "supervised", *options, *wrong)
+        assert code == 1 and words in " ".join(said.split())
+
+
 def test_a_recipe_for_every_command_can_be_set_once(data, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_RECIPE", "rehearsal")
     where = ["--dataset", "toy", "--ratio", 0.5, "--data", data, "--results", tmp_path]

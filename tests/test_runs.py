@@ -12,7 +12,7 @@ from benchmark import runs
 from benchmark.runs import Run
 
 OTHER = {"method": "x", "ratio": 0.5, "settings": (("a", 1),), "norm": "batch", "decoder": "deeplabv3plus"}
-OTHER |= {"optimiser": "sgd", "schedule": "constant", "precision": "bf16", "dropout": 0.25}
+OTHER |= {"scale": 0.5, "optimiser": "sgd", "schedule": "constant", "precision": "bf16", "dropout": 0.25}
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Run)])

@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 
 from benchmark import datasets
+from benchmark.datasets import resample
 from benchmark.datasets import store as stores
 from benchmark.datasets.phantom import Phantom
-from benchmark.datasets.store import Store, add, open_store
+from benchmark.datasets.store import Store, add, at_resolution, open_store, scale_of
+from benchmark.runs import Run
 
 SIZES = [(20, 30), (31, 17), (24, 24), (20, 30), (40, 8)]
 
@@ -296,3 +298,78 @@ def test_records_tell_sizes_and_starts_that_follow_each_other(root, data):
         assert after.start == before.start + before.height * before.width
     assert {field.name for field in dataclasses.fields(records[0])} >= {"image_hash", "mask_hash", "fingerprint"}
     assert json.loads((data / "mine" / "index.json").read_text())["format"] == stores.FORMAT
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Resolution
+
+HALF = Run(scale=0.5)
+
+
+def test_a_store_at_half_the_resolution_has_every_image_and_mask_reduced(root, data):
+    stored = add("folder", root, data, "mine")
+    half = at_resolution(stored, HALF)
+    assert (half.name, half.content, half.classes, half.scale) == ("mine", stored.content, stored.classes, 0.5)
+    for place, (height, width) in enumerate([*SIZES, SIZES[0]]):
+        shape = resample.size(height, width, 0.5)
+        assert np.array_equal(half.image(place), resample.average(image(place), shape))
+        if place < 5:
+            assert np.array_equal(half.label(place), resample.majority(mask(place), shape))
+    assert not half.records[5].annotated
+    assert half.split() == stored.split()
+    assert [record.image_hash for record in half.records] != [record.image_hash for record in stored.records]
+
+
+def test_images_are_reduced_once_and_never_twice(root, data, monkeypatch):
+    stored = add("folder", root, data, "mine")
+    half = at_resolution(stored, HALF)
+    quarter = at_resolution(half, Run(scale=0.25))
+    assert np.array_equal(quarter.image(0), resample.average(image(0), (5, 8)))
+    monkeypatch.setattr(resample, "average", None)
+    assert at_resolution(open_store("mine", data), HALF).folder == at_resolution(half, HALF).folder == half.folder
+    assert at_resolution(half, Run()).folder == at_resolution(stored, Run()).folder == stored.folder
+
+
+def test_a_dataset_that_is_added_again_with_other_images_is_reduced_again(root, data):
+    before = at_resolution(add("folder", root, data, "mine"), HALF).image(0).copy()
+    Image.fromarray(255 - image(0)).save(root / "images" / "i0.png")
+    after = at_resolution(add("folder", root, data, "mine"), HALF)
+    assert np.array_equal(after.image(0), resample.average(255 - image(0), (10, 15)))
+    assert not np.array_equal(after.image(0), before)
+
+
+def test_a_reduced_store_of_other_content_or_not_whole_is_made_again(root, data):
+    stored = add("folder", root, data, "mine")
+    half = at_resolution(stored, HALF)
+    index = json.loads((half.folder / "index.json").read_text())
+    (half.folder / "index.json").write_text(json.dumps(index | {"content": "another"}))
+    assert at_resolution(stored, HALF).content == stored.content
+    (half.folder / "images.bin").write_bytes(b"")
+    assert np.array_equal(at_resolution(stored, HALF).image(0), resample.average(image(0), (10, 15)))
+
+
+def test_many_processes_make_one_reduced_store_and_a_killed_one_leaves_none(root, data, monkeypatch):
+    stored = add("folder", root, data, "mine")
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="is full; free some space"):
+        patch.setattr(resample, "majority", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        at_resolution(stored, HALF)
+    assert left_over(data) == ["mine"]
+    assert not list((data / "mine").glob(".scale*"))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: at_resolution(Store(data / "mine"), HALF).image(0).tolist(), range(4)))
+    assert found == [resample.average(image(0), (10, 15)).tolist()] * 4
+    assert left_over(data) == ["mine"]
+
+
+def test_micrometres_a_pixel_become_a_scale(root, data):
+    stored = add("folder", root, data, "mine", pixel_um=0.25)
+    assert "pixels of 0.25 µm" in stored.summary()[1]
+    assert scale_of(stored, Run(mpp=1.0)) == 0.25
+    assert scale_of(stored, Run(mpp=0.25)) == 1
+    half = at_resolution(stored, Run(mpp=0.5))
+    assert (half.scale, half.pixel_um) == (0.5, 0.5)
+    assert scale_of(half, Run(mpp=1.0)) == 0.25, "of the stored images, not of those"
+    with pytest.raises(ValueError, match="have 0.25 µm per pixel, so --mpp 0.2 would enlarge them; give 0.25 or more"):
+        scale_of(stored, Run(mpp=0.2))
+    with pytest.raises(ValueError, match=r"does not know how many µm.*bench data add folder PATH --mpp NUMBER"):
+        scale_of(add("folder", root, data, "other"), Run(mpp=1.0))

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from benchmark import progress, runs
+from benchmark.cli.numbers import PIXEL_UM
 from benchmark.cli.options import DATASET, KIND, data_option, dataset_names, kind_of, open_store
 
 
@@ -46,8 +47,9 @@ Examples:
 @click.argument("kind", type=KIND)
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option("--name", default="", help="Its name here.  [default: the kind]")
+@click.option("--mpp", type=PIXEL_UM, help="Micrometres per pixel, if you know it; runs can then ask for --mpp.")
 @data_option
-def add(kind, path, name, data) -> None:
+def add(kind, path, name, mpp, data) -> None:
     """Reads every file of a dataset once, checks it, and writes the store that runs use; draws a contact sheet."""
     from benchmark import datasets
     from benchmark.datasets import store as stores
@@ -64,7 +66,7 @@ def add(kind, path, name, data) -> None:
                 tell = stack.enter_context(progress.watching(f"Reading {name or kind}", total))
             tell(done, what)
 
-        store = stores.add(kind, path, data, name, watch)
+        store = stores.add(kind, path, data, name, watch, pixel_um=mpp)
     _show(store, "")
     click.echo(f"Next           {_next(store)}")
 

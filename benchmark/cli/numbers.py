@@ -76,7 +76,10 @@ SEED = Number(int, 0, LARGEST_SEED, example=1)
 RATIO = Number(float, 0, 1, above=True, example=0.1)
 COUNT = Number(int, 1, example=3)
 THREADS = Number(int, 1, 1024, example=2)
+PIXEL_UM = Number(float, 0, above=True, example=0.25)
 FIELDS = {  # of a run
+    "scale": Number(float, 0, 1, above=True, example=0.5),
+    "mpp": Number(float, 0, example=1),
     "ratio": RATIO,
     "draw": SEED,
     "seed": SEED,

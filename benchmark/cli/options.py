@@ -111,6 +111,8 @@ def run_options(*without: str):
         "dataset": "See `bench data list`.",
         "task": "What to segment, where a dataset offers several.",
         "split": "Which split of the dataset.",
+        "scale": "Reduces images and masks to this share of their height and width.",
+        "mpp": "Micrometres per pixel, instead of --scale, where the dataset knows its own; 0: as stored.",
         "ratio": "Labelled share of the annotated training images.",
         "draw": "Which labelled subset is drawn.",
         "seed": "Seed of weights, order, crops and views.",

@@ -125,11 +125,13 @@ class _Pictures:
         name = rows[0]["run"]["dataset"]
         if not there or not (self.data / name / "index.json").exists():
             return folder.Pictures()
+        from benchmark.datasets import store as stores
         from benchmark.report import overlays, panels
 
         store = open_store(name, self.data)
         if store.content != rows[0]["run"]["content"]:
             return folder.Pictures()  # the dataset here is not the one that was scored
+        store = stores.at_resolution(store, runs.Run.of(rows[0]))
         figure = panels.qualitative(panels.panels(there, store, self.predict), rows[0]["classes"])
         place = {record.name: i for i, record in enumerate(store.records)}
         images = overlays.telling_images(there)

@@ -100,14 +100,16 @@ def run(recipe, settings, tuned, deterministic, threads, checkpoint_s, device, r
 def _panels(row: dict, store, results: Path, device: str) -> list[tuple]:
     """Best, median and worst test image with truth and prediction; none if none has a score."""
     from benchmark import evaluate, train
+    from benchmark.datasets import store as stores
 
     images = runs.lines(row["scores"])
     ranked = sorted(((i["dice"][0], i["name"]) for i in images if i["dice"][0] is not None), reverse=True)
     if not ranked:
         return []
     chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]]
-    place = {record.name: i for i, record in enumerate(store.records)}
     method, asked = train.trained(row, results, device), Run.of(row)
+    store = stores.at_resolution(store, asked)
+    place = {record.name: i for i, record in enumerate(store.records)}
     panels = []
     for label, (score, name) in zip(("best", "median", "worst"), chosen, strict=True):
         image = store.image(place[name])
@@ -179,11 +181,13 @@ Example:
 def predict(images, key, out, device, results) -> None:
     """Segments new images of any size, or folders of them, with a trained method.
 
-    Writes NAME_mask.png, whose pixel values are class numbers, and NAME_overlay.png, the image with outlines.
+    Writes NAME_mask.png, whose pixel values are class numbers, and NAME_overlay.png, the image with outlines. A run at
+    a reduced resolution (--scale, --mpp) reduces new images by the same factor; masks have the size of the images.
     """
     row = _row(results, key)
     from benchmark import evaluate, machine, train
     from benchmark.datasets import images as files
+    from benchmark.datasets import resample
     from benchmark.datasets.folder import OF_MASKS
     from benchmark.report import pictures
 
@@ -196,11 +200,14 @@ def predict(images, key, out, device, results) -> None:
         raise ValueError("Two of the images have the same name, so their masks would, too; predict them separately.")
     for path in images:
         image = files.read_image(path)
-        with progress.watching(f"Predicting {path.name}", len(image)) as tell:
+        size = resample.size(*image.shape[:2], asked.scale)
+        reduced = image if asked.scale == 1 else resample.average(image, size)
+        with progress.watching(f"Predicting {path.name}", len(reduced)) as tell:
             classes = evaluate.segment(
-                method.predict, image, tile=asked.tile, device=where, precision=asked.precision,
+                method.predict, reduced, tile=asked.tile, device=where, precision=asked.precision,
                 progress=lambda done, total: tell(done, "rows"),
             )  # fmt: skip
+        classes = resample.enlarge(classes, image.shape[:2])
         pictures.save_png(classes, out / f"{path.stem}{OF_MASKS}.png")
         pictures.save_png(pictures.overlay(image, classes), out / f"{path.stem}_overlay.png")
     click.echo(f"{len(images)} masks and overlays are in {out}; class numbers are pixel values.")

@@ -6,7 +6,7 @@ from importlib import import_module
 from benchmark.datasets.base import Dataset
 from benchmark.runs import choose
 
-SHARED = {"base", "fingerprint", "images", "splits", "store", "tables"}  # what datasets have in common
+SHARED = {"base", "fingerprint", "images", "resample", "splits", "store", "tables"}  # what datasets have in common
 
 
 def names() -> list[str]:

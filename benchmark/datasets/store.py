@@ -2,6 +2,9 @@
 
 A store is a folder of three files: `index.json`, `images.bin` (uint8, three bytes a pixel, image after image) and
 `masks.bin` (uint8, or uint16 where masks number objects; one entry a pixel, holes where nobody has annotated).
+
+Runs at a reduced resolution use a store of the same form inside that folder, such as `.scale-0.5`. It is made once from
+the files of the store, and goes with them when the dataset is added again.
 """
 
 import contextlib
@@ -18,14 +21,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from benchmark import datasets, stats
+from benchmark.datasets import resample
 from benchmark.datasets.base import Dataset, Item, Record
 from benchmark.datasets.fingerprint import fingerprint
 from benchmark.datasets.images import values_in
-from benchmark.runs import choose
+from benchmark.runs import Run, choose
 
 FORMAT = 1  # of the index; raised when a field changes its meaning
 DRAWN = "phantom"  # the only dataset that is drawn and not read
@@ -42,7 +47,9 @@ class Store:
 
     def __init__(self, folder: Path):
         index = _index(folder)
-        self.folder, self.name, self.kind = folder, folder.name, index["kind"]
+        self.scale: float = index.get("scale", 1.0)
+        self.folder, self.name, self.kind = folder, (folder if self.scale == 1 else folder.parent).name, index["kind"]
+        self.pixel_um: float | None = index.get("pixel_um") or datasets.get(self.kind).pixel_um  # at this resolution
         self.content: str = index["content"]
         self.notes: list[str] = index["notes"]
         self.records = [Record(**{**record, "tags": tuple(record["tags"])}) for record in index["records"]]
@@ -103,7 +110,7 @@ class Store:
         range_ = " to ".join(f"{width} × {height}" for width, height in dict.fromkeys((sizes[0], sizes[-1])))
         said = [
             f"{self.name}: {self.dataset.title}",
-            f"{_how_many(self.records)}; {range_} pixels",
+            f"{_how_many(self.records)}; {range_} pixels" + (f" of {self.pixel_um:g} µm" if self.pixel_um else ""),
             f"Classes {', '.join(self.classes)}" + _listed("; tasks ", [task for task in self.dataset.tasks if task]),
         ]
         split, parts = split or next(iter(self.dataset.splits)), self.used(split)
@@ -155,12 +162,63 @@ def open_store(name: str, data: Path) -> Store:
     )
 
 
+def scale_of(store: Store, run: Run) -> float:
+    """The scale of a run on the images of `store`, as given or from its µm per pixel; enlarging is a ValueError."""
+    if not run.mpp:
+        return run.scale
+    if not store.pixel_um:
+        raise ValueError(
+            f"The dataset '{store.name}' does not know how many µm a pixel has; add it again with `bench data add "
+            f"{store.kind} PATH --mpp NUMBER`, or give --scale."
+        )
+    stored = round(store.scale * store.pixel_um, 6)
+    if run.mpp < stored:
+        raise ValueError(
+            f"Images of '{store.name}' have {stored:g} µm per pixel, so --mpp {run.mpp:g} would enlarge them; give "
+            f"{stored:g} or more."
+        )
+    return round(stored / run.mpp, 6)
+
+
+def at_resolution(store: Store, run: Run) -> Store:
+    """The store with images and masks at the resolution of a run; the only way from stored to reduced pixels.
+
+    Images are reduced by area averaging, masks by the largest area (`benchmark.datasets.resample`), once for all runs:
+    the result is kept in the folder of the store, appears whole or not at all, and is made again if the content of the
+    store is no longer the same. Its content hash is that of the stored dataset, so a run is its content and its scale.
+    """
+    scale = scale_of(store, run)
+    if scale == store.scale:
+        return store
+    stored = store if store.scale == 1 else Store(store.folder.parent)
+    if scale == 1:
+        return stored
+    final = stored.folder / f".scale-{scale}"
+    if not _made_from(stored, final):
+        with _writing(stored.folder), _unfinished(stored.folder, "scale") as folder:
+            if not _made_from(stored, final):  # by the process that had the lock before
+                _reduce(stored, scale, folder)
+                shutil.rmtree(final, ignore_errors=True)
+                _publish(folder, final)
+    return Store(final)
+
+
+def _made_from(stored: Store, folder: Path) -> bool:
+    """Whether there is a whole store in `folder` that was made from this one."""
+    try:
+        return (folder / "index.json").exists() and Store(folder).content == stored.content
+    except ValueError:
+        return False
+
+
 def add(
-    kind: str, root: Path | None, data: Path, name: str = "", progress: Progress = lambda done, total, what: None
-) -> Store:
+    kind: str, root: Path | None, data: Path, name: str = "", progress: Progress = lambda done, total, what: None,
+    *, pixel_um: float | None = None,
+) -> Store:  # fmt: skip
     """Reads every file of a dataset once, checks it, and makes the store `data/NAME`, whole or not at all.
 
     A store of the same name is replaced. The first file that is not as it should be is a ValueError that names it.
+    `pixel_um` is the side of a pixel in micrometres, if it is known and the kind of dataset does not say it.
     """
     dataset, name = datasets.get(kind), name or kind
     if name in (".", "..") or name.startswith(".") or "/" in name or "\\" in name:
@@ -179,16 +237,9 @@ def add(
         raise ValueError(f"There is no image of '{kind}' in {root}; give the folder that holds them: {dataset.size}.")
     if twice := [item for item, count in Counter(item.name for item in items).items() if count > 1]:
         raise ValueError(f"Two images of {root} are called '{twice[0]}'; rename one.")
-    try:
-        with _unfinished(data, name) as folder:
-            _write(folder, dataset, kind, name, root, items, progress)
-            _publish(folder, data / name)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ValueError(
-                f"The disk of {data} is full; free some space or give another folder with --data."
-            ) from error
-        raise ValueError(f"{data} cannot be written ({error.strerror}); give another folder with --data.") from error
+    with _writing(data), _unfinished(data, name) as folder:
+        _write(folder, dataset, kind, name, root, items, progress, pixel_um)
+        _publish(folder, data / name)
     return Store(data / name)
 
 
@@ -237,8 +288,9 @@ def _in_order(dataset: Dataset, items: Sequence[Item]) -> Iterator[tuple[Item, _
 
 
 def _write(
-    folder: Path, dataset: Dataset, kind: str, name: str, root: Path | None, items: Sequence[Item], progress: Progress
-) -> None:
+    folder: Path, dataset: Dataset, kind: str, name: str, root: Path | None, items: Sequence[Item], progress: Progress,
+    pixel_um: float | None,
+) -> None:  # fmt: skip
     """Fills the folder of a store, the index last."""
     records: list[Record] = []
     values: dict[int, str] = {}
@@ -274,9 +326,7 @@ def _write(
             start += height * width_
             progress(len(records), len(items), item.name)
         masks.truncate(width * start)
-        for file in (images, masks):
-            file.flush()
-            os.fsync(file.fileno())
+        _sync(images, masks)
     dataset.classes = dataset.settle(root, values, notes)
     copies = _copies(records)
     for split in dataset.offered(records):
@@ -289,10 +339,52 @@ def _write(
         "content": _content(rows, dataset.classes),
         "classes": dataset.classes,
         "notes": said,
+        "pixel_um": pixel_um,
         "records": rows,
     }
+    _write_index(index, folder)
+
+
+def _reduce(stored: Store, scale: float, folder: Path) -> None:
+    """Fills the folder of a store with the images and masks of another at a smaller scale, the index last."""
+    rows, start, width = [], 0, stored._mask_type.itemsize
+    with open(folder / "images.bin", "wb") as images, open(folder / "masks.bin", "wb") as masks:
+        for place, record in enumerate(stored.records):
+            shape = resample.size(record.height, record.width, scale)
+            image = np.ascontiguousarray(resample.average(stored.image(place), shape))
+            images.write(image.data)
+            mask_hash = ""
+            if record.annotated:
+                mask = resample.majority(stored.mask(place), shape)
+                masks.seek(width * start)
+                masks.write(mask.data)
+                mask_hash = _hash(mask)
+            height, width_ = shape
+            rows.append(
+                asdict(record)
+                | {"height": height, "width": width_, "start": start}
+                | {"image_hash": _hash(image), "mask_hash": mask_hash}
+            )
+            start += height * width_
+        masks.truncate(width * start)
+        _sync(images, masks)
+    index = _index(stored.folder) | {
+        "scale": scale,
+        "pixel_um": stored.pixel_um and stored.pixel_um / scale,
+        "records": rows,
+    }
+    _write_index(index, folder)
+
+
+def _write_index(index: dict, folder: Path) -> None:
     with open(folder / "index.json", "w", encoding="utf-8") as file:
         json.dump(index, file, ensure_ascii=False, separators=(",", ":"))
+        _sync(file)
+
+
+def _sync(*files: IO) -> None:
+    """Makes what was written durable."""
+    for file in files:
         file.flush()
         os.fsync(file.fileno())
 
@@ -355,6 +447,19 @@ def _index(folder: Path) -> dict:
             f"The store {folder} has format {index.get('format')}, this version reads {FORMAT}; add the dataset again."
         )
     return index
+
+
+@contextlib.contextmanager
+def _writing(data: Path) -> Iterator[None]:
+    """Says in a sentence why a folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ValueError(
+                f"The disk of {data} is full; free some space or give another folder with --data."
+            ) from error
+        raise ValueError(f"{data} cannot be written ({error.strerror}); give another folder with --data.") from error
 
 
 @contextlib.contextmanager

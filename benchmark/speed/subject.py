@@ -11,6 +11,7 @@ import torch
 import methods
 from benchmark.cost import autocast, count, count_prediction
 from benchmark.data import Batches, draw
+from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
 from benchmark.evaluate import evaluate, segment
 from benchmark.runs import Run
@@ -30,6 +31,7 @@ class Subject:
     """
 
     def __init__(self, run: Run, store: Store, device: torch.device):
+        store = stores.at_resolution(store, run)
         self.run, self.device, self.store = run, device, store
         drawn = self.drawn = draw(store, run)
         self.batches = Batches(run, store, drawn, device, methods.get(run.method).uses_unlabelled)

@@ -15,6 +15,7 @@ import torch
 import methods
 from benchmark import cost, machine, runs, train
 from benchmark.data import check_crop, draw
+from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
 from benchmark.progress import silent
 from benchmark.runs import Run
@@ -53,14 +54,16 @@ def plan(wanted: Sequence[Run], store: Store, results: Path) -> list[Planned]:
     done, failed = keys_in(results, "runs"), keys_in(results, "failed")
     found: dict[str, Planned] = {}
     for run in wanted:
-        fixed = (run.method, run.variant, run.task, run.split, run.encoder, run.decoder, run.norm, run.width,
-                 run.dropout, run.weights)  # fmt: skip
+        fixed = (run.method, run.variant, run.task, run.split, run.scale, run.mpp, run.encoder, run.decoder, run.norm,
+                 run.width, run.dropout, run.weights)  # fmt: skip
         if fixed not in filled:
             whole = train.complete(run, store)
-            filled[fixed] = {name: getattr(whole, name) for name in ("task", "split", "content", "weights_hash")}
+            filled[fixed] = {
+                name: getattr(whole, name) for name in ("task", "split", "scale", "mpp", "content", "weights_hash")
+            }
         run = dataclasses.replace(run, **filled[fixed])
-        if (of := (run.split, run.ratio, run.crop)) not in tried:
-            check_crop(run, store, draw(store, run))
+        if (of := (run.split, run.scale, run.ratio, run.crop)) not in tried:
+            check_crop(run, stores.at_resolution(store, run), draw(store, run))
             tried.add(of)
         if (of := (run.method, str(run.settings))) not in tried:
             methods.check(run.method, dict(run.settings))
@@ -218,10 +221,10 @@ class Estimates:
         """Validation images a few times, all test images at the last step and at the best."""
         train_images, val_images, val_pixels, test_pixels = self._sizes(run.split)
         val = min(val_images, round(run.ratio * train_images))
-        return train.VALIDATIONS * val * val_pixels + 2 * test_pixels
+        return run.scale**2 * (train.VALIDATIONS * val * val_pixels + 2 * test_pixels)
 
     def _sizes(self, split: str) -> tuple[int, int, float, int]:
-        """Annotated images that train and that validate, pixels of a validation image and of all test images."""
+        """Annotated images that train and that validate, stored pixels of a validation image and of all test images."""
         parts = self.store.split(split)
         areas = {
             part: [
