@@ -5,45 +5,62 @@ CVPR 2024, https://arxiv.org/abs/2306.04300. Written from the formulas: the rele
 
 Correlation: A_ij = softmax over places j of q_i·k_j / √256; q and k are linear in one convolution of the features at
 stride 16 (of DPT: the deepest, at its patch's stride). Logits spread along it, z^c_i = Σ_j A_ij sg z_j, and are
-enlarged to the image: z^c teaches features only.
-Labels: ŷ, c = argmax and max over classes of sg p(u); a pixel is sure if c ≥ τ, a moving average, from `threshold`, of
-the mean over the present classes of their largest confidence. Regions: each of `regions` random rows of A, scaled to
-[0, 1], is a region where above ½; if more than τ of it is sure, and more than τ of that one class, it all becomes so.
-With s(u) a strong view with a box of another image and its labels, p_fp from features with `dropout` of their channels
-dropped, and ℓ(z) = mean over ALL pixels of 1[sure] · (−ln p_ŷ):
-L = L_sup + weight_sup_corr · CE(z^c(x), y) + weight_strong · ℓ(z(s(u))) + weight_fp · ℓ(z_fp)
-  + weight_kl · mean over ALL pixels of 1[sure] · KL(sg p(u) ‖ p(s(u))) + weight_corr · ½ [ℓ(z^c(u)) + ℓ(z^c(s(u)))].
+enlarged to the image: the gradient of z^c reaches features only.
+Labels: ŷ, c = argmax and max over classes of sg p(u), and m = 1[c ≥ τ]. The strong view s(u) has a box of another
+image with its ŷ and m; ŷ_mix and m_mix are the labels with that box. τ is a moving average, from `threshold`, of the
+mean over the present classes of their largest confidence; a step moves it first, by its own u, and then uses it.
+Propagation gives ŷ_prop and m_prop from ŷ_mix and m_mix: each sampled row of A, scaled to [0, 1], is a region where
+above ½, without its pixels in the box. If at least τ of its pixels are confident (m), and more than τ of these are of
+one class, the whole region gets this class and counts as confident. The box keeps ŷ_mix and m_mix.
+With z_fp from features with `dropout` of their channels dropped, and ℓ(z, ŷ, m) = mean over ALL pixels of
+m · (−ln p_ŷ):
+L = L_sup + weight_sup_corr · CE(z^c(x), y) + weight_strong · ℓ(z(s(u)), ŷ_prop, m_prop) + weight_fp · ℓ(z_fp, ŷ, m)
+  + weight_kl · mean over ALL pixels of m_mix · KL(sg p_mix(u) ‖ p(s(u)))
+  + weight_corr · ½ [ℓ(z^c(u), ŷ, m) + ℓ(z^c(s(u)), ŷ_prop, m_prop)].
 
 Settings: weights 1, ½, ½, ½, ½ (released: ½, ¼, ¼, ¼, ¼ beside a labelled weight of ½, all halved), `threshold` 0.85,
-`decay` 0.999, `regions` 128, `dropout` and `cutmix` 0.5, as released.
+`decay` 0.999, `dropout` and `cutmix` 0.5, as released; `regions` 0.076 is the share of rows that are sampled, the
+released 128 draws of 41 · 41 places. In short runs the average is shorter (methods.parts.schedule; variant
+"published_decay"). With a short run's τ between 0.85 and 0.95, compare with FixMatch's variant "threshold_85", too.
 
-Differences from the paper and the released code: features and logits are pooled to at most `grid` × `grid` places, so
-that A has at most grid⁴ numbers an image (4 MB), whatever the crop. Regions are counted on these places by one product,
-where the code loops over rows; where regions disagree, most decide, not the last. The code multiplies by A from the
-other side, so that a place's weights do not add up to 1, and gives q and k as many channels as classes, which with two
-classes tells little apart; here z^c is a mean, and q and k have 256. Labels come without the network's own dropout.
-Left out: the exchange of τ between devices; nothing assumes 21 classes.
-Without unlabelled images the correlation is left out, on labelled images, too: the method is then supervised.
+Differences from the paper and the released code:
+- Features and logits are pooled to at most `grid` × `grid` places, so that A has at most grid⁴ numbers an image (4 MB),
+  whatever the crop. Regions consist of whole places; the code enlarges each row to pixels before it is scaled.
+- The number of rows follows the number of places, where the code draws 128 of however many there are, so that small
+  crops are not covered several times. Variant "regions_all" draws as many as there are places. The code never draws the
+  last place.
+- Regions are counted at once, on the labels before propagation, and where trusted regions disagree, most decide. The
+  code loops over regions, counts labels that earlier ones have changed, and the last one wins.
+- The target of KL is mixed with the box, as its mask is; the code compares p(s(u)) inside the box with p(u) of the
+  image that was there before, which is a defect.
+- The code multiplies by A from the other side, so that a place's weights do not add up to 1; here z^c is a mean. It
+  gives q and k as many channels as classes, which with two classes distinguishes little; here they have 256.
+- Labels come without the network's own dropout, from one pass that also gives the features of z_fp and z^c.
+- CutMix partners are the predecessors in the batch; the code forwards a second batch.
+- Left out: the exchange of τ between devices; nothing assumes 21 classes.
+- Without unlabelled images the correlation is left out, on labelled images, too: the method is then supervised.
 """
 
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Masks, Method, register
-from methods.parts.correlation import Alike, Correlation, propagated
-from methods.parts.losses import cross_entropy, dice_ce, mean
+from methods.parts.correlation import Correlation, propagated
+from methods.parts.losses import cross_entropy, dice_ce, mean, one_hot
 from methods.parts.nets import Arch
 from methods.parts.pseudo import (
-    Kept,
+    Sureties,
     kept_cross_entropy,
     log_probabilities,
     paste_neighbour,
     pseudo_label,
     without_dropout,
 )
+from methods.parts.schedule import adapted_decay
 from methods.parts.views import boxes, strong
 
 
@@ -52,28 +69,33 @@ class CorrMatch(Method):
     title, year, venue, paper = "CorrMatch", 2024, "CVPR", "https://arxiv.org/abs/2306.04300"
     variants: ClassVar = {
         **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("strong", "fp", "kl", "corr")},
-        **{"no_regions": {"regions": 0}, "no_cutmix": {"cutmix": 0.0}},
+        **{"no_regions": {"regions": 0.0}, "regions_all": {"regions": 1.0}, "no_cutmix": {"cutmix": 0.0}},
+        "published_decay": {"adapt_decay": False},
     }
     tuned: ClassVar = {"threshold": (0.5, 0.99)}
 
     def __init__(
         self, arch: Arch, *, weight_sup_corr: float = 1.0, weight_strong: float = 0.5, weight_fp: float = 0.5,
         weight_kl: float = 0.5, weight_corr: float = 0.5, threshold: float = 0.85, decay: float = 0.999,
-        regions: int = 128, grid: int = 32, cutmix: float = 0.5, dropout: float = 0.5,
+        adapt_decay: bool = True, regions: float = 0.076, grid: int = 32, cutmix: float = 0.5, dropout: float = 0.5,
     ):  # fmt: skip
         super().__init__()
+        if not 0 <= regions <= 1:
+            raise ValueError(f"regions {regions} is not a share of the places; give a number from 0 to 1.")
         self.net = arch.net()
         self.level, stride = (-2, arch.stride // 2) if arch.decoder_name == "unet" else (-1, arch.stride)
         self.correlate = Correlation(arch.channels[self.level], stride, grid)
         self.register_buffer("threshold", torch.tensor(threshold))
-        self.register_buffer("seen", torch.tensor(threshold))  # in the latest batch
+        self.register_buffer("moved", torch.tensor(threshold), persistent=False)  # by the latest batch
         weights = {"strong": weight_strong, "fp": weight_fp, "kl": weight_kl, "corr": weight_corr}
         self.weights = {"sup_corr": weight_sup_corr, **weights}
-        self.decay, self.regions, self.cutmix, self.dropout = decay, regions, cutmix, dropout
+        self.decay = adapted_decay(decay, arch.steps) if adapt_decay else decay
+        self.regions, self.cutmix, self.dropout = regions, cutmix, dropout
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         x, u, labelled = batch.x, batch.u, len(batch.x)
         if not len(u):
+            self.moved.copy_(self.threshold)
             return {"sup": dice_ce(self.net(x), batch.y), **dict.fromkeys(self.weights, x.new_zeros(()))}
         with without_dropout(self.net):
             image, *features = self.net.encoder(u)
@@ -81,37 +103,40 @@ class CorrMatch(Method):
                 weak = self.net.decoder([image, *features])
         alike, weak_corr = self.correlate(features[self.level], weak)
         where, strong_u, log_p = boxes(u, p=self.cutmix), strong(u), log_probabilities(weak)
-        y, sure = self.labels(weak, alike)
-        view, y_view, sure_view, log_p = paste_neighbour(where, strong_u, y, sure, log_p)
+        y, confidence = pseudo_label(weak)
+        threshold = self.move_threshold(y, confidence, weak.shape[1])
+        kept = confidence >= threshold
+        view, y_mix, kept_mix, log_p = paste_neighbour(where, strong_u, y, kept, log_p)
+        y_prop, kept_prop = y_mix, kept_mix
+        if self.regions:
+            cell, classes = self.correlate.cell(weak), weak.shape[1]
+            y_prop, kept_prop = propagated(
+                y_mix, kept_mix, ~where, classes, alike.detach(), cell, self.regions, threshold
+            )
         view_features = self.net.encoder(torch.cat([x, view]))
         z = self.net.decoder(view_features)
         _, corr = self.correlate(view_features[self.level], z)
         perturbed = self.net.decoder([image, *(F.dropout2d(f, self.dropout) for f in features)])
         unlike = (log_p.exp() * (log_p - log_probabilities(z[labelled:]))).sum(1)
-        of_corr = kept_cross_entropy(weak_corr, y, sure) + kept_cross_entropy(corr[labelled:], y_view, sure_view)
+        of_corr = kept_cross_entropy(weak_corr, y, kept) + kept_cross_entropy(corr[labelled:], y_prop, kept_prop)
         terms = {
             "sup_corr": cross_entropy(corr[:labelled], batch.y),
-            "strong": kept_cross_entropy(z[labelled:], y_view, sure_view),
-            "fp": kept_cross_entropy(perturbed, y, sure),
-            "kl": mean(unlike * sure_view),
+            "strong": kept_cross_entropy(z[labelled:], y_prop, kept_prop),
+            "fp": kept_cross_entropy(perturbed, y, kept),
+            "kl": mean(unlike * kept_mix),
             "corr": of_corr / 2,
         }
         return {"sup": dice_ce(z[:labelled], batch.y), **{name: self.weights[name] * terms[name] for name in terms}}
 
     @torch.no_grad()
-    def labels(self, weak: Logits, alike: Alike) -> tuple[Masks, Kept]:
-        """Labels and which are sure, by confidence or by their region; notes how sure the classes are at best."""
-        y, surety = pseudo_label(weak)
-        of_class = (y.unsqueeze(1) == torch.arange(weak.shape[1], device=y.device).view(-1, 1, 1)).to(surety.dtype)
-        best = (of_class * surety.unsqueeze(1)).amax((0, 2, 3))
-        self.seen.copy_(best.sum() / (best > 0).sum())
-        sure = surety >= self.threshold
-        if not self.regions:
-            return y, sure
-        return propagated(y, sure, of_class, alike, self.correlate.cell(weak), self.regions, self.threshold)
+    def move_threshold(self, y: Masks, confidence: Sureties, classes: int) -> Float[Tensor, ""]:
+        """τ after this step's labels; the state itself moves in `after_step`."""
+        best = (one_hot(y, classes) * confidence.unsqueeze(1)).amax((0, 2, 3))
+        self.moved.copy_(self.threshold.lerp((best.sum() / (best > 0).sum()).to(self.threshold.dtype), 1 - self.decay))
+        return self.moved
 
     def after_step(self) -> None:
-        self.threshold.lerp_(self.seen, 1 - self.decay)
+        self.threshold.copy_(self.moved)
 
     def predict(self, x: Images) -> Logits:
         return self.net(x)

@@ -10,13 +10,16 @@ L = L_sup + weight · mean over ALL unlabelled pixels of 1[c ≥ threshold] · (
 
 Settings: `threshold` 0.95, `cutmix` 0.5, `weight` 1, as released; no ramp, the threshold is one. `loss` "dice" (variant
 "medical") is Dice over the sure pixels, the form of UniMatch for medical images; variant "threshold_0" is the one for
-Cityscapes.
+Cityscapes; "threshold_85" is near the one that CorrMatch uses in short runs, so that CorrMatch can be compared with it.
 
-Differences from the released code: labels come from one pass without dropout and gradient, so a step forwards each
-unlabelled image twice and not four times; CutMix partners are the predecessors in the batch, where the code forwards a
-second batch (and by its samplers' equal order pastes another crop of the same image). The code halves both terms, which
-is a learning rate; the weak views are the harness's. A widespread port zeroes unsure pixels before the argmax and so
-teaches background there; and its threshold is on rescaled probabilities. Here an unsure pixel teaches nothing.
+Differences from the released code:
+- Labels come from one pass without dropout and gradient, so that a step forwards each unlabelled image twice and not
+  four times.
+- CutMix partners are the predecessors in the batch; the code forwards a second batch, and by its samplers' equal order
+  pastes another crop of the same image.
+- The code halves both terms, which is a learning rate; the weak views are the harness's, the same for all methods.
+- A widespread port zeroes unsure pixels before the argmax, so that they become background, and its threshold is on
+  rescaled probabilities. Here a pixel below the threshold has no loss.
 
 With three labelled images of the built-in tissue CutMix costs it Dice, as variant "no_cutmix" shows for one seed;
 probably because boxes cut glands open, and an inside without its wall looks like what surrounds it.
@@ -41,7 +44,7 @@ class FixMatch(Method):
     title, year, venue, paper = "FixMatch", 2020, "NeurIPS", "https://arxiv.org/abs/2001.07685"
     variants: ClassVar = {
         **{"medical": {"loss": "dice"}, "no_cutmix": {"cutmix": 0.0}},
-        **{f"threshold_{percent}": {"threshold": percent / 100} for percent in (0, 80)},
+        **{f"threshold_{percent}": {"threshold": percent / 100} for percent in (0, 80, 85)},
     }
     tuned: ClassVar = {"threshold": (0.5, 0.99)}
 

@@ -375,7 +375,7 @@ def _gradients(built: Method, batch: Batch, t: float) -> dict[str, Tensor]:
 
 
 def _trace(method: type[Method], arch: Arch, settings: dict) -> tuple[Tensor, dict[str, list[float]], list[str]]:
-    """What training and predicting give: losses, a prediction, where the teachers are; its terms; what never learns.
+    """What training and predicting give: losses, a prediction, where averages are; its terms; what never learns.
 
     The teachers count by themselves, because labels that are argmaxes need not change when a teacher has moved.
     """
@@ -391,7 +391,9 @@ def _trace(method: type[Method], arch: Arch, settings: dict) -> tuple[Tensor, di
             terms.setdefault(name, []).append(value.item())
         reached |= {name for name, p in built.named_parameters() if p.grad is not None and p.grad.any()}
     numbers = torch.tensor([value for name in sorted(terms) for value in terms[name]], dtype=torch.float64)
-    places = [parameter.norm().view(1) for teacher in teachers for parameter in teacher.parameters()]
+    followers = [value for teacher in teachers for value in teacher.parameters()]
+    averages = [value for value in built.buffers() if value.is_floating_point()]  # such as a moving threshold
+    places = [value.norm().view(1) for value in (*followers, *averages)]
     trace = torch.cat([numbers, _predict(built, _batch(seed=7).x).flatten(), *places])
     return trace, terms, _unreached(built, reached)
 

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from methods.base import Logits, Masks
-from methods.parts.losses import at_least_single
+from methods.parts.losses import at_least_single, one_hot
 from methods.parts.pseudo import Kept
 
 WIDTH = 256  # channels of q and k
@@ -42,35 +42,57 @@ class Correlation(nn.Module):
 
 
 def propagated(
-    y: Masks, sure: Kept, of_class: Logits, alike: Alike, cell: int, count: int, threshold: Float[Tensor, ""]
+    y: Masks, kept: Kept, free: Kept, classes: int, alike: Alike, cell: int, share: float, threshold: Float[Tensor, ""]
 ) -> tuple[Masks, Kept]:
-    """Labels and which are sure, once each of `count` random rows of A that is a trusted region is all of one class.
+    """Labels and kept pixels after each trusted region has become one class.
 
-    `of_class` is 1 where y is the class, and 0 elsewhere. Shares are compared with the threshold, so they are added up
-    in single precision: in bf16 sums over many places are off by more than the threshold is from 1.
+    Args:
+        y: (n, h, w) labels.
+        kept: (n, h, w), True where the label is confident.
+        free: (n, h, w), True where regions count and change pixels; False in a pasted box, which stays as it is.
+        classes: number of classes.
+        alike: (n, places, places), the rows of A.
+        cell: side of a place in pixels.
+        share: how many rows of A are drawn, with replacement and the same for all images, as a share of the places.
+        threshold: both the least share of a region that is confident, and the share of these of one class that is to be
+            exceeded.
+
+    Pixels are counted as whole numbers in single precision, so that equality is exact under autocast, too.
     """
     height, width = y.shape[1:]
-    surely = F.avg_pool2d(of_class * sure.unsqueeze(1), cell, ceil_mode=True)  # shares of a place's pixels
-    row = torch.randint(alike.shape[1], (len(y), count), device=y.device)
+    count = max(1, round(share * alike.shape[1]))
+    rows = alike[:, torch.randint(alike.shape[1], (count,), device=y.device)]
     with torch.autocast("cuda" if y.is_cuda else "cpu", enabled=False):
-        rows = at_least_single(alike).gather(1, row[..., None].expand(-1, -1, alike.shape[2]))
-        covers, winner = regions(rows, at_least_single(surely), threshold)
+        sizes = _counts(free.unsqueeze(1), cell)
+        votes = _counts(one_hot(y, classes) & (kept & free).unsqueeze(1), cell)
+        covers, winner = regions(at_least_single(rows), votes, sizes, threshold)
     covers, winner = (
-        v.unflatten(1, surely.shape[2:]).repeat_interleave(cell, 1).repeat_interleave(cell, 2)[:, :height, :width]
+        v.unflatten(1, sizes.shape[2:]).repeat_interleave(cell, 1).repeat_interleave(cell, 2)[:, :height, :width]
         for v in (covers, winner)
     )
-    return torch.where(covers, winner, y), sure | covers
+    covers = covers & free
+    return torch.where(covers, winner, y), kept | covers
 
 
 def regions(
-    rows: Float[Tensor, "n r places"], surely: Logits, threshold: Float[Tensor, ""]
+    rows: Float[Tensor, "n r places"], votes: Logits, sizes: Float[Tensor, "n 1 h w"], threshold: Float[Tensor, ""]
 ) -> tuple[Bool[Tensor, "n places"], Masks]:
-    """Which places a trusted region covers, and the class that most of those regions have."""
+    """Which places a trusted region covers, and the class that most of those regions have.
+
+    A row is a region where, scaled to [0, 1], it is above ½. Of its Σ `sizes` pixels Σ `votes` (n, c, h, w) are
+    confident of each class; it is trusted if at least a share `threshold` of its pixels is confident, and more than a
+    share `threshold` of these of one class.
+    """
     low, high = rows.aminmax(dim=2, keepdim=True)
-    inside = (rows - low > (high - low) / 2).to(surely.dtype)
-    share = inside @ surely.flatten(2).mT / inside.sum(2, keepdim=True).clamp_min(1)  # (n, r, c)
-    known, most = share.sum(2), share.amax(2)
-    trusted = (known > threshold) & (most > threshold * known)
-    votes = (share == share.amax(2, keepdim=True)) & trusted.unsqueeze(2)
-    covered = votes.to(surely.dtype).mT @ inside  # (n, c, places)
+    inside = (rows - low > (high - low) / 2).to(votes.dtype)
+    of_class, size = inside @ votes.flatten(2).mT, inside @ sizes.flatten(2).mT  # (n, r, c), (n, r, 1)
+    known, most = of_class.sum(2, keepdim=True), of_class.amax(2, keepdim=True)
+    trusted = (known > 0) & (known >= threshold * size) & (most > threshold * known)
+    chosen = (of_class == most) & trusted
+    covered = chosen.to(votes.dtype).mT @ inside  # (n, c, places)
     return covered.amax(1) > 0, covered.argmax(1)
+
+
+def _counts(pixels: Bool[Tensor, "n c h w"], cell: int) -> Float[Tensor, "n c rows columns"]:
+    """How many pixels of each place are True."""
+    return F.avg_pool2d(pixels.float(), cell, ceil_mode=True, divisor_override=1)

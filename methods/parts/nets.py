@@ -67,9 +67,7 @@ class Arch:
     weights: str = "imagenet"  # or "none", or a path to the encoder's weights (.pth, .safetensors)
     dropout: float = 0.5
     width: int = 256  # the decoder's channels, where it has most
-    steps: int = (
-        100_000  # optimiser steps of the run: averages and warm-ups are shorter in short ones (parts/schedule)
-    )
+    steps: int = 100_000  # optimiser steps of the run: averages and warm-ups are shorter in short ones (parts/schedule)
     load: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from methods.base import Batch, Method
 from methods.parts.views import boxes, strong
 
-VARIANTS = ("no_regions",)
+VARIANTS = ("no_regions", "regions_all")
 PLACE = 16  # pixels: a crop of 32 has 2 × 2 places
 
 
@@ -23,11 +23,15 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     where, view = boxes(u, p=method.cutmix), strong(u)
     alike, weak_corr = correlated(method, features[-2], weak)
     p = weak.softmax(1)
-    y, sure = p.argmax(1), p.amax(1) >= 0.85
+    y, confidence = p.argmax(1), p.amax(1)
+    tau = 0.999 * 0.85 + 0.001 * sum(tops := best(y, confidence)) / len(tops)
+    sure = confidence >= tau
+    view, y_mix, sure_mix, p_mix = (from_before(values, where) for values in (view, y, sure, p))
+    y_prop, sure_prop = y_mix, sure_mix
     if method.regions:
-        chosen = torch.randint(alike.shape[1], (len(u), 128))
-        y, sure = propagated(alike.detach(), chosen, y, sure, weak.shape[1])
-    view, y_view, sure_view, p_view = (from_before(values, where) for values in (view, y, sure, p))
+        places = alike.shape[1]
+        chosen = torch.randint(places, (max(1, round(method.regions * places)),)).tolist()
+        y_prop, sure_prop = propagated(alike.detach(), chosen, y_mix, sure_mix, where, tau, weak.shape[1])
     view_features = method.net.encoder(torch.cat([batch.x, view]))
     z = method.net.decoder(view_features)
     corr = correlated(method, view_features[-2], z.detach())[1]
@@ -37,11 +41,16 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     return {
         "sup": sup(z[:labelled], batch.y),
         "sup_corr": surprise(corr[:labelled], batch.y, certain, 1),
-        "strong": surprise(z[labelled:], y_view, sure_view, 1) / 2,
+        "strong": surprise(z[labelled:], y_prop, sure_prop, 1) / 2,
         "fp": surprise(z_holes, y, sure, 1) / 2,
-        "kl": divergence(p_view, z[labelled:], sure_view) / 2,
-        "corr": surprise(weak_corr, y, sure, 1) / 4 + surprise(corr[labelled:], y_view, sure_view, 1) / 4,
+        "kl": divergence(p_mix, z[labelled:], sure_mix) / 2,
+        "corr": surprise(weak_corr, y, sure, 1) / 4 + surprise(corr[labelled:], y_prop, sure_prop, 1) / 4,
     }
+
+
+def best(y: Tensor, confidence: Tensor) -> list[float]:
+    """The largest confidence of each class that is there."""
+    return [confidence[y == c].max().item() for c in sorted(set(y.flatten().tolist()))]
 
 
 def correlated(method: Method, feature: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,31 +71,33 @@ def correlated(method: Method, feature: Tensor, z: Tensor) -> tuple[Tensor, Tens
     return torch.stack(matrices), torch.nn.functional.interpolate(low, (height, width), mode="bilinear")
 
 
-def propagated(alike: Tensor, chosen: Tensor, y: Tensor, sure: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Labels and sureness after trusted regions have had their way, each place by a vote of those that cover it."""
-    across, y, sure = y.shape[2] // PLACE, y.clone(), sure.clone()
-    found = []
+def propagated(
+    alike: Tensor, chosen: list[int], y: Tensor, sure: Tensor, box: Tensor, tau: float, classes: int
+) -> tuple[Tensor, Tensor]:
+    """Labels and sureness after propagation, each place by a vote of the trusted regions that cover it."""
+    across, before, sure_before, y, sure = y.shape[2] // PLACE, y, sure, y.clone(), sure.clone()
     for i in range(len(y)):
         votes = torch.zeros(alike.shape[1], classes)
-        for row in chosen[i]:
+        for row in chosen:
             a = alike[i, row]
             inside = ((a - a.min()) / (a.max() - a.min()) > 0.5).nonzero().flatten().tolist()
             counts, pixels = [0] * classes, 0
-            for place in inside:
-                r, c = PLACE * (place // across), PLACE * (place % across)
-                pixels += PLACE * PLACE
-                for label in y[i, r : r + PLACE, c : c + PLACE][sure[i, r : r + PLACE, c : c + PLACE]].tolist():
-                    counts[label] += 1
-            if sum(counts) > 0.85 * pixels and max(counts) > 0.85 * sum(counts):
+            for r, c in (pixel for place in inside for pixel in pixels_of(place, across)):
+                pixels += not box[i, r, c]
+                if sure_before[i, r, c] and not box[i, r, c]:
+                    counts[before[i, r, c]] += 1
+            if sum(counts) and sum(counts) >= tau * pixels and max(counts) > tau * sum(counts):
                 votes[inside, counts.index(max(counts))] += 1
-        found.append(votes)
-    for i, votes in enumerate(found):
         for place, vote in enumerate(votes):
-            if vote.any():
-                r, c = PLACE * (place // across), PLACE * (place % across)
-                y[i, r : r + PLACE, c : c + PLACE] = vote.argmax()
-                sure[i, r : r + PLACE, c : c + PLACE] = True
+            for r, c in pixels_of(place, across) if vote.any() else ():
+                if not box[i, r, c]:
+                    y[i, r, c], sure[i, r, c] = vote.argmax(), True
     return y, sure
+
+
+def pixels_of(place: int, across: int) -> list[tuple[int, int]]:
+    top, left = PLACE * (place // across), PLACE * (place % across)
+    return [(r, c) for r in range(top, top + PLACE) for c in range(left, left + PLACE)]
 
 
 def divergence(p: Tensor, z: Tensor, sure: Tensor) -> Tensor:
