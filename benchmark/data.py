@@ -116,6 +116,7 @@ class Batches:
         if device.type == "cuda" and pixels.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
             pixels = pixels.to(device)
         self.pixels = pixels  # pixels of all images, one after the other
+        self.check = store.check  # compares images with their hashes when they are first used
         self.labelled = _Pool(store, drawn.labelled)
         self.unlabelled = _Pool(store, drawn.unlabelled) if uses_unlabelled and run.unlabelled else None
         if self.unlabelled and not drawn.unlabelled:
@@ -141,6 +142,7 @@ class Batches:
     def _windows(self, pool: "_Pool", count: int, step: int, side: int) -> tuple[np.ndarray, np.ndarray]:
         """Which images, and of each its window: top, left, and one of the eight flips and quarter turns."""
         who = np.array([pool.turn(self.run.seed, side, step * count + k) for k in range(count)])
+        self.check(pool.places[k] for k in who)
         random = np.random.default_rng([self.run.seed, VIEW, side, step])
         top = random.integers(0, pool.heights[who] - self.run.crop + 1)
         left = random.integers(0, pool.widths[who] - self.run.crop + 1)
@@ -229,7 +231,7 @@ class _Pool:
     """Images that take turns: a new order every time all have been seen."""
 
     def __init__(self, store: Store, places: list[int]):
-        records = [store.records[i] for i in places]
+        self.places, records = places, [store.records[i] for i in places]
         self.starts = np.array([record.start for record in records], np.int64)
         self.heights = np.array([record.height for record in records], np.int64)
         self.widths = np.array([record.width for record in records], np.int64)

@@ -99,10 +99,15 @@ def show(dataset, split, data) -> None:
 @click.option("--split", default="", help="[default: all of them]")
 @data_option
 def audit(dataset, split, data) -> None:
-    """Names patients, slides and near-duplicate images that the parts of a split share."""
+    """Compares every image and mask with its hash, and names patients, slides and images that parts of a split share.
+
+    The images that parts share may be near-duplicates, also flipped or turned.
+    """
     from benchmark import audit as auditing
 
     store = open_store(dataset, data)
+    with progress.watching(f"Checking {store.name}", len(store.records)) as tell:
+        store.verify(lambda done, total, what: tell(done, what))
     for name in [split] if split else list(store.dataset.splits):
         click.echo(f"{store.name}, split {name}: {store.dataset.splits.get(name, '')}")
         for sentence in auditing.sentences(auditing.audit(store, name)):

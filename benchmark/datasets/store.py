@@ -2,6 +2,9 @@
 
 A store is a folder of three files: `index.json`, `images.bin` (uint8, three bytes a pixel, image after image) and
 `masks.bin` (uint8, or uint16 where masks number objects; one entry a pixel, holes where nobody has annotated).
+`bench data show` adds `contact_sheet.png`. A folder that holds anything else is not replaced and not deleted.
+
+The index has a hash of every image and mask, compared when it is first read, and hashes of itself, compared at opening.
 
 Runs at a reduced resolution use a store of the same form inside that folder, such as `.scale-0.5`. It is made once from
 the files of the store, and goes with them when the dataset is added again.
@@ -10,32 +13,40 @@ the files of the store, and goes with them when the dataset is added again.
 import contextlib
 import errno
 import fcntl
+import filecmp
 import hashlib
 import json
 import os
-import shutil
+import re
+import shlex
 import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import msgspec
 import numpy as np
 
 from benchmark import datasets, stats
 from benchmark.datasets import resample
 from benchmark.datasets.base import Dataset, Item, Record
 from benchmark.datasets.fingerprint import fingerprint
-from benchmark.datasets.images import values_in
+from benchmark.datasets.images import check_name, check_regular, values_in
 from benchmark.runs import Run, choose
 
 FORMAT = 1  # of the index; raised when a field changes its meaning
 DRAWN = "phantom"  # the only dataset that is drawn and not read
 READERS = 2  # threads; each holds one image
+FILES = ("index.json", "images.bin", "masks.bin", "contact_sheet.png")  # all that a store consists of
 UNFINISHED = ".unfinished"  # the suffix of a folder that is being filled
+SCALED = ".scale-"  # begins the names of stores at a reduced resolution, inside their store
+LOCK = ".lock"
+REPLACED = ".replaced"  # the suffix of a store while another one takes its place
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")  # of a dataset; it is part of the names of run records
 PARTS = ("train", "val", "test")
 NAMED = 3  # examples in a note
 
@@ -47,20 +58,21 @@ class Store:
 
     def __init__(self, folder: Path):
         index = _index(folder)
-        self.scale: float = index.get("scale", 1.0)
-        self.folder, self.name, self.kind = folder, (folder if self.scale == 1 else folder.parent).name, index["kind"]
-        self.pixel_um: float | None = index.get("pixel_um") or datasets.get(self.kind).pixel_um  # at this resolution
-        self.content: str = index["content"]
-        self.notes: list[str] = index["notes"]
-        self.records = [Record(**{**record, "tags": tuple(record["tags"])}) for record in index["records"]]
+        self.scale = index.scale
+        self.folder, self.name, self.kind = folder, _name(folder), index.kind
+        self.pixel_um: float | None = index.pixel_um or datasets.get(self.kind).pixel_um  # at this resolution
+        self.content: str = index.content
+        self.notes: list[str] = index.notes
+        self.records: list[Record] = index.records
         self.dataset: Dataset = datasets.get(self.kind)
-        self.dataset.classes = tuple(index["classes"])
+        self.dataset.classes = index.classes
         self.dataset.splits = self.dataset.offered(self.records)
         self._parts: dict[str, dict[str, list[int]]] = {}
+        self._checked: set[tuple[str, int]] = set()  # the images and masks that were compared with their hashes
         for file, width in (("images.bin", 3), ("masks.bin", self._mask_type.itemsize)):
             path = folder / file
-            if not path.exists() or path.stat().st_size != width * self._length:
-                raise ValueError(f"{path} is not whole; add the dataset again with `bench data add {self.kind} PATH`.")
+            if not path.is_file() or path.stat().st_size != width * self._length:
+                raise ValueError(f"{path} is not whole; {_again(folder, self.kind)}.")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -72,16 +84,57 @@ class Store:
         return np.memmap(self.folder / "images.bin", np.uint8, "r")
 
     def image(self, place: int) -> np.ndarray:
-        """uint8 (H, W, 3), a read-only view."""
+        """uint8 (H, W, 3), a read-only view. Pixels that do not match their hash are a ValueError."""
+        image = self._image(place)
+        self._check("image", place, image, self.records[place].image_hash)
+        return image
+
+    def mask(self, place: int) -> np.ndarray:
+        """The stored mask, uint8 or uint16 (H, W), a read-only view; a ValueError if it does not match its hash."""
+        record = self.records[place]
+        if not record.annotated:
+            raise ValueError(f"'{record.name}' of '{self.name}' has no mask; only annotated images can be scored.")
+        mask = self._mask(place)
+        self._check("mask", place, mask, record.mask_hash)
+        return mask
+
+    def check(self, places: Iterable[int]) -> None:
+        """Compares these images with their hashes, each once in the life of this object: for who reads `pixels`."""
+        for place in places:
+            if ("image", place) not in self._checked:
+                self.image(place)
+
+    def verify(self, progress: Progress = lambda done, total, what: None) -> None:
+        """Compares every image and mask with its hash; a ValueError names those that do not match."""
+        changed = []
+        for place, record in enumerate(self.records):
+            same = _hash(self._image(place)) == record.image_hash
+            if not same or (record.annotated and _hash(self._mask(place)) != record.mask_hash):
+                changed.append(record.name)
+            progress(place + 1, len(self.records), record.name)
+        if changed:
+            raise ValueError(
+                f"{len(changed)} of {len(self.records)} images of {self.folder} or their masks no longer match their "
+                f"hashes ({_examples(changed)}); {_again(self.folder, self.kind)}."
+            )
+
+    def _check(self, what: str, place: int, values: np.ndarray, expected: str) -> None:
+        if (what, place) in self._checked:
+            return
+        if _hash(values) != expected:
+            raise ValueError(
+                f"The {what} of '{self.records[place].name}' in {self.folder} no longer matches its hash, so the file "
+                f"was changed or is damaged; {_again(self.folder, self.kind)}."
+            )
+        self._checked.add((what, place))
+
+    def _image(self, place: int) -> np.ndarray:
         record = self.records[place]
         begin, length = 3 * record.start, 3 * record.height * record.width
         return self.pixels[begin : begin + length].reshape(record.height, record.width, 3)
 
-    def mask(self, place: int) -> np.ndarray:
-        """The stored mask, uint8 or uint16 (H, W), a read-only view."""
+    def _mask(self, place: int) -> np.ndarray:
         record = self.records[place]
-        if not record.annotated:
-            raise ValueError(f"'{record.name}' of '{self.name}' has no mask; only annotated images can teach or judge.")
         flat = self._masks[record.start : record.start + record.height * record.width]
         return flat.reshape(record.height, record.width)
 
@@ -150,7 +203,7 @@ class Store:
 
 def open_store(name: str, data: Path) -> Store:
     """The store of that name under `data`. The embedded one is drawn if it is not there; another is a ValueError."""
-    if (data / name / "index.json").exists():
+    if Path(name).name == name and (data / name / "index.json").exists():
         return Store(data / name)
     if name == DRAWN:
         return add(DRAWN, None, data)
@@ -158,7 +211,7 @@ def open_store(name: str, data: Path) -> Store:
     choose(name, sorted({*datasets.names(), *here} - {"folder"}), "dataset")
     raise ValueError(
         f"The dataset '{name}' is not in {data}; get it ({datasets.get(name).source}) and run "
-        f"`bench data add {name} PATH`."
+        f"`bench data add {shlex.quote(name)} PATH`."
     )
 
 
@@ -193,12 +246,12 @@ def at_resolution(store: Store, run: Run) -> Store:
     stored = store if store.scale == 1 else Store(store.folder.parent)
     if scale == 1:
         return stored
-    final = stored.folder / f".scale-{scale}"
+    final = stored.folder / f"{SCALED}{scale}"
     if not _made_from(stored, final):
         with _writing(stored.folder), _unfinished(stored.folder, "scale") as folder:
             if not _made_from(stored, final):  # by the process that had the lock before
                 _reduce(stored, scale, folder)
-                shutil.rmtree(final, ignore_errors=True)
+                _remove(final)
                 _publish(folder, final)
     return Store(final)
 
@@ -217,12 +270,13 @@ def add(
 ) -> Store:  # fmt: skip
     """Reads every file of a dataset once, checks it, and makes the store `data/NAME`, whole or not at all.
 
-    A store of the same name is replaced. The first file that is not as it should be is a ValueError that names it.
+    A store of the same name is replaced; a folder that is anything else is a ValueError, and so is one that holds the
+    images or lies among them. The first file that is not as it should be is a ValueError that names it.
     `pixel_um` is the side of a pixel in micrometres, if it is known and the kind of dataset does not say it.
     """
     dataset, name = datasets.get(kind), name or kind
-    if name in (".", "..") or name.startswith(".") or "/" in name or "\\" in name:
-        raise ValueError(f"'{name}' cannot name a dataset; use letters, digits and hyphens.")
+    if not NAME.fullmatch(name):
+        raise ValueError(f"'{name}' cannot name a dataset; use up to 60 letters (a to z), digits, '_' and '-'.")
     if name in datasets.names() and name != kind:
         raise ValueError(f"'{name}' is a kind of dataset itself; give this one another name.")
     if root is None and kind != DRAWN:
@@ -230,6 +284,7 @@ def add(
     if root is not None and not root.is_dir():
         raise ValueError(f"There is no folder {root}; give the one that holds the dataset, unpacked.")
     try:
+        _check_target(data / name, root)
         items = dataset.items(root)
     except OSError as error:
         raise ValueError(f"{error.filename} cannot be read ({error.strerror}); change its permissions.") from error
@@ -237,6 +292,8 @@ def add(
         raise ValueError(f"There is no image of '{kind}' in {root}; give the folder that holds them: {dataset.size}.")
     if twice := [item for item, count in Counter(item.name for item in items).items() if count > 1]:
         raise ValueError(f"Two images of {root} are called '{twice[0]}'; rename one.")
+    for path in (path for item in items for path in (item.image, item.mask) if path):
+        check_name(path)
     with _writing(data), _unfinished(data, name) as folder:
         _write(folder, dataset, kind, name, root, items, progress, pixel_um)
         _publish(folder, data / name)
@@ -332,15 +389,13 @@ def _write(
     for split in dataset.offered(records):
         _parts(dataset, split, records, name)
     said = [f"{len(names)} × {note} ({_examples(names)})." for note, names in notes.items()] + copies
-    rows = [asdict(record) for record in records]
     index = {
         "format": FORMAT,
         "kind": kind,
-        "content": _content(rows, dataset.classes),
         "classes": dataset.classes,
         "notes": said,
         "pixel_um": pixel_um,
-        "records": rows,
+        "records": [asdict(record) for record in records],
     }
     _write_index(index, folder)
 
@@ -368,7 +423,7 @@ def _reduce(stored: Store, scale: float, folder: Path) -> None:
             start += height * width_
         masks.truncate(width * start)
         _sync(images, masks)
-    index = _index(stored.folder) | {
+    index = msgspec.to_builtins(_index(stored.folder)) | {
         "scale": scale,
         "pixel_um": stored.pixel_um and stored.pixel_um / scale,
         "records": rows,
@@ -378,7 +433,7 @@ def _reduce(stored: Store, scale: float, folder: Path) -> None:
 
 def _write_index(index: dict, folder: Path) -> None:
     with open(folder / "index.json", "w", encoding="utf-8") as file:
-        json.dump(index, file, ensure_ascii=False, separators=(",", ":"))
+        json.dump(sealed(index), file, ensure_ascii=False, separators=(",", ":"))
         _sync(file)
 
 
@@ -426,27 +481,141 @@ def _hash(array: np.ndarray) -> str:
     return found.hexdigest()[:32]
 
 
+def sealed(index: dict[str, Any]) -> dict[str, Any]:
+    """The index of a store with the hash of its `content` and, over all of the index, its `seal`.
+
+    A store at a reduced resolution keeps the content of the one that it was made from.
+    """
+    index = {name: value for name, value in index.items() if name != "seal"}
+    if index.get("scale", 1) == 1:
+        index["content"] = _content(index["records"], index["classes"])
+    return {**index, "seal": _text_hash(index)}
+
+
 def _content(rows: Sequence[dict], classes: Sequence[str]) -> str:
     """Of all that can decide a result: pixels, masks, names, patients, strata and classes; not of where they lay."""
     rows = [{field: value for field, value in row.items() if field != "fingerprint"} for row in rows]
-    text = json.dumps([list(classes), rows], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _text_hash([list(classes), rows])
+
+
+def _text_hash(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The folder of a store
 
 
-def _index(folder: Path) -> dict:
+class _Index(msgspec.Struct):
+    """What `index.json` holds."""
+
+    format: int
+    kind: str
+    content: str
+    classes: tuple[str, ...]
+    notes: list[str]
+    records: list[Record]
+    scale: float = 1.0
+    pixel_um: float | None = None
+    seal: str = ""  # of all of the index; older stores have none
+
+
+def _index(folder: Path) -> _Index:
+    """The index of a store, checked: complete, consistent, and unchanged since it was written."""
+    path = folder / "index.json"
+    check_regular(path)
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder}/index.json is damaged ({error}); add the dataset again.") from error
-    if index.get("format") != FORMAT:
-        raise ValueError(
-            f"The store {folder} has format {index.get('format')}, this version reads {FORMAT}; add the dataset again."
-        )
-    return index
+        raw = msgspec.json.decode(path.read_bytes())
+        if isinstance(raw, dict) and raw.get("format") == FORMAT:
+            index = msgspec.convert(raw, _Index)
+            _check_index(index, raw)
+            return index
+    except (ValueError, RecursionError, OSError) as error:
+        raise ValueError(f"{path} is damaged or was changed ({error}); {_again(folder)}.") from error
+    found = f"has format {raw.get('format')}" if isinstance(raw, dict) else "is not the index of a store"
+    raise ValueError(f"{path} {found}, and this version reads format {FORMAT}; {_again(folder)}.")
+
+
+def _check_index(index: _Index, raw: dict[str, Any]) -> None:
+    start = 0
+    for record in index.records:
+        if record.start != start or record.height < 1 or record.width < 1:
+            raise ValueError(f"size or start of '{record.name}' cannot be right")
+        start += record.height * record.width
+    if not index.records or len({record.name for record in index.records}) < len(index.records):
+        raise ValueError("it names no image, or one twice")
+    if len(index.classes) < 2:
+        raise ValueError("it names fewer than two classes")
+    resealed = sealed(raw)
+    if index.content != resealed["content"] or index.seal not in ("", resealed["seal"]):
+        raise ValueError("it does not match its own hash")
+
+
+def _name(folder: Path) -> str:
+    """The name of the dataset that a store holds, whatever its resolution."""
+    return (folder.parent if folder.name.startswith(SCALED) else folder).name
+
+
+def _again(folder: Path, kind: str = "KIND") -> str:
+    """The remedy for a store that is not as it was written."""
+    if folder.name.startswith(SCALED):
+        return f"delete the folder {shlex.quote(str(folder))}, and it is made again"
+    name = "" if folder.name == kind else f" --name {shlex.quote(folder.name)}"
+    return f"add the dataset again: `bench data add {kind} PATH{name}`"
+
+
+def _check_target(target: Path, root: Path | None) -> None:
+    """Refuses to write a store where something else lies, or among the images that are to be read."""
+    remedy = "give another --name, or another folder with --data"
+    if target.is_symlink():
+        raise ValueError(f"{target} is a symbolic link, and what it leads to is not replaced; {remedy}.")
+    place = target.resolve()
+    for source in [] if root is None else [root, *(path for path in sorted(root.iterdir()) if path.is_dir())]:
+        real = source.resolve()
+        if place == real or place in real.parents:
+            raise ValueError(f"The images in {source} lie inside the store that is to be written, {target}; {remedy}.")
+        if real in place.parents:
+            raise ValueError(f"The store {target} would lie inside {source}, which is only read; {remedy}.")
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise ValueError(f"{target} is a file; {remedy}.")
+    others = [path.name for path in sorted(target.iterdir()) if not _written_here(path)]
+    if others:
+        raise ValueError(f"{target} holds what is not of a store ({_examples(others)}), so it is kept; {remedy}.")
+    if any(target.iterdir()) and not _is_store(target):
+        raise ValueError(f"{target} is not a store that `bench data add` wrote, so it is kept; {remedy}.")
+
+
+def _is_store(folder: Path) -> bool:
+    """Whether `bench data add` wrote it, also before stores had a seal, and even if its index was damaged since."""
+    index = folder / "index.json"
+    if not index.is_file():
+        return False
+    with open(index, "rb") as file:
+        begins = file.read(40)
+    return b'"format":' in begins or all((folder / name).is_file() for name in ("images.bin", "masks.bin"))
+
+
+def _written_here(path: Path) -> bool:
+    """Whether a file has a name that is given here, or a folder is a store at a reduced resolution and nothing else."""
+    if path.is_dir() and not path.is_symlink():
+        return path.name.startswith(SCALED) and all(map(_written_here, path.iterdir()))
+    return path.name in (*FILES, LOCK) or any(path.name.startswith(f".{name}.") for name in FILES)
+
+
+def _remove(folder: Path) -> None:
+    """Deletes a store, and of another folder nothing but such files."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and _written_here(path):
+            _remove(path)
+        elif _written_here(path):
+            path.unlink()
+    with contextlib.suppress(OSError):  # something else is in it, so it stays
+        folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -469,35 +638,48 @@ def _unfinished(data: Path, name: str) -> Iterator[Path]:
     One process at a time: the others wait for a lock, which the operating system lifts when its owner ends.
     """
     data.mkdir(parents=True, exist_ok=True)
-    with open(data / ".lock", "a") as lock:
+    with open(data / LOCK, "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for left in data.glob(f".*{UNFINISHED}"):
-            shutil.rmtree(left)
+            _remove(left)
+        for left in data.glob(f".*{REPLACED}"):
+            old = data / left.name[1:].removesuffix(REPLACED)
+            if old.exists():
+                _remove(left)
+            elif _is_store(left):
+                left.rename(old)
         folder = Path(tempfile.mkdtemp(dir=data, prefix=f".{name}-", suffix=UNFINISHED))
         folder.chmod(0o755)
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
 
 def _publish(folder: Path, final: Path) -> None:
     """Gives a filled folder its name; the store that had it is moved aside first, unless it is the same."""
+    aside = final.with_name(f".{final.name}{REPLACED}")
     if final.exists():
-        if _same(folder / "index.json", final / "index.json"):
+        if all(_same(folder / name, final / name) for name in ("index.json", "images.bin", "masks.bin")):
             return
-        os.rename(final, folder / "replaced")
-    os.rename(folder, final)
+        _check_target(final, None)
+        os.rename(final, aside)
+    try:
+        os.rename(folder, final)
+    except OSError:
+        if aside.exists():
+            os.rename(aside, final)
+        raise
     handle = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    shutil.rmtree(final / "replaced", ignore_errors=True)
+    _remove(aside)
 
 
 def _same(one: Path, other: Path) -> bool:
-    return other.exists() and one.read_bytes() == other.read_bytes()
+    return other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
