@@ -5,9 +5,9 @@ https://arxiv.org/abs/2305.00673
 
 A box M of ⅔ of the height and width, at a random place, one for the batch. Image i of max(l, n) mixed images takes
 labelled image i mod l and unlabelled image i mod n; if i is even the labelled one is inside the box, else outside.
-Labels are pasted alike, those of unlabelled images are ŷ = argmax of the averaged teacher. With R(region) = ½ CE + ½
-Dice over the pixels of a region only, in all mixed images:
-L = R(labelled regions) + weight · R(unlabelled regions), no threshold, no ramp.
+Labels are pasted alike, those of unlabelled images are ŷ = argmax of the averaged teacher. The even and the odd images
+are the two directions d; with R_d(region) = ½ CE + ½ Dice over the pixels of a region only, in all images of d:
+L = ½ Σ_d [R_d(labelled region) + weight · R_d(unlabelled region)], no threshold, no ramp.
 Before t = warmup: labelled images with a box of another labelled image, L = R(everything). The student predicts.
 
 Settings: `weight` 0.5, `side` ⅔, `decay` 0.99 as released; `warmup` 0.25, the released 10,000 of 40,000 iterations.
@@ -17,11 +17,13 @@ Differences from the paper and the released code:
   the second stage from the first one's best weights on its validation images.
 - No largest connected component. The code keeps only one component of each class in a pseudo-label, which is right for
   a heart and wrong for tissue: an image holds many glands, and all but one would be taught as background.
-- A region's losses are taken over both directions at once; the code adds the directions, which is a learning rate.
-- The teacher predicts in evaluation mode; in the code it keeps drawing dropout.
-- On EBHI-Seg, with many labels, it falls below `supervised`; why was not settled. No image is seen unmixed, and only
-  half of a step's pixels teach by true masks.
-- Any numbers of labelled and unlabelled images; the code wants an even, equal number of both.
+- The two directions are averaged; the code adds them. So "sup" has the scale of every method's supervised loss. The
+  ratios of the four regions are the released ones: in neither direction does a region count by its area.
+- Both directions are one forward pass, which is the same where nothing mixes the images of a batch; the code makes two.
+- The teacher labels in evaluation mode, so that labels have no noise; in the code it keeps drawing dropout.
+- The teacher starts as the true average of the first steps, as in every method here; the code averages from the first
+  step, and in short runs the average is shorter (methods.parts.schedule).
+- Any numbers of labelled and unlabelled images; the code needs an even, equal number of both.
 - Without unlabelled images, or with weight 0, nothing is pasted: the method is then supervised.
 """
 
@@ -77,13 +79,19 @@ class Bcp(Method):
         target = self.teacher(u).argmax(1)
         logits = self.student(cutmix(u[i % len(u)], x[i % len(x)], from_x))
         y = cutmix(target[i % len(u)], y[i % len(x)], from_x)
-        return {"sup": region(logits, y, from_x), "unlabelled": self.weight * region(logits, y, ~from_x)}
+        return {"sup": directions(logits, y, from_x), "unlabelled": self.weight * directions(logits, y, ~from_x)}
 
     def after_step(self) -> None:
         self.teacher.update(self.student)
 
     def predict(self, x: Images) -> Logits:
         return self.teacher(x) if self.predicts == "teacher" else self.student(x)
+
+
+def directions(logits: Logits, y: Masks, inside: Kept) -> Tensor:
+    """The mean over even and odd images of their losses inside; one image alone has one direction."""
+    parts = [slice(first, None, 2) for first in range(min(len(y), 2))]
+    return sum(region(logits[part], y[part], inside[part]) for part in parts) / len(parts)
 
 
 def region(logits: Logits, y: Masks, inside: Kept) -> Tensor:
