@@ -18,6 +18,12 @@ Differences from the paper and the released code, and what the two leave open:
 - The paper's figure perturbs each decoder's features; the code computes that and discards it. So it is off by default;
   variant "perturbation" multiplies every element of each decoder's deepest features by 1 + U(−0.3, 0.3).
 - T², the sum over two teachers (twice a mean over pairs) and ln C are the code's; the paper's form is not known.
+- The code adds 1e-6 to p̄ inside the entropy's logarithm; here ln p̄ comes from log-softmax, without an epsilon, so that
+  gradients are exact where p̄ is small.
+- Channel attention has channels / 16 hidden units, as released, but at least 8: the released decoders have 256 channels
+  or more (16 to 19 units), a U-Net's finer blocks fewer, where one or two units often stay at zero.
+- Images in [0, 1] are normalised by the mean and deviation of the encoder's pretraining, as for every method here; the
+  code scales each patch by its own minimum and maximum and normalises no further.
 - The weights switch on at once, as in the code, but at a fraction of training, so that short runs have a warm-up.
 - A DeepLabv3+ encoder's last stage is dilated, not only unstrided; dropout is `Arch`'s, the same for every method.
 - Without unlabelled images all consistency is left out, that on labelled images too: the method is then supervised.
