@@ -8,7 +8,8 @@ classifier, one 1 × 1 convolution of the three deepest features, gives one map 
 image's score, and q, the softmax of the maps at the image's size, is its Seg-CAM.
 L = L_sup + classification · L_cls + [t ≥ warmup] (weight_cdkd L_cdkd + weight_um L_um + weight_cam L_cam);
 L_sup  = mean over decoders of ½ CE + ½ Dice, and L_cls = binary cross entropy, mean over images and classes, of scores
-with the classes present in the mask (background: with no other present), both on the labelled images;
+with the classes present in the mask (background: with no other present), both on the labelled images; a class counts
+only once training has seen an image with it and one without it;
 L_cdkd = ⅓ Σ_i Σ_{j≠i} T² · mean over pixels of KL(softmax(sg z_j / T) ‖ softmax(z_i / T)); L_um = mean of H(p̄) / ln C;
 L_cam  = mean over images, classes and pixels of (p̄ − q)², each side learning from the other; these three on all images.
 The first decoder predicts.
@@ -19,19 +20,25 @@ Differences from the released code, which imports modules that it lacks (the pap
 - It is for two classes, with the targets (no tumour, tumour); for more, each class has its own, as above.
 - It classifies ResNet's strides 8, 16 and 32. So do we under a U-Net; under DPT it is the three deeper maps, and under
   DeepLabv3+ the pyramid's output, the only deep feature that decoders see. The deepest has `Arch`'s dropout.
+- L_cls has nothing to learn where every image has the foreground: its target is then constant (DigestPath's released
+  list has malignant images only, but patches without tumour). One batch cannot show that, so the method remembers which
+  classes it has seen present and absent; until it has seen both, the class is left out. On data whose every crop has
+  the foreground L_cls is 0 throughout, and the classifier learns from L_cam alone. On several devices each remembers
+  its own images.
 - As to the rest, see CDMA. Without unlabelled images all consistency is left out.
 """
 
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.base import Batch, Images, Logits, Masks, Method, register
 from methods.parts.branches import attentive, cross_distill
 from methods.parts.consistency import probabilities
-from methods.parts.losses import dice_ce, entropy, log_mean_softmax, mean
+from methods.parts.losses import at_least_single, dice_ce, entropy, log_mean_softmax, mean, one_hot
 from methods.parts.nets import Arch, Features
 from methods.parts.schedule import adapted_share
 
@@ -58,6 +65,8 @@ class CdmaPlus(Method):
         self.classification, self.temperature = classification, temperature
         self.warmup = adapted_share(warmup, arch.steps)
         self.stride, self.detach = arch.stride, detach
+        self.register_buffer("seen", torch.zeros(2, arch.classes, dtype=torch.bool))  # absent, present
+        self.register_buffer("seen_now", torch.zeros(2, arch.classes, dtype=torch.bool), persistent=False)
 
     def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
         labelled, features = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))
@@ -67,7 +76,7 @@ class CdmaPlus(Method):
         agree, cams = [z[first:] for z in branches], (cams.detach() if self.detach else cams)[first:]
         log_p = log_mean_softmax(agree)
         return {
-            "sup": sup + self.classification * presence(scores[:labelled], batch.y),
+            "sup": sup + self.classification * self.presence(scores[:labelled], batch.y),
             "cdkd": self.weight_cdkd * on * cross_distill(agree, self.temperature),
             "um": self.weight_um * on * entropy(log_p),
             "cam": self.weight_cam * on * mean((log_p.exp() - cams).square()),
@@ -81,13 +90,17 @@ class CdmaPlus(Method):
         padded = [-(-size // self.stride) * self.stride for size in (height, width)]
         return maps.mean((2, 3)), probabilities(F.interpolate(maps, padded, mode="bilinear")[..., :height, :width])
 
+    def presence(self, scores: Float[Tensor, "n c"], y: Masks) -> Tensor:
+        """Binary cross entropy of the images' scores with their classes, of classes seen both present and absent."""
+        there = one_hot(y, scores.shape[1]).any(3).any(2)
+        target = torch.cat([~there[:, 1:].any(1, keepdim=True), there[:, 1:]], 1)
+        self.seen_now.copy_(self.seen | torch.stack([(~target).any(0), target.any(0)]))
+        scores = at_least_single(scores)
+        varies = self.seen_now.all(0).to(scores.dtype).expand_as(scores)
+        return F.binary_cross_entropy_with_logits(scores, target.to(scores.dtype), varies)
+
+    def after_step(self) -> None:
+        self.seen.copy_(self.seen_now)
+
     def predict(self, x: Images) -> Logits:
         return self.decoders[0](self.encoder(x))
-
-
-def presence(scores: Tensor, y: Masks) -> Tensor:
-    """Binary cross entropy of the images' scores (n, c) with which classes are in their masks."""
-    there = (y[:, None] == torch.arange(scores.shape[1], device=y.device)[:, None, None]).any((2, 3))
-    target = torch.cat([~there[:, 1:].any(1, keepdim=True), there[:, 1:]], 1)
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    return F.binary_cross_entropy_with_logits(scores, target.to(scores.dtype))

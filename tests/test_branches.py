@@ -70,3 +70,20 @@ def test_a_second_network_that_is_like_the_first_takes_no_weights_of_its_own():
     arch = Arch("tu-test_efficientnet", weights="none", width=32)
     with pytest.raises(ValueError, match="leave out second_weights"):
         methods.get("cross_teaching")(arch, second_encoder="same", second_weights="imagenet")
+
+
+def test_cdma_plus_classifies_images_only_once_a_class_was_seen_present_and_absent():
+    """Where every image has the foreground there is nothing to classify; p = ½ of the scores costs ln 2 an image."""
+    method = methods.build("cdma_plus", Arch("tu-test_efficientnet", weights="none", width=32))
+    scores, masks = torch.zeros(2, 2), torch.zeros(2, 4, 4, dtype=torch.long)
+    both, one = masks.clone(), masks.clone()
+    both[:, 0], one[0, 0] = 1, 1
+    assert method.presence(scores, both) == 0
+    method.after_step()
+    assert method.presence(scores, one).item() == pytest.approx(math.log(2))
+    assert method.presence(scores, both) == 0, "a step that never ended is not remembered"
+    method.presence(scores, one)
+    method.after_step()
+    again = methods.build("cdma_plus", Arch("tu-test_efficientnet", weights="none", width=32))
+    again.load_state_dict(method.state_dict())
+    assert again.presence(scores, both).item() == pytest.approx(math.log(2))

@@ -387,7 +387,10 @@ def _trace(method: type[Method], arch: Arch, settings: dict) -> tuple[Tensor, di
         teacher.updates.fill_(10**6)  # past its true average, so that its decay shows
     optimiser, reached, terms = _optimiser(built), set(), {}
     for step, t in enumerate(PROGRESS):
-        for name, value in _step(built, optimiser, _batch(seed=step), t).items():
+        batch = _batch(seed=step)
+        if t == PROGRESS[-1]:
+            batch.y[0] = 0  # an image without foreground, for terms on whole images
+        for name, value in _step(built, optimiser, batch, t).items():
             terms.setdefault(name, []).append(value.item())
         reached |= {name for name, p in built.named_parameters() if p.grad is not None and p.grad.any()}
     numbers = torch.tensor([value for name in sorted(terms) for value in terms[name]], dtype=torch.float64)

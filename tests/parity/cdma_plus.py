@@ -34,12 +34,13 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
 
 
 def wrong(maps: Tensor, y: Tensor) -> Tensor:
-    """How surprised each image's scores are by which classes its mask has."""
-    surprise = []
-    for image, mask in zip(maps, y, strict=True):
-        inside = set(mask.flatten().tolist())
-        for c in range(len(image)):
-            there = c in inside if c else inside == {0}
+    """How surprised each image's scores are by the classes of its mask; without classes that all have, or none."""
+    inside = [set(mask.flatten().tolist()) for mask in y]
+    surprise = 0.0
+    for c in range(maps.shape[1]):
+        there = [c in classes if c else classes == {0} for classes in inside]
+        for image, present in zip(maps, there, strict=True):
             probability = torch.sigmoid(image[c].mean())
-            surprise.append(-torch.log(probability if there else 1 - probability))
-    return sum(surprise) / len(surprise)
+            if any(there) and not all(there):
+                surprise = surprise - torch.log(probability if present else 1 - probability)
+    return surprise / maps[:, :, 0, 0].numel()
