@@ -29,9 +29,7 @@ from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce
 from methods.parts.nets import Arch
 from methods.parts.pseudo import kept_cross_entropy, paste_neighbour, pseudo_label, without_dropout
-from methods.parts.views import boxes, random_stain, strong, strong_stain
-
-VIEWS = {"h&e": strong_stain, "stain": random_stain, "colour": strong}
+from methods.parts.views import VIEWS, boxes
 
 
 @register

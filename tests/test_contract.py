@@ -1,5 +1,6 @@
 """Every method keeps the contract, and the contract notices when one does not."""
 
+import inspect
 from typing import ClassVar
 
 import pytest
@@ -17,6 +18,15 @@ from methods.parts.teacher import Teacher
 @pytest.mark.parametrize(("name", "check"), [(name, check) for name in methods.names() for check in checks])
 def test_every_method_keeps_the_contract(name: str, check: str):
     checks[check](methods.get(name))
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_what_unlabelled_images_add_can_be_measured_for_every_method_that_uses_them(name: str):
+    """`labels_only` is every setting that begins with weight, at 0; a method without unlabelled images has none."""
+    kind, off = methods.get(name), methods.variants(name).get(methods.LABELS_ONLY)
+    settings = inspect.signature(kind.__init__).parameters
+    assert (off is not None) == kind.uses_unlabelled
+    assert (off or {}) == {setting: 0.0 for setting in settings if setting.startswith("weight")}
 
 
 class Sound(Method):

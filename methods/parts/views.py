@@ -179,6 +179,9 @@ def cutmix(ground: Tensor, pasted: Tensor, where: Boxes) -> Tensor:
     return torch.where(where if ground.ndim == 3 else where[:, None], pasted, ground)
 
 
+VIEWS = {"colour": strong, "h&e": strong_stain, "stain": random_stain, "intensity": random_intensity}  # by setting
+
+
 def _uniform(x: Tensor, low: float, high: float, *shape: int) -> Tensor:
     """Numbers for each image."""
     return low + (high - low) * torch.rand(len(x), *shape, device=x.device)
