@@ -79,7 +79,7 @@ def evaluate(
                 "name": store.records[i].name,
                 "patient": store.records[i].patient,
                 "stratum": store.records[i].stratum,
-                **_scores(labels[k], predictions[k], len(store.classes), objects),
+                **_scores(labels[k], predictions[k], len(store.classes(task)), objects),
                 "ece": ece,
             }
             if progress:

@@ -87,12 +87,10 @@ def complete(run: Run, store: Store) -> Run:
     """The run with everything filled in that was left to defaults, so that its key says all."""
     split = store.dataset.splits if run.split == "" else (run.split,)
     task = run.task or store.dataset.tasks[0]
-    if task:
-        runs.choose(task, store.dataset.tasks, f"task of '{store.name}'")
     settings = methods.variants(run.method) if run.variant else {}
     if run.variant:
         runs.choose(run.variant, list(settings), f"variant of '{run.method}'")
-    pretrained = weights_hash(_arch(run, len(store.classes)))
+    pretrained = weights_hash(_arch(run, len(store.classes(task))))
     return dataclasses.replace(
         run, split=next(iter(split)), task=task, scale=stores.scale_of(store, run), mpp=0.0, content=store.content,
         weights_hash=pretrained,
@@ -143,7 +141,7 @@ def _carry_out(
     trial: bool,
 ) -> dict[str, Any]:  # fmt: skip
     drawn = draw(store, run)
-    method = build(run, len(store.classes)).to(device, memory_format=torch.channels_last)
+    method = build(run, len(store.classes(run.task))).to(device, memory_format=torch.channels_last)
     state = Training(method, optimiser(method, run))
     batches = Batches(run, store, drawn, device, method.uses_unlabelled)
     budget = count(method, batches.at(0), run.precision)
@@ -180,7 +178,7 @@ def _carry_out(
         "run": dataclasses.asdict(run),
         "status": "done" if finite else "diverged",
         "title": method.title,
-        "classes": list(store.classes),
+        "classes": list(store.classes(run.task)),
         "history": _columns(state.history),
         "validation": _columns(state.validation),
         "certificate": certificate(store, run, drawn, audit(store, run.split)["counts"]),

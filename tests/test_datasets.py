@@ -216,6 +216,21 @@ def ebhi(tmp_path) -> Path:
     return tmp_path
 
 
+def test_the_task_grade_paints_the_epithelium_by_the_diagnosis_of_its_image(ebhi, tmp_path_factory):
+    store = add("ebhi-seg", ebhi, tmp_path_factory.mktemp("data"))
+    assert store.classes() == store.classes("malignant") == ("background", "epithelium")
+    assert store.classes("grade") == ("background", "benign", "low-grade", "malignant")
+    painted = {}
+    for place, record in enumerate(store.records):
+        graded = store.label(place, "grade")
+        assert np.array_equal(graded > 0, store.label(place) > 0)
+        painted[record.stratum] = set(np.unique(graded).tolist()) - {0}
+    assert painted == {
+        "Normal": {1}, "Polyp": {1}, "Serrated adenoma": {1}, "Low-grade IN": {2}, "High-grade IN": {3},
+        "Adenocarcinoma": {3},
+    }  # fmt: skip
+
+
 def test_ebhi_seg_is_split_by_case_and_knows_two_tasks(ebhi, tmp_path_factory):
     store = add("ebhi-seg", ebhi, tmp_path_factory.mktemp("data"))
     assert len(store.records) == 12
@@ -383,7 +398,7 @@ def data(tmp_path_factory) -> Path:
 def test_a_folder_needs_nothing_but_images_and_masks(folder, data):
     store = add("folder", folder, data, "mine")
     assert [r.name for r in store.records][:2] == ["schön 0", "schön 1"]
-    assert store.classes == ("background", "foreground")
+    assert store.classes() == ("background", "foreground")
     assert set(np.unique(store.mask(0))) == {0, 1}
     assert list(store.dataset.splits) == ["halves", "patient"]
     for split, sizes in (("halves", [5, 0, 3]), ("patient", [5, 1, 2])):
@@ -446,12 +461,12 @@ def test_split_csv_is_the_default_split_where_there_is_one(folder, data):
 def test_several_classes_are_numbered_by_the_masks_and_named_by_classes_txt(folder, data):
     for i in range(6):
         mask(i % 4).save(folder / "masks" / f"schön {i}.png")
-    assert add("folder", folder, data, "mine").classes == ("background", "class 1", "class 2", "class 3")
+    assert add("folder", folder, data, "mine").classes() == ("background", "class 1", "class 2", "class 3")
     (folder / "classes.txt").write_text("stroma\ngland\nlumen\n")
     with pytest.raises(ValueError, match=r"names 3 classes, but the mask of schön 3 has the class number 3"):
         add("folder", folder, data, "mine")
     (folder / "classes.txt").write_text("stroma\ngland\nlumen\nfat\nbone\n")
-    assert add("folder", folder, data, "mine").classes == ("stroma", "gland", "lumen", "fat", "bone")
+    assert add("folder", folder, data, "mine").classes() == ("stroma", "gland", "lumen", "fat", "bone")
 
 
 def test_names_that_begin_alike_may_be_of_one_patient(tmp_path, data):

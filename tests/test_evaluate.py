@@ -134,7 +134,7 @@ class Shelf:
     """What `evaluate` needs of a store: images of two sizes, numbered objects or classes, and one without an object."""
 
     def __init__(self, instances: bool = False, classes: tuple[str, ...] = ("background", "gland", "tumour")):
-        self.classes, self.dataset = classes, SimpleNamespace(instances=instances)
+        self.classes, self.dataset = lambda task: classes, SimpleNamespace(instances=instances)
         sizes = [(40, 50), (30, 30), (40, 50), (30, 30)]
         self.images = [picture(*size, seed) for seed, size in enumerate(sizes)]
         self.masks = [np.random.default_rng(9 + k).integers(0, len(classes), size) for k, size in enumerate(sizes)]

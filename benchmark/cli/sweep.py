@@ -169,7 +169,8 @@ def _carry_out(
         _print_table(results, planned, report)
         return
     if off:
-        _check_off(next(one.run for one in planned if one.run.method == off), len(store.classes))
+        whole = next(one.run for one in planned if one.run.method == off)
+        _check_off(whole, len(store.classes(whole.task)))
     executor = who.executor(results, data)
     if detach:
         executor.start(left)

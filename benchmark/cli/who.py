@@ -72,7 +72,7 @@ class Who:
         local = self.on == "local"
         where = machine.device(self.device if local else "cpu")
         known_as, gpu = ("", True) if self.gpus else (machine.describe(where)["device"], where.type == "cuda")
-        measure = _stopwatch(where, len(store.classes)) if local else None
+        measure = _stopwatch(where, len(store.classes(planned[0].run.task))) if local and planned else None
         estimates = plan.Estimates(planned, store, rows, known_as, gpu, measure)
         with progress.watching("Planning", len(planned)) as tell:
             planned = plan.estimated(planned, estimates, self.threads or 1, tell)

@@ -58,7 +58,9 @@ class Dataset(ABC):
     cite: ClassVar[str] = ""
     classes: tuple[str, ...] = ("background", "gland")  # class 0 is background
     tasks: ClassVar[tuple[str, ...]] = ("",)  # the first is the default
+    task_classes: ClassVar[dict[str, tuple[str, ...]]] = {}  # of tasks whose classes are not `classes`
     splits: dict[str, str]  # name -> one line; the first is the default
+    cautions: ClassVar[dict[str, str]] = {}  # of a task or a split: what whoever reads its scores must know
     leaks: ClassVar[dict[str, str]] = {}  # published splits that share patients or slides -> what is shared
     instances: ClassVar[bool] = False  # the masks number objects, so that the object scores can be computed
     pixel_um: ClassVar[float | None] = None  # the side of a pixel in micrometres

@@ -12,6 +12,7 @@ from benchmark.datasets.splits import split_by_group
 
 GRADES = ("Normal", "Polyp", "Serrated adenoma", "Low-grade IN", "High-grade IN", "Adenocarcinoma")
 MALIGNANT = ("High-grade IN", "Adenocarcinoma")
+LOW_GRADE = "Low-grade IN"
 CASE = re.compile(r"(\d+)-(\d+)-400-(\d+)$")  # case, section, magnification, frame
 
 
@@ -22,7 +23,12 @@ class EbhiSeg(Dataset):
     size = "2,226 images of 224 × 224 from 340 cases; 56 MB as JPEG"
     cite = "Shi et al., Frontiers in Medicine 10:1114673, 2023"
     classes = ("background", "epithelium")
-    tasks = ("epithelium", "malignant")
+    tasks = ("epithelium", "malignant", "grade")
+    task_classes = {"grade": ("background", "benign", "low-grade", "malignant")}  # noqa: RUF012
+    cautions = {  # noqa: RUF012
+        "grade": "The task grade is partly classification: all epithelium of an image has the class of the image's "
+        "diagnosis, so a score tells how well images are classified, too."
+    }
     splits = {"case": "cases disjoint, shares of images and grades kept"}  # noqa: RUF012
 
     def items(self, root: Path) -> list[Item]:
@@ -51,5 +57,14 @@ class EbhiSeg(Dataset):
         return black_and_white(values, path)
 
     def label(self, task: str, record: Record, mask: np.ndarray) -> np.ndarray:
-        """`malignant` keeps the epithelium of high-grade neoplasia and carcinoma; other images are without object."""
-        return np.zeros_like(mask) if task == "malignant" and record.stratum not in MALIGNANT else mask
+        """The epithelium (1) as it is, only where it is malignant, or by the grade of its image.
+
+        `malignant` keeps it for high-grade neoplasia and adenocarcinoma; other images have no object. `grade` paints it
+        with 3 for these two, 2 for low-grade neoplasia and 1 for normal tissue, polyps and serrated adenomas.
+        """
+        malignant = record.stratum in MALIGNANT
+        if task == "malignant":
+            return mask if malignant else np.zeros_like(mask)
+        if task == "grade":
+            return mask * np.uint8(3 if malignant else 2 if record.stratum == LOW_GRADE else 1)
+        return mask

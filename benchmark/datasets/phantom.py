@@ -25,6 +25,7 @@ CANVAS = SIDE + 2 * MARGIN
 PATIENTS, IMAGES = 36, 4
 ENDS = {"train": 8, "val": 12, "test": PATIENTS}  # the patient at which each part ends
 GLANDLESS = 17  # one image in so many
+MALIGNANT = "malignant"  # stratum of patients with carcinoma
 H, E, BLOOD = range(3)
 STAINS = (0.650, 0.704, 0.286), (0.080, 0.960, 0.230), (0.100, 0.880, 0.460)
 GLAND, VESSEL, FAT, FOLLICLE, HOLE, STROMA = range(6)  # only the first is in the mask
@@ -65,13 +66,14 @@ class Phantom(Dataset):
     licence = "MIT"
     source = "drawn on the spot; nothing to download"
     size = f"{PATIENTS * IMAGES} images of {SIDE} × {SIDE} from {PATIENTS} patients"
+    tasks = ("", "grade")
+    task_classes: ClassVar[dict] = {"grade": ("background", "benign gland", "malignant gland")}
     splits: ClassVar[dict[str, str]] = {"patient": "patients disjoint and fixed"}
 
     def items(self, root: Path | None = None) -> list[Item]:
         """Every image by name; nothing is read from `root`."""
-        strata = {True: "malignant", False: "benign"}
         return [
-            Item(f"p{patient:02d}-{image}", f"p{patient:02d}", stratum=strata[look_of(patient).disease.malignant])
+            Item(f"p{patient:02d}-{image}", f"p{patient:02d}", stratum=_stratum(look_of(patient).disease))
             for patient in range(PATIENTS)
             for image in range(IMAGES)
         ]
@@ -81,6 +83,10 @@ class Phantom(Dataset):
         for place, record in enumerate(records):
             parts[next(name for name, end in ENDS.items() if int(record.patient[1:]) < end)].append(place)
         return parts
+
+    def label(self, task: str, record: Record, mask: np.ndarray) -> np.ndarray:
+        """`grade` divides glands by the disease of their patient: 1 benign, 2 malignant."""
+        return mask * np.uint8(2) if task == "grade" and record.stratum == MALIGNANT else mask
 
     def read(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
         """Draws the image, uint8 (256, 256, 3), and its gland mask, uint8 0 or 1 (256, 256)."""
@@ -92,6 +98,10 @@ class Phantom(Dataset):
         section = Section(rng, look, *shape(rng, look, bodies))
         frame = slice(MARGIN, MARGIN + SIDE)
         return scan(rng, look, section.paint()[frame, frame]), (section.kind == GLAND)[frame, frame].astype(np.uint8)
+
+
+def _stratum(disease: Disease) -> str:
+    return MALIGNANT if disease.malignant else "benign"
 
 
 @dataclass(frozen=True)

@@ -74,10 +74,6 @@ class Store:
             if not path.is_file() or path.stat().st_size != width * self._length:
                 raise ValueError(f"{path} is not whole; {_again(folder, self.kind)}.")
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.dataset.classes
-
     @cached_property
     def pixels(self) -> np.ndarray:
         """All images, uint8, flat and read-only; image i begins at 3 * records[i].start."""
@@ -138,10 +134,18 @@ class Store:
         flat = self._masks[record.start : record.start + record.height * record.width]
         return flat.reshape(record.height, record.width)
 
+    def classes(self, task: str = "") -> tuple[str, ...]:
+        """The names of the classes of a task of the dataset, the background first; "" is its first task."""
+        return self.dataset.task_classes.get(self._task(task), self.dataset.classes)
+
     def label(self, place: int, task: str = "") -> np.ndarray:
         """The classes, uint8 (H, W), for a task of the dataset; "" is its first."""
-        task = choose(task or self.dataset.tasks[0], self.dataset.tasks, f"task of '{self.name}'")
+        task = self._task(task)
         return self.dataset.label(task, self.records[place], self.mask(place))
+
+    def _task(self, task: str) -> str:
+        named = [name for name in self.dataset.tasks if name]
+        return choose(task, named, f"task of '{self.name}'") if task else self.dataset.tasks[0]
 
     def split(self, split: str = "") -> dict[str, list[int]]:
         """The places of "train", "val" and "test"; "" is the dataset's first. "val" may have no annotated image."""
@@ -164,7 +168,10 @@ class Store:
         said = [
             f"{self.name}: {self.dataset.title}",
             f"{_how_many(self.records)}; {range_} pixels" + (f" of {self.pixel_um:g} µm" if self.pixel_um else ""),
-            f"Classes {', '.join(self.classes)}" + _listed("; tasks ", [task for task in self.dataset.tasks if task]),
+            *(
+                f"{f'Task {task}: c' if task else 'C'}lasses {', '.join(self.classes(task))}"
+                for task in self.dataset.tasks
+            ),
         ]
         split, parts = split or next(iter(self.dataset.splits)), self.used(split)
         said.append(f"Split {split}: {self.dataset.splits[split]}")

@@ -56,7 +56,7 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
                 outline(axes, mask, COLOURS, SHEET_PIXELS)
                 said = f"{(mask > 0).mean():.0%} foreground"
             axes.set_title(f"patient {record.patient}, {said}", size=7, parse_math=False)
-    _legend(figure, dict(zip(store.classes[1:], COLOURS, strict=False)))
+    _legend(figure, dict(zip(store.classes()[1:], COLOURS, strict=False)))
     _save_figure(figure, path)
 
 

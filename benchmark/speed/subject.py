@@ -36,7 +36,7 @@ class Subject:
         drawn = self.drawn = draw(store, run)
         self.batches = Batches(run, store, drawn, device, methods.get(run.method).uses_unlabelled)
         self.batch, self.step, self.taken = self.batches.at(0), 0, 0
-        self.image, self.classes = store.image(drawn.test[0]), len(store.classes)
+        self.image, self.classes = store.image(drawn.test[0]), len(store.classes(run.task))
         self.startup: dict[str, float] = {}
         self.memory: dict[str, int] = {}
         used = gauges.in_use(device)

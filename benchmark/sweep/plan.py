@@ -209,7 +209,7 @@ class Estimates:
     def _count(self, run: str) -> dict[str, Any] | None:
         """What a step of a run costs, counted without computing it; None for a method that breaks its contract."""
         run = _parsed(run)
-        method = train.build(run, len(self.store.classes), pretrained=False).to("meta")
+        method = train.build(run, len(self.store.classes(run.task)), pretrained=False).to("meta")
         images = torch.empty(run.labelled + run.unlabelled, 3, run.crop, run.crop, device="meta")
         masks = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device="meta")
         try:
