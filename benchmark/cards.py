@@ -26,25 +26,43 @@ COPIED = "entropy_min"  # the shortest method that looks at unlabelled images: a
 
 
 def listing() -> Iterator[dict[str, Any]]:
-    """A line for each method, by year: name, title, year, venue, idea, needs, and its cost beside supervised."""
-    kinds = {name: methods.get(name) for name in methods.names()}
+    """A line for each method, by year: name, title, year, venue, idea, needs, and its cost beside supervised.
+
+    Methods that cannot be used come last; their lines have `name` and `broken`, a sentence that says why.
+    """
+    kinds, broken = {}, []
+    for name in methods.names():
+        try:
+            kinds[name] = methods.get(name)
+        except methods.Broken as error:
+            broken.append({"name": name, "broken": str(error)})
     baseline = _counted(BASELINE, 64)[1]["flops"]
     for name, kind in sorted(kinds.items(), key=lambda pair: (pair[1].year, pair[0])):
-        built, counted = _counted(name, 64)
+        try:
+            built, counted = _counted(name, 64)
+        except Exception as error:  # whatever the file of a method does
+            broken.append({"name": name, "broken": f"A step of '{name}' fails: {methods.described(error)}"})
+            continue
         yield {
             "name": name,
             "title": kind.title,
             "year": kind.year,
-            "venue": kind.venue,
+            "venue": getattr(kind, "venue", ""),
             "idea": idea(kind),
             "needs": needs(built),
             "cost": counted["flops"] / baseline,
         }
+    yield from broken
 
 
 def idea(kind: type[Method]) -> str:
-    """The idea in a line: the first sentence of the method's file, after its name."""
-    return inspect.getmodule(kind).__doc__.strip().splitlines()[0].partition(": ")[2].rstrip(".")
+    """The idea in a line: the first sentence of the method's file, after its name; "" where the file has none."""
+    return text(kind).partition("\n")[0].partition(": ")[2].rstrip(".")
+
+
+def text(kind: type[Method]) -> str:
+    """What a method's file says of it."""
+    return (inspect.getmodule(kind).__doc__ or "").strip()
 
 
 def needs(method: Method) -> str:

@@ -2,13 +2,18 @@
 
 import ast
 import difflib
+import functools
 import importlib.util
 import inspect
 import math
 import pkgutil
+import re
+import sys
+import sysconfig
+import traceback
 import typing
-from collections.abc import Sequence
-from importlib.metadata import entry_points
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,26 +23,112 @@ if TYPE_CHECKING:
 
 LABELS_ONLY = "labels_only"
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # of a method or variant: it becomes part of the names of files
+ALLOWED = "use at most 40 letters, digits, '_' and '-'"
+
+
+class Broken(ValueError):
+    """A method that is here and cannot be used: its file or package has a mistake, or its name is taken."""
 
 
 def names() -> list[str]:
-    """Every method's name, sorted; imports none of them."""
-    return sorted({*_here(), *_elsewhere()})
+    """Every method's name, sorted; imports none of them. A name with other signs is left out, see `get`."""
+    return sorted(name for name in {*_here(), *_elsewhere()} if NAME.fullmatch(name))
 
 
 def get(name: str) -> "type[Method]":
-    """The class of a method."""
-    if name in _here():
-        importlib.import_module(f"methods.{name}")
-    elif name in (outside := _elsewhere()):
-        return outside[name].load()
-    else:
+    """The class of a method.
+
+    Raises:
+        ValueError: if there is no method of this name.
+        Broken: if there is one that cannot be used, or more than one.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"'{name[:60]}' cannot name a method; {ALLOWED}.")
+    points = _elsewhere().get(name, [])
+    if name not in _here() and not points:
         near = difflib.get_close_matches(name, names(), 1, 0.3)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names())}."
         raise ValueError(f"There is no method '{name}'; {hint}")
-    from methods.base import REGISTRY
+    packages = [point.dist.name if point.dist else point.value for point in points]
+    if name in _here() and points:
+        raise Broken(
+            f"The package '{packages[0]}' brings a method '{name}', which is the name of a method of this project; "
+            "rename its entry point, or uninstall the package."
+        )
+    if len(points) > 1:
+        raise Broken(
+            f"{len(points)} entry points bring a method '{name}' ({', '.join(packages)}); rename one, or uninstall its "
+            "package."
+        )
+    return _loaded(name, points[0] if points else None)
 
-    return REGISTRY[name]
+
+def misnamed() -> list[str]:
+    """A sentence for each method that is left out because its name has other signs than those allowed."""
+    bad = sorted(name for name in {*_here(), *_elsewhere()} if not NAME.fullmatch(name))
+    return [f"'{name[:60]}' cannot name a method and is left out; {ALLOWED}." for name in bad]
+
+
+def _loaded(name: str, point: EntryPoint | None) -> "type[Method]":
+    """The class of a method, imported and checked."""
+    where = point.value if point else f"methods/{name}.py"
+    try:
+        if point:
+            kind = point.load()
+        else:
+            importlib.import_module(f"methods.{name}")
+            from methods.base import REGISTRY
+
+            kind = REGISTRY.get(name)
+    except (Exception, SystemExit) as error:  # whatever a file of somebody else does when it is imported
+        missing = (getattr(error, "name", None) or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and missing not in ("", "methods"):
+            why = f"it needs the package '{missing}', which is not installed; pip install {missing}"
+        else:
+            why = f"{described(error)}; correct {where}"
+        raise Broken(f"The method '{name}' cannot be imported: {why}.") from error
+    if wrong := _wrong(kind):
+        raise Broken(f"The method '{name}' cannot be used: {where} {wrong}.")
+    return kind
+
+
+def _wrong(kind: Any) -> str:
+    """What a class lacks to be a method, as the end of a sentence; "" if it is one."""
+    from methods.base import Method
+
+    if kind is None:
+        return "registers no method; put @register above its class"
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        return "names something that is not a class derived from methods.base.Method"
+    if inspect.isabstract(kind):
+        return f"does not define {' and '.join(sorted(kind.__abstractmethods__))}"
+    for name, what in (("title", str), ("year", int), ("variants", dict)):
+        if not isinstance(getattr(kind, name, None), what):
+            return f"does not give '{name}' as {'a dictionary' if what is dict else NAMES[what]}"
+    for name, settings in kind.variants.items():
+        if not (isinstance(name, str) and NAME.fullmatch(name)):
+            return f"has a variant called '{str(name)[:60]}'; {ALLOWED}"
+        if not isinstance(settings, dict):
+            return f"does not give the settings of its variant '{name}' as a dictionary"
+    return ""
+
+
+def described(error: BaseException) -> str:
+    """An unexpected error in a line: its kind, the first line of its text, and the place in a method that raised it."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    first = str(error).strip().partition("\n")[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [frame for frame in frames if not _shows_only(frame.filename)] or frames
+    where = f" ({places[-1].filename}, line {places[-1].lineno})" if places else ""
+    return f"{type(error).__name__}: {first}{where}" if first else f"{type(error).__name__}{where}"
+
+
+def _shows_only(path: str) -> bool:
+    """Whether a file is of Python or torch, where a mistake of a method shows but does not lie."""
+    of_python = path.startswith(sysconfig.get_paths()["stdlib"]) and "site-packages" not in path
+    return of_python or "/torch/" in path or path.startswith("<")
 
 
 def variants(name: str) -> dict[str, dict[str, Any]]:
@@ -52,15 +143,18 @@ def variants(name: str) -> dict[str, dict[str, Any]]:
 
 
 def year(name: str) -> int | None:
-    """The year that a method's source states, read without importing it; None where the method is no longer here."""
-    module = f"methods.{name}" if name in _here() else getattr(_elsewhere().get(name), "module", None)
-    found = module and importlib.util.find_spec(module)
-    if not found:
+    """The year that a method's source states, read without importing it; None if it cannot be read."""
+    points = _elsewhere().get(name, [])
+    module = f"methods.{name}" if name in _here() else points[0].module if points else None
+    try:
+        found = module and importlib.util.find_spec(module)
+        tree = ast.parse(Path(found.origin).read_text(encoding="utf-8")) if found and found.origin else ast.Module([])
+        for node in ast.walk(tree):
+            for target, value in _assigned(node) if isinstance(node, ast.Assign) else ():
+                if isinstance(target, ast.Name) and target.id == "year":
+                    return int(ast.literal_eval(value))
+    except Exception:  # whatever a file of somebody else does; `get` says what is wrong
         return None
-    for node in ast.walk(ast.parse(Path(found.origin).read_text(encoding="utf-8"))):
-        for target, value in _assigned(node) if isinstance(node, ast.Assign) else ():
-            if isinstance(target, ast.Name) and target.id == "year":
-                return ast.literal_eval(value)
     return None
 
 
@@ -71,7 +165,7 @@ def _assigned(node: ast.Assign) -> list[tuple[ast.expr, ast.expr]]:
     return list(zip(target.elts, value.elts, strict=True)) if both else [(target, value)]
 
 
-def build(name: str, arch: "Arch", **settings: Any) -> "Method":
+def build(name: str, arch: "Arch", /, **settings: Any) -> "Method":
     """A method, ready to train. Settings are checked against its signature."""
     check(name, settings)
     return get(name)(arch, **settings)
@@ -119,5 +213,15 @@ def _here() -> set[str]:
     return {m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg and m.name != "base"}
 
 
-def _elsewhere() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group="bench.methods")}
+def _elsewhere() -> dict[str, list[EntryPoint]]:
+    """The entry points of other packages by name; a name should have one."""
+    return _scanned(entry_points, tuple(sys.path))
+
+
+@functools.cache
+def _scanned(find: Callable[..., Any], path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
+    """What is installed on a path: reading it takes ten milliseconds."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in find(group="bench.methods"):
+        found.setdefault(point.name, []).append(point)
+    return found

@@ -52,6 +52,13 @@ REGISTRY: dict[str, type[Method]] = {}
 
 
 def register(method: type[Method]) -> type[Method]:
-    """Names the method after its file."""
-    REGISTRY[method.__module__.rpartition(".")[2]] = method
+    """Names the method after its file: one file, one method.
+
+    Raises:
+        TypeError: if the file has registered another method already.
+    """
+    name = method.__module__.removeprefix("methods.")  # in another package a name of its own, also if files are alike
+    if name in REGISTRY and REGISTRY[name].__qualname__ != method.__qualname__:
+        raise TypeError(f"two methods are registered: {REGISTRY[name].__qualname__} and {method.__qualname__}")
+    REGISTRY[name] = method
     return method

@@ -54,7 +54,7 @@ class Cdma(Method):
         **{"no_attention": {"attentions": ("none",) * 3}, "hard_targets": {"temperature": 0.0}},
         **{"no_warmup": {"warmup": 0.0}, "ramp": {"warmup": 1.0, "schedule": "ramp"}},
         **{"perturbation": {"perturbation": 0.3}, "unlabelled_only": {"on": "unlabelled"}},
-        **{f"weights_{w:g}": {"weight_cdkd": w, "weight_um": w} for w in (0.01, 1.0)},
+        **{f"weights_{w:g}".replace(".", "_"): {"weight_cdkd": w, "weight_um": w} for w in (0.01, 1.0)},
         "labels_only_no_attention": {**OFF, "attentions": ("none",) * 3},
         "all_off": {**OFF, "attentions": ("none",)},  # supervised
     }

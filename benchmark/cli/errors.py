@@ -4,12 +4,12 @@ import errno
 import os
 import re
 import tempfile
-import traceback
 from pathlib import Path
 from typing import Any
 
 import click
 
+import methods
 from benchmark.cli.numbers import short
 from benchmark.cli.output import forgiving
 
@@ -62,15 +62,7 @@ def sentence(error: Exception, option: str = "--results") -> str:
         from benchmark import machine
 
         return machine.mismatch() or str(error)
-    return f"{what_and_where(error)}. BENCH_DEBUG=1 shows the whole traceback."
-
-
-def what_and_where(error: Exception) -> str:
-    """An unexpected error in a line: its kind, the first line of its text, and the place that raised it."""
-    first = str(error).strip().partition("\n")[0]
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {first}{where}" if first else f"{type(error).__name__}{where}"
+    return f"{methods.described(error)}. BENCH_DEBUG=1 shows the whole traceback."
 
 
 def writable(folder: Path, option: str = "--results", parts: tuple[str, ...] = FOLDERS) -> None:
@@ -123,7 +115,7 @@ def _of_system(error: OSError, option: str) -> str:
             "what was finished is kept."
         )
     if not error.filename:
-        return f"{error.strerror or what_and_where(error)}."
+        return f"{error.strerror or methods.described(error)}."
     if error.errno == errno.EROFS:
         return f"The disk of {short(error.filename)} is read-only; give another folder with {option}."
     if error.errno == errno.ENAMETOOLONG:

@@ -35,19 +35,23 @@ def list_methods(name) -> None:
     )  # fmt: skip
     for column in ("name", "published", "idea", "needs", "cost"):
         table.add_column(column, no_wrap=column in ("name", "cost"), justify="right" if column == "cost" else "left")
+    broken = []
     with progress.watching("Counting costs", len(methods.names())) as tell:
         for done, line in enumerate(cards.listing(), 1):
+            tell(done, line["name"])
+            if "broken" in line:
+                broken.append(line["broken"])
+                continue
             published = " ".join(str(line[c]) for c in ("title", "venue", "year") if line[c])
             table.add_row(line["name"], published, line["idea"], line["needs"], f"{line['cost']:.2f} ×")
-            tell(done, line["name"])
     Console().print(table)
+    for sentence in (*broken, *methods.misnamed()):
+        click.echo(f"✗ {sentence}")
 
 
 def _print_card(name: str, kind, cards) -> None:
     """A method's section, its settings and variants, and what a step of it costs here beside supervised."""
-    import inspect
-
-    click.echo(inspect.getmodule(kind).__doc__.strip())
+    click.echo(cards.text(kind))
     click.echo("\nSettings  " + ", ".join(f"{key} = {value!r}" for key, value in cards.settings(kind).items()))
     for variant, changed in methods.variants(name).items():
         click.echo(f"Variant   {variant}: " + ", ".join(f"{key} = {value!r}" for key, value in changed.items()))

@@ -1,5 +1,6 @@
 """What of a suite is done, what is missing, and what the rest will take, judged by the rows at hand."""
 
+import contextlib
 import dataclasses
 import functools
 import heapq
@@ -66,7 +67,8 @@ def plan(wanted: Sequence[Run], store: Store, results: Path) -> list[Planned]:
             check_crop(run, stores.at_resolution(store, run), draw(store, run))
             tried.add(of)
         if (of := (run.method, str(run.settings))) not in tried:
-            methods.check(run.method, dict(run.settings))
+            with contextlib.suppress(methods.Broken):  # its runs are recorded as failed, and the others go on
+                methods.check(run.method, dict(run.settings))
             tried.add(of)
         key = run.key
         found[key] = Planned(run, key, DONE if key in done else FAILED if key in failed else MISSING)
@@ -209,12 +211,12 @@ class Estimates:
     def _count(self, run: str) -> dict[str, Any] | None:
         """What a step of a run costs, counted without computing it; None for a method that breaks its contract."""
         run = _parsed(run)
-        method = train.build(run, len(self.store.classes(run.task)), pretrained=False).to("meta")
         images = torch.empty(run.labelled + run.unlabelled, 3, run.crop, run.crop, device="meta")
         masks = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device="meta")
         try:
+            method = train.build(run, len(self.store.classes(run.task)), pretrained=False).to("meta")
             return cost.count(method, Batch(images[: run.labelled], masks, images[run.labelled :]))
-        except (RuntimeError, NotImplementedError):
+        except Exception:  # whatever the file of a method does; its runs fail with a sentence
             return None
 
     def _scored_pixels(self, run: Run) -> float:
