@@ -56,7 +56,7 @@ class Here:
         run = self.waiting.popleft()
         self.carried.append(run)
         ending = self.job(run)
-        return [(run, ending if ending == "elsewhere" else "")]
+        return [(run, ending if ending in ("elsewhere", "full") else "")]
 
     def stop(self):
         self.waiting.clear()
@@ -272,9 +272,8 @@ def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_
 def test_a_failed_run_is_tried_again_and_its_failure_forgotten(store, data, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(train, "_carry_out", lambda *_: 1 / 0)
-        assert carried_out(wanted()[:1], store, data, tmp_path)[1][0][1:] == (
-            "failed", "ZeroDivisionError: division by zero",
-        )  # fmt: skip
+        ((_, ending, sentence),) = carried_out(wanted()[:1], store, data, tmp_path)[1]
+        assert ending == "failed" and sentence.startswith("ZeroDivisionError: division by zero (")
     assert carried_out(wanted()[:1], store, data, tmp_path)[1][0][1:] == ("done", "")
     assert not list((tmp_path / "failed").iterdir())
 

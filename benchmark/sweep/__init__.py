@@ -1,5 +1,8 @@
 """A suite's missing runs, carried out by workers here, by Slurm or by Ray: the same runs, rows and failures."""
 
+import contextlib
+import errno
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ from typing import Protocol
 from benchmark import runs
 from benchmark.runs import Run
 from benchmark.sweep.plan import Planned
-from benchmark.sweep.task import DONE, ELSEWHERE, FAILED, failure, failure_path, record_failure, running_path
+from benchmark.sweep.task import DONE, ELSEWHERE, FAILED, FULL, failure, failure_path, record_failure, running_path
 
 LOSSES = 3  # times that a run may take its process along before it is recorded as failed
 TICK_S = 0.5  # seconds between two looks
@@ -23,7 +26,7 @@ class Executor(Protocol):
         """Takes runs; they may begin at once or much later."""
 
     def ended(self, within_s: float) -> list[tuple[Run, str]]:
-        """Runs that ended, each with "" (see its row or failure), "elsewhere", or how its process was lost."""
+        """Runs that ended, each with "" (see its row or failure), "elsewhere", "full", or how its process was lost."""
 
     def stop(self) -> None:
         """Ends what still runs, and forgets what waits."""
@@ -40,9 +43,12 @@ class Show(Protocol):
 
 
 def carry_out(planned: Sequence[Planned], executor: Executor, results: Path, show: Show) -> Counter[str]:
-    """Carries out what is not done, and counts how runs ended. One that fails does not stop the others.
+    """Runs what is not done, and counts how runs ended. One that fails does not stop the others.
 
     A run whose process is lost is started again, and goes on from its checkpoint; after the third loss it has failed.
+
+    Raises:
+        OSError: if the disk of the results is full, as every further run would fail on it, too.
     """
     left = {one.key: one.run for one in planned if one.state != DONE}
     for key in left:
@@ -54,6 +60,8 @@ def carry_out(planned: Sequence[Planned], executor: Executor, results: Path, sho
         executor.start(list(left.values()))
         while left:
             for run, how in executor.ended(TICK_S):
+                if how == FULL:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 ending, sentence = _ending(results, run, how)
                 if ending is None and how == ELSEWHERE:
                     again[run.key] = time.monotonic() + RETURN_S
@@ -76,7 +84,8 @@ def carry_out(planned: Sequence[Planned], executor: Executor, results: Path, sho
     finally:
         executor.stop()
         for key in left:
-            running_path(results, key).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a disk that has become read-only
+                running_path(results, key).unlink(missing_ok=True)
     return endings
 
 

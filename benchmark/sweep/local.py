@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from benchmark.runs import Run
-from benchmark.sweep.task import ELSEWHERE, ENDINGS, Task
+from benchmark.sweep.task import ELSEWHERE, ENDINGS, FULL, Task
 from benchmark.sweep.worker import READY
 
 STARTS = 3  # workers in a row that end before they are ready: then something is wrong with all of them
@@ -53,7 +53,7 @@ class Local:
             self._hand_out(worker)
 
     def ended(self, within_s: float) -> list[tuple[Run, str]]:
-        """Runs that ended, each with "" (see its row or failure), "elsewhere", or how its process was lost."""
+        """Runs that ended, each with "" (see its row or failure), "elsewhere", "full", or how its process was lost."""
         found = []
         with contextlib.suppress(queue.Empty):
             found += self._heard(*self.answers.get(timeout=within_s))
@@ -100,8 +100,8 @@ class Local:
         how, status = "", int(answer)
         if not 0 <= status < len(ENDINGS):
             how = _lost(worker, status)
-        elif ENDINGS[status] == ELSEWHERE:
-            how = ELSEWHERE
+        elif ENDINGS[status] in (ELSEWHERE, FULL):
+            how = ENDINGS[status]
         self._hand_out(worker)
         return [(run, how)]
 

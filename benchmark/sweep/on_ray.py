@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import ray
 
 from benchmark.runs import Run
-from benchmark.sweep.task import ELSEWHERE, Task
+from benchmark.sweep.task import ELSEWHERE, FULL, Task
 
 
 class OnRay:
@@ -37,7 +37,7 @@ class OnRay:
             run = self.pending.pop(one)
             try:
                 ending = ray.get(one)
-                found.append((run, ELSEWHERE if ending == ELSEWHERE else ""))
+                found.append((run, ending if ending in (ELSEWHERE, FULL) else ""))
             except ray.exceptions.RayError as error:
                 found.append((run, f"{type(error).__name__}: {error}".strip()))
         return found

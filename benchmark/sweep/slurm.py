@@ -11,7 +11,7 @@ from typing import Any
 import submitit
 
 from benchmark.runs import Run
-from benchmark.sweep.task import ELSEWHERE, Task, failure_path, keys_in
+from benchmark.sweep.task import ELSEWHERE, FULL, Task, failure_path, keys_in
 
 ARRAY = 1000  # tasks of an array job: what Slurm allows unless configured otherwise
 LOOK_S = 5.0  # seconds between two questions to the scheduler
@@ -84,10 +84,11 @@ def _queued() -> set[str] | None:
 
 
 def _how(job: submitit.Job) -> str:
-    """How a job ended that has left neither row nor failure: another process holds its run, or it was lost."""
+    """How a job ended that has left neither row nor failure: by its result, or it was lost."""
     if job.paths.result_pickle.exists():
         with contextlib.suppress(Exception):  # the job's own, or a result that was cut off
-            if job.result() == ELSEWHERE:
-                return ELSEWHERE
+            ending = job.result()
+            if ending in (ELSEWHERE, FULL):
+                return ending
     words = (job.stderr() or "")[-LAST_WORDS:].strip()
     return f"Its job {job.job_id} ended without a row." + (f"\n{words}" if words else "")

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import errno
 import json
 import os
 import time
@@ -15,12 +16,14 @@ from typing import Any
 
 import torch
 
+import methods
 from benchmark import runs, train
 from benchmark.datasets import store as stores
 from benchmark.progress import Tell
 from benchmark.runs import Run
 
-ENDINGS = DONE, FAILED, ELSEWHERE = "done", "failed", "elsewhere"
+ENDINGS = DONE, FAILED, ELSEWHERE, FULL = "done", "failed", "elsewhere", "full"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # what every other run would meet, too
 TELL_S = 1.0  # seconds between two words of how far a run has come
 
 
@@ -39,7 +42,12 @@ class Task:
     trial: bool = False  # judged on validation images alone
 
     def __call__(self, run: Run) -> str:
-        """Carries out a complete run: "done" with a row, "failed" with a failure, or "elsewhere": somebody is at it."""
+        """Trains and scores a complete run, and says how that ended.
+
+        Returns:
+            "done" with a run record, "failed" with a failure record, "elsewhere" if another process holds the run, or
+            "full" if the disk of the results takes nothing more.
+        """
         torch.set_num_threads(self.threads)
         try:
             store = stores.open_store(run.dataset, self.data)
@@ -50,9 +58,19 @@ class Task:
         except _Elsewhere:
             return ELSEWHERE
         except Exception as error:  # whatever a method does wrong, the other runs go on
-            record_failure(self.results, run, _sentence(error), traceback.format_exc(), self.device)
-            return FAILED
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                return FULL
+            return self._failed(run, error)
         return DONE
+
+    def _failed(self, run: Run, error: Exception) -> str:
+        try:
+            record_failure(self.results, run, _sentence(error), traceback.format_exc(), self.device)
+        except OSError as another:
+            if another.errno in NO_ROOM:
+                return FULL
+            raise
+        return FAILED
 
     def encoded(self) -> str:
         return json.dumps({**dataclasses.asdict(self), "results": str(self.results), "data": str(self.data)})
@@ -99,10 +117,7 @@ def keys_in(results: Path, folder: str) -> set[str]:
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, ValueError):
-        return str(error)
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return str(error) if isinstance(error, ValueError) and str(error) else methods.described(error)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
