@@ -10,6 +10,7 @@ import numpy as np
 from benchmark.datasets.base import Record
 from benchmark.datasets.fingerprint import bits_apart, orientations
 from benchmark.datasets.store import Store
+from benchmark.words import plural, some
 
 # Of the bits of a fingerprint, re-encoding, blur, noise and staining change up to a dozen, and images of different
 # patients differ in 86 and more (EBHI-Seg and GlaS, all pairs in all orientations)
@@ -30,6 +31,7 @@ def audit(store: Store, split: str = "") -> dict[str, Any]:
     return {
         "dataset": store.name,
         "split": split,
+        "unit": store.unit,
         "leak": store.dataset.leaks.get(split, ""),
         "parts": {part: _described(records) for part, records in parts.items()},
         "pairs": pairs,
@@ -42,22 +44,23 @@ def sentences(findings: dict[str, Any]) -> list[str]:
     said = []
     for part, of in findings["parts"].items():
         strata = ", ".join(f"{count} {stratum}" for stratum, count in of["strata"].items())
-        said.append(f"{part}: {of['images']} images of {of['patients']} patients" + (f" ({strata})" if strata else ""))
+        units = some(of["patients"], findings["unit"])
+        said.append(f"{part}: {some(of['images'], 'image')} of {units}" + (f" ({strata})" if strata else ""))
     clean = len(said)
     for pair, found in findings["pairs"].items():
         one, other = pair.split("-")
         images = findings["parts"][other]["images"]
-        for whose, names in (("patient", "patients"), ("slide", "slides")):
-            if found[names]:
+        for whose, key in ((findings["unit"], "patient"), ("slide", "slide")):
+            if names := found[f"{key}s"]:
+                count = len(found[f"{key}_images"])
                 said.append(
-                    f"{len(found[f'{whose}_images'])} of {images} {other} images are of a {whose} with {one} images: "
-                    f"{_some(found[names])}"
+                    f"{count} of {images} {other} images come from {plural(whose)} with {one} images: {_some(names)}"
                 )
         if found["duplicates"]:
             said.append(f"{len(found['duplicates'])} {one} images are in {other}, too: {_some(found['duplicates'])}")
         if found["near"]:
             said.append(f"{len(found['near'])} {one} images look like one in {other}: {_some(found['near'])}")
-    return said if len(said) > clean else [*said, "The parts share no patient, no slide and no image."]
+    return said if len(said) > clean else [*said, f"The parts share no {findings['unit']}, no slide and no image."]
 
 
 def _shared(first: Sequence[Record], second: Sequence[Record]) -> dict[str, list]:

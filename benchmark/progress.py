@@ -1,4 +1,4 @@
-"""How far a long task has come, and how much of something there is: a bar on a terminal, plain lines elsewhere."""
+"""How far a long task has come: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -11,11 +11,6 @@ PLAIN_S = 10.0  # seconds between two plain lines
 
 def silent(done: int, text: str = "") -> None:
     """Says nothing."""
-
-
-def some(count: int, what: str) -> str:
-    """In words: "1 run", "3 runs"."""
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 @contextlib.contextmanager

@@ -113,7 +113,7 @@ def test_shared_patients_copies_and_turned_copies_are_named_and_counted(store):
         assert set(findings["counts"][pair].values()) == {0}
     said = sentences(findings)
     assert "train: 6 images of 6 patients" in said
-    assert "2 of 4 test images are of a patient with train images: p5" in said
+    assert "2 of 4 test images come from patients with train images: p5" in said
     assert "1 train images are in test, too: i0 = i8" in said
     assert "1 train images look like one in test: i1 = i9" in said
 
@@ -135,7 +135,7 @@ def test_shared_slides_are_named(store):
     assert findings["pairs"]["train-val"]["slides"] == ["s"]
     assert findings["counts"]["train-val"]["slide_images"] == 2
     assert findings["counts"]["train-test"]["slides"] == 0
-    assert "2 of 2 val images are of a slide with train images: s" in sentences(findings)
+    assert "2 of 2 val images come from slides with train images: s" in sentences(findings)
 
 
 def test_thousands_of_images_are_compared_in_bounded_time_without_false_alarm():

@@ -37,6 +37,7 @@ FLOORS = {
     "benchmark.stats": 0,
     "benchmark.machine": 0,
     "benchmark.progress": 0,
+    "benchmark.words": 0,
 }
 ONLY_IN = {"matplotlib": "benchmark.report", "seaborn": "benchmark.report", "click": "benchmark.cli"}
 

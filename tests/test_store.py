@@ -374,3 +374,47 @@ def test_micrometres_a_pixel_become_a_scale(root, data):
         scale_of(stored, Run(mpp=0.2))
     with pytest.raises(ValueError, match=r"does not know how many µm.*bench data add folder PATH --mpp NUMBER"):
         scale_of(add("folder", root, data, "other"), Run(mpp=1.0))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The unit of the split
+
+
+def test_the_unit_of_the_split_is_named_instead_of_patients(root, data):
+    (root / "patients.csv").write_text("image,patient\n" + "".join(f"i{i},o{i % 4}\n" for i in range(6)))
+    add("folder", root, data, "mine", unit="organ", pixel_um=0.5)
+    store = open_store("mine", data)
+    said = "\n".join(store.summary())
+    assert store.unit == at_resolution(store, HALF).unit == "organ"
+    assert "6 images (5 annotated) of 4 organs" in said
+    assert "half of the organs with masks" in said
+    assert "The test images are of only 2 organs" in said
+    assert "Images are grouped by organ, not by patient: whether the parts of the split share patients" in said
+    assert said.count("patient") == 2, "in that sentence alone"
+
+
+def test_a_store_without_a_unit_means_patients(root, data):
+    store = add("folder", root, data, "mine")
+    index = json.loads((store.folder / "index.json").read_text())
+    assert index.pop("unit") == "patient"
+    index.pop("seal")
+    (store.folder / "index.json").write_text(json.dumps(index))
+    assert open_store("mine", data).unit == "patient"
+    assert any("because no patients are given" in said for said in store.cautions("halves"))
+    (root / "patients.csv").write_text("image,patient\n" + "".join(f"i{i},p{i}\n" for i in range(6)))
+    assert add("folder", root, data, "mine").cautions("halves") == []
+
+
+def test_a_unit_is_one_word_and_only_of_a_folder(root, data):
+    with pytest.raises(ValueError, match="'whole slide' is no name of a unit; give one word in the singular"):
+        add("folder", root, data, "mine", unit="whole slide")
+    with pytest.raises(ValueError, match="Images of 'phantom' are grouped by patient; another unit is for a folder"):
+        add("phantom", None, data, unit="organ")
+
+
+def test_a_split_or_task_with_a_caution_says_it(root, data):
+    store = add("folder", root, data, "mine")
+    store.dataset.cautions = {"halves": "Not known to be disjoint."}
+    assert "Not known to be disjoint." in store.cautions("halves")
+    assert "Not known to be disjoint." in store.summary("halves")
+    assert "Not known to be disjoint." not in store.cautions("patient")

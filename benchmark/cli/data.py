@@ -48,8 +48,14 @@ Examples:
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option("--name", default="", help="Its name here.  [default: the kind]")
 @click.option("--mpp", type=PIXEL_UM, help="Micrometres per pixel, if you know it; runs can then ask for --mpp.")
+@click.option(
+    "--unit",
+    default="patient",
+    show_default=True,
+    help="What patients.csv has in its column patient, if not patients: organ, slide, tile …",
+)
 @data_option
-def add(kind, path, name, mpp, data) -> None:
+def add(kind, path, name, mpp, unit, data) -> None:
     """Reads every file of a dataset once, checks it, and writes the store that runs use; draws a contact sheet."""
     from benchmark import datasets
     from benchmark.datasets import store as stores
@@ -66,7 +72,7 @@ def add(kind, path, name, mpp, data) -> None:
                 tell = stack.enter_context(progress.watching(f"Reading {name or kind}", total))
             tell(done, what)
 
-        store = stores.add(kind, path, data, name, watch, pixel_um=mpp)
+        store = stores.add(kind, path, data, name, watch, pixel_um=mpp, unit=unit)
     _show(store, "")
     click.echo(f"Next           {_next(store)}")
 

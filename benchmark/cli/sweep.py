@@ -23,7 +23,7 @@ from benchmark.cli.options import (
     settings_option,
 )
 from benchmark.cli.who import Who, follow, takes, who_options
-from benchmark.progress import some
+from benchmark.words import some
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
 

@@ -12,7 +12,7 @@ from benchmark.cli.numbers import MOST_RUNS, Number
 from benchmark.cli.options import RECIPE, RECIPE_HELP, open_store, run_options
 from benchmark.cli.sweep import SUITE, check_size, list_options
 from benchmark.cli.who import Who, follow, takes, who_options
-from benchmark.progress import some
+from benchmark.words import some
 
 
 @click.command(

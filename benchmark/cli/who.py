@@ -14,7 +14,7 @@ import click
 from benchmark import progress
 from benchmark.cli.numbers import THREADS, Number
 from benchmark.cli.options import data_option, device_option, results_option
-from benchmark.progress import some
+from benchmark.words import some
 
 DAY_MIN = 24 * 60
 TIMED = 3  # steps, where no row tells how long one takes

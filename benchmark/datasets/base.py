@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from benchmark.datasets.images import read_image, read_mask
+from benchmark.words import PATIENT
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Dataset(ABC):
     splits: dict[str, str]  # name -> one line; the first is the default
     cautions: ClassVar[dict[str, str]] = {}  # of a task or a split: what whoever reads its scores must know
     leaks: ClassVar[dict[str, str]] = {}  # published splits that share patients or slides -> what is shared
+    unit: str = PATIENT  # what an item's `patient` is, and a split keeps together: patient, organ, tile …
     instances: ClassVar[bool] = False  # the masks number objects, so that the object scores can be computed
     pixel_um: ClassVar[float | None] = None  # the side of a pixel in micrometres
 

@@ -37,8 +37,11 @@ from benchmark.datasets.base import Dataset, Item, Record
 from benchmark.datasets.fingerprint import fingerprint
 from benchmark.datasets.images import check_name, check_regular, values_in
 from benchmark.runs import Run, choose
+from benchmark.words import PATIENT, in_units, some
 
 FORMAT = 1  # of the index; raised when a field changes its meaning
+UNIT = re.compile(r"[A-Za-z][A-Za-z-]{0,29}")
+FOLDER = "folder"  # the kind that reads images of anyone
 DRAWN = "phantom"  # the only dataset that is drawn and not read
 READERS = 2  # threads; each holds one image
 FILES = ("index.json", "images.bin", "masks.bin", "contact_sheet.png")  # all that a store consists of
@@ -65,8 +68,10 @@ class Store:
         self.notes: list[str] = index.notes
         self.records: list[Record] = index.records
         self.dataset: Dataset = datasets.get(self.kind)
-        self.dataset.classes = index.classes
-        self.dataset.splits = self.dataset.offered(self.records)
+        self.dataset.classes, self.dataset.unit = index.classes, index.unit
+        self.dataset.splits = {
+            split: in_units(about, self.unit) for split, about in self.dataset.offered(self.records).items()
+        }
         self._parts: dict[str, dict[str, list[int]]] = {}
         self._checked: set[tuple[str, int]] = set()  # the images and masks that were compared with their hashes
         for file, width in (("images.bin", 3), ("masks.bin", self._mask_type.itemsize)):
@@ -134,6 +139,21 @@ class Store:
         flat = self._masks[record.start : record.start + record.height * record.width]
         return flat.reshape(record.height, record.width)
 
+    @property
+    def unit(self) -> str:
+        """What a split keeps together, "patient" unless the dataset was added with another name for it."""
+        return self.dataset.unit
+
+    def cautions(self, split: str, task: str = "") -> list[str]:
+        """What whoever reads scores of a split and a task must know, a sentence each; leaks are not among them."""
+        said = [self.dataset.cautions.get(self._task(task), ""), self.dataset.cautions.get(split, "")]
+        unknown = "whether the parts of the split share patients is not known."
+        if self.unit != PATIENT:
+            said.append(f"Images are grouped by {self.unit}, not by patient: {unknown}")
+        elif all(record.patient == record.name for record in self.records):
+            said.append(f"Each image counts as a separate patient, because no patients are given: {unknown}")
+        return [sentence for sentence in said if sentence]
+
     def classes(self, task: str = "") -> tuple[str, ...]:
         """The names of the classes of a task of the dataset, the background first; "" is its first task."""
         return self.dataset.task_classes.get(self._task(task), self.dataset.classes)
@@ -163,15 +183,14 @@ class Store:
 
     def summary(self, split: str = "") -> list[str]:
         """For people: what it is, how it is split, and what was noticed when it was read."""
+        tasks = self.dataset.tasks
         sizes = sorted({(record.width, record.height) for record in self.records}, key=lambda size: size[0] * size[1])
         range_ = " to ".join(f"{width} × {height}" for width, height in dict.fromkeys((sizes[0], sizes[-1])))
         said = [
             f"{self.name}: {self.dataset.title}",
-            f"{_how_many(self.records)}; {range_} pixels" + (f" of {self.pixel_um:g} µm" if self.pixel_um else ""),
-            *(
-                f"{f'Task {task}: c' if task else 'C'}lasses {', '.join(self.classes(task))}"
-                for task in self.dataset.tasks
-            ),
+            f"{_how_many(self.records, self.unit)}; {range_} pixels"
+            + (f" of {self.pixel_um:g} µm" if self.pixel_um else ""),
+            *(f"{f'Task {task}: c' if task else 'C'}lasses {', '.join(self.classes(task))}" for task in tasks),
         ]
         split, parts = split or next(iter(self.dataset.splits)), self.used(split)
         said.append(f"Split {split}: {self.dataset.splits[split]}")
@@ -179,9 +198,10 @@ class Store:
             members = [self.records[place] for place in places]
             strata = Counter(record.stratum for record in members if record.stratum)
             shares = [f"{count} {stratum}" for stratum, count in sorted(strata.items())]
-            said.append(f"  {part:5} {_how_many(members)}" + _listed("; ", shares))
+            said.append(f"  {part:5} {_how_many(members, self.unit)}" + _listed("; ", shares))
         if leak := self.dataset.leaks.get(split):
             said.append(f"  leaks: {leak}")
+        said += dict.fromkeys(sentence for task in tasks for sentence in self.cautions(split, task))
         return [*said, *self._reservations(split), *self.notes]
 
     def _reservations(self, split: str) -> list[str]:
@@ -192,7 +212,7 @@ class Store:
         said = [*self.dataset.remarks(self.records), stats.reservation(judges)]
         if aside:
             said.append(f"Images without a mask left aside, as their patients validate or judge: {aside}.")
-        return [sentence for sentence in said if sentence]
+        return [in_units(sentence, self.unit) for sentence in said if sentence]
 
     @property
     def _mask_type(self) -> np.dtype:
@@ -273,19 +293,24 @@ def _made_from(stored: Store, folder: Path) -> bool:
 
 def add(
     kind: str, root: Path | None, data: Path, name: str = "", progress: Progress = lambda done, total, what: None,
-    *, pixel_um: float | None = None,
+    *, pixel_um: float | None = None, unit: str = PATIENT,
 ) -> Store:  # fmt: skip
     """Reads every file of a dataset once, checks it, and makes the store `data/NAME`, whole or not at all.
 
     A store of the same name is replaced; a folder that is anything else is a ValueError, and so is one that holds the
     images or lies among them. The first file that is not as it should be is a ValueError that names it.
-    `pixel_um` is the side of a pixel in micrometres, if it is known and the kind of dataset does not say it.
+    `pixel_um` is the side of a pixel in micrometres, if it is known and the kind of dataset does not say it. `unit` is
+    what patients.csv of a folder has in its column "patient": patients, or what the images are grouped by instead.
     """
     dataset, name = datasets.get(kind), name or kind
     if not NAME.fullmatch(name):
         raise ValueError(f"'{name}' cannot name a dataset; use up to 60 letters (a to z), digits, '_' and '-'.")
     if name in datasets.names() and name != kind:
         raise ValueError(f"'{name}' is a kind of dataset itself; give this one another name.")
+    if not UNIT.fullmatch(unit):
+        raise ValueError(f"'{unit}' is no name of a unit; give one word in the singular, such as organ, slide or tile.")
+    if unit != PATIENT and kind != FOLDER:
+        raise ValueError(f"Images of '{kind}' are grouped by {dataset.unit}; another unit is for a folder of your own.")
     if root is None and kind != DRAWN:
         raise ValueError(f"Say where '{kind}' lies: `bench data add {kind} PATH`; to be had from {dataset.source}.")
     if root is not None and not root.is_dir():
@@ -302,6 +327,7 @@ def add(
     for path in (path for item in items for path in (item.image, item.mask) if path):
         check_name(path)
     with _writing(data), _unfinished(data, name) as folder:
+        dataset.unit = unit
         _write(folder, dataset, kind, name, root, items, progress, pixel_um)
         _publish(folder, data / name)
     return Store(data / name)
@@ -402,6 +428,7 @@ def _write(
         "classes": dataset.classes,
         "notes": said,
         "pixel_um": pixel_um,
+        "unit": dataset.unit,
         "records": [asdict(record) for record in records],
     }
     _write_index(index, folder)
@@ -525,6 +552,7 @@ class _Index(msgspec.Struct):
     records: list[Record]
     scale: float = 1.0
     pixel_um: float | None = None
+    unit: str = PATIENT
     seal: str = ""  # of all of the index; older stores have none
 
 
@@ -693,11 +721,10 @@ def _same(one: Path, other: Path) -> bool:
 # Words
 
 
-def _how_many(records: Sequence[Record]) -> str:
-    patients, annotated = len({record.patient for record in records}), sum(record.annotated for record in records)
+def _how_many(records: Sequence[Record], unit: str) -> str:
+    units, annotated = len({record.patient for record in records}), sum(record.annotated for record in records)
     masks = "" if annotated == len(records) else f" ({annotated} annotated)"
-    of = "1 patient" if patients == 1 else f"{patients} patients"
-    return f"{len(records)} image{'s' * (len(records) != 1)}{masks} of {of}"
+    return f"{some(len(records), 'image')}{masks} of {some(units, unit)}"
 
 
 def _listed(before: str, words: Sequence[str]) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from benchmark import stats
-from benchmark.progress import some
 from benchmark.report.board import Board
 from benchmark.report.cells import Options, supervised
 from benchmark.report.frame import Row, budget, fingerprint
 from benchmark.report.table import Column, Line, Table, digest
 from benchmark.runs import trials_of
+from benchmark.words import some
 
 HASH = 6  # signs of a list's hash that are printed
 FLOODED = 0.02  # Dice of the background, below which hardly any was found

@@ -16,8 +16,8 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from benchmark.datasets.store import Store
-from benchmark.progress import some
 from benchmark.runs import write_whole
+from benchmark.words import some
 
 # Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision; those that tissue is not
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#56B4E9", "#D55E00", "#000000")
@@ -42,7 +42,7 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
     for block, (part, places) in zip(figure.subfigures(len(parts), 1, squeeze=False).flat, picked.items(), strict=True):
         patients = {store.records[i].patient for i in parts[part]}
         block.suptitle(
-            f"{part}: {some(len(parts[part]), 'image')}, {some(len(patients), 'patient')}", x=0.01, ha="left", size=10
+            f"{part}: {some(len(parts[part]), 'image')}, {some(len(patients), store.unit)}", x=0.01, ha="left", size=10
         )
         for axes, i in zip(block.subplots(1, per_part, squeeze=False).flat, places + [None] * per_part, strict=False):
             axes.set_axis_off()
@@ -55,7 +55,7 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
                 mask = store.label(i)
                 outline(axes, mask, COLOURS, SHEET_PIXELS)
                 said = f"{(mask > 0).mean():.0%} foreground"
-            axes.set_title(f"patient {record.patient}, {said}", size=7, parse_math=False)
+            axes.set_title(f"{store.unit} {record.patient}, {said}", size=7, parse_math=False)
     _legend(figure, dict(zip(store.classes()[1:], COLOURS, strict=False)))
     _save_figure(figure, path)
 
