@@ -405,7 +405,7 @@ def test_a_folder_needs_nothing_but_images_and_masks(folder, data):
         parts = store.split(split)
         assert {"unlabelled/schön 6", "unlabelled/schön 7"} <= names(store, parts["train"])
         assert [len(parts[part]) for part in ("train", "val", "test")] == sizes
-    (said,) = (line for line in store.summary() if "counts as a patient of its own" in line)
+    (said,) = (line for line in store.summary() if "list them in patients.csv" in line)
     assert "by their names" not in said, "all begin alike"
 
 
@@ -425,7 +425,7 @@ def test_patients_csv_keeps_patients_together(folder, data):
     assert [r.patient for r in store.records] == [f"Zoé {i // 2}" for i in range(6)] + ["u", "u"]
     parts = store.split("patient")
     assert [len(patients_of(store.records, parts[part])) for part in ("train", "val", "test")] == [2, 1, 1]
-    assert not any("counts as a patient of its own" in line for line in store.summary())
+    assert not any("list them in patients.csv" in line for line in store.summary())
     for text, words in (
         ("schön 0,p", "does not name schön 1 and 6 more images"),
         ("schön 0,p\nschoen,p", "names the image 'schoen'"),

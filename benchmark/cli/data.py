@@ -48,6 +48,7 @@ Examples:
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option("--name", default="", help="Its name here.  [default: the kind]")
 @click.option("--mpp", type=PIXEL_UM, help="Micrometres per pixel, if you know it; runs can then ask for --mpp.")
+@click.option("--instances", is_flag=True, help="Masks of a folder number objects, not classes.")
 @click.option(
     "--unit",
     default="patient",
@@ -55,7 +56,7 @@ Examples:
     help="What patients.csv has in its column patient, if not patients: organ, slide, tile …",
 )
 @data_option
-def add(kind, path, name, mpp, unit, data) -> None:
+def add(kind, path, name, mpp, unit, instances, data) -> None:
     """Reads every file of a dataset once, checks it, and writes the store that runs use; draws a contact sheet."""
     from benchmark import datasets
     from benchmark.datasets import store as stores
@@ -72,7 +73,7 @@ def add(kind, path, name, mpp, unit, data) -> None:
                 tell = stack.enter_context(progress.watching(f"Reading {name or kind}", total))
             tell(done, what)
 
-        store = stores.add(kind, path, data, name, watch, pixel_um=mpp, unit=unit)
+        store = stores.add(kind, path, data, name, watch, pixel_um=mpp, unit=unit, instances=instances)
     _show(store, "")
     click.echo(f"Next           {_next(store)}")
 

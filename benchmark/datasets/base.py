@@ -11,6 +11,8 @@ import numpy as np
 from benchmark.datasets.images import read_image, read_mask
 from benchmark.words import PATIENT
 
+IGNORE = 255  # in a mask of class numbers: nobody has decided what this pixel is; equal to that of `methods.base`
+
 
 @dataclass(frozen=True)
 class Item:
@@ -66,6 +68,7 @@ class Dataset(ABC):
     unit: str = PATIENT  # what an item's `patient` is, and a split keeps together: patient, organ, tile …
     instances: ClassVar[bool] = False  # the masks number objects, so that the object scores can be computed
     pixel_um: ClassVar[float | None] = None  # the side of a pixel in micrometres
+    noticed: Sequence[str] = ()  # sentences for the summary on all masks together, known after `settle`
 
     @abstractmethod
     def items(self, root: Path) -> list[Item]:
@@ -90,7 +93,10 @@ class Dataset(ABC):
         return image, self.encode(values, item.mask), *notes
 
     def encode(self, values: np.ndarray, path: Path) -> np.ndarray:
-        """The stored mask for the numbers in a mask file: instance numbers, or classes; others are a ValueError."""
+        """The stored mask for the numbers in a mask file: instance numbers, or classes; others are a ValueError.
+
+        Where `IGNORE` is stored, the pixel is in no loss and in no score.
+        """
         highest = int(values.max(initial=0))
         if not self.instances and highest >= len(self.classes):
             raise ValueError(
@@ -99,14 +105,21 @@ class Dataset(ABC):
             )
         return values
 
-    def settle(
-        self, root: Path | None, values: Mapping[int, str], notes: Mapping[str, Sequence[str]]
-    ) -> tuple[str, ...]:
+    def settle(self, root: Path | None, values: Mapping[int, str], notes: dict[str, list[str]]) -> tuple[str, ...]:
         """The names of the classes, once every mask is read.
 
-        `values` has the first image of each stored mask value, `notes` the images of each conversion.
+        `values` has the first image of each stored mask value, `notes` the images of each conversion; they may be
+        changed, and go into the summary.
         """
         return self.classes
+
+    def correct(self, name: str, mask: np.ndarray) -> np.ndarray | None:
+        """The mask of an image as it is to be stored now that all masks are read; None: as it is."""
+        return None
+
+    def leaking(self, records: Sequence[Record]) -> dict[str, str]:
+        """The splits of these records whose parts share patients or slides, and what is shared."""
+        return self.leaks
 
     def remarks(self, records: Sequence[Record]) -> list[str]:
         """What a person should know of these records before relying on them, a sentence each."""

@@ -5,19 +5,25 @@ part) and classes.txt (a name a line, the background first).
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import find_objects, label
 
-from benchmark.datasets.base import Dataset, Item, Record
-from benchmark.datasets.images import black_and_white, is_lossy, nfc, pictures, values_in
+from benchmark.datasets.base import IGNORE, Dataset, Item, Record
+from benchmark.datasets.images import black_and_white, is_lossy, pictures, values_in
 from benchmark.datasets.splits import FRACTIONS, split_by_group
-from benchmark.datasets.tables import read_table
+from benchmark.datasets.tables import read_table, read_text
 
 MOST_CLASSES = 64  # higher values are not class numbers but something else
 WHITE = "mask in black and white, stored as 0 and 1"
 WHOLE = "mask without any background"
+ONLY_IGNORED = "mask of 0 and 255 alone, whose 255 is the ignore label"
+SAME_PATIENT = "patient written in several ways, taken as one"
+NO_PATIENT = {"", "-", "?", "na", "n/a", "#n/a", "nan", "none", "null", "nil", "unknown", "missing"}
 OF_MASKS = "_mask"  # may end a mask's name, as `bench predict` writes it
 HALVES = {"train": 0.5, "test": 0.5}
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -33,9 +39,16 @@ class Folder(Dataset):
     classes = ("background", "foreground")
     splits = {  # noqa: RUF012
         "file": "as split.csv says",
-        "halves": "half of the patients with masks teach, the others judge; nobody is left for validation",
-        "patient": "patients disjoint, of those with masks 60 % teach, 10 % validate and 30 % judge",
+        "halves": "half of the patients with masks are for training, half for test; none for validation",
+        "patient": "patients disjoint; of those with masks 60 % are for training, 10 % for validation, 30 % for test",
     }
+
+    def __init__(self) -> None:
+        self.noticed = []
+        self._spellings: list[str] = []
+        self._masks: dict[str, _Mask] = {}  # what each mask file holds, by the name of its image
+        self._ignored: set[str] = set()  # images of masks with 0 and 255 alone, where other masks have an ignore label
+        self._number: dict[int, int] = {}  # class numbers as stored, for those in the files, where some are not used
 
     def items(self, root: Path) -> list[Item]:
         """The images by stem, with a mask or without, then those of unlabelled/ as `unlabelled/STEM`."""
@@ -62,7 +75,7 @@ class Folder(Dataset):
         pairs = [(stem, path, masks.get(stem)) for stem, path in images.items()]
         pairs += [(f"{UNLABELLED}/{stem}", path, None) for stem, path in free.items()]
         names, unmasked = [name for name, _, _ in pairs], {name for name, _, mask in pairs if mask is None}
-        patients = _column(root / "patients.csv", "patient", names)
+        patients = self._patients(root / "patients.csv", names)
         split = _column(root / "split.csv", "part", names)
         unknown = [name for name in names if patients and name not in patients]
         if unknown:
@@ -89,42 +102,140 @@ class Folder(Dataset):
 
     def read(self, item: Item) -> tuple:
         image, mask, *notes = super().read(item)
-        if item.mask is not None and mask.max(initial=0) == 255:
-            mask, notes = mask // 255, [*notes, WHITE]
-        if item.mask is not None and mask.all():
+        if item.mask is None:
+            return image, mask, *notes
+        values = values_in(mask)
+        single = self.instances or _in_single_pieces(mask, values)
+        self._masks[item.name] = _Mask(frozenset(values) - {0}, single)
+        if not self.instances and max(values) == IGNORE and set(values) <= {0, IGNORE}:
+            mask, notes = mask // IGNORE, [*notes, WHITE]
+        if 0 not in values:
             notes = [*notes, WHOLE]
         return image, mask, *notes
 
     def encode(self, values: np.ndarray, path: Path) -> np.ndarray:
-        """0 and 255, or class numbers; JPEG masks are taken as black and white."""
-        if is_lossy(path):
-            return black_and_white(values, path) * np.uint8(255)
-        highest = int(values.max(initial=0))
-        if highest < MOST_CLASSES or (highest == 255 and not ((values > 0) & (values < 255)).any()):
-            return values.astype(np.uint8)
-        found, count = f"the value {highest}", len(values_in(values))
-        if count > 2:
-            found = f"{count} different values up to {highest}, as after resizing or compression"
-        raise ValueError(f"{path} has {found}; save masks with 0 and 255 alone, or with class numbers 0, 1, 2 …")
+        """0 and 255, or class numbers with or without 255 as the ignore label; with `instances` object numbers.
 
-    def settle(self, root: Path, values: Mapping[int, str], notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        After lossy compression only black and white is taken.
+        """
+        if is_lossy(path):
+            if self.instances:
+                raise ValueError(f"{path} is compressed with loss, which has changed its numbers; save masks as PNG.")
+            return black_and_white(values, path) * np.uint8(255)
+        if self.instances:
+            return values
+        found = values_in(values)
+        if all(value < MOST_CLASSES for value in found if value != IGNORE):
+            return values.astype(np.uint8)
+        if len(found) > 3:
+            what = f"{len(found)} different values up to {found[-1]}, as after resizing or compression"
+        else:
+            what = f"the value {max(value for value in found if value != IGNORE)}"
+        raise ValueError(
+            f"{path} has {what}; save masks with 0 and 255 alone, or with class numbers 0, 1, 2 …, or, if the masks "
+            "number objects, add the folder with --instances."
+        )
+
+    def settle(self, root: Path, values: Mapping[int, str], notes: dict[str, list[str]]) -> tuple[str, ...]:
         """As many classes as the masks number, with the names of classes.txt if there is one."""
-        count = max(2, max(values, default=0) + 1)
+        if self._spellings:
+            notes[SAME_PATIENT] = self._spellings
+        if self.instances:
+            if set().union(*(mask.values for mask in self._masks.values())) == {255}:
+                raise ValueError(
+                    "The masks are black and white and number no objects; add the folder without --instances."
+                )
+            return self._names(root, 2, values) or self.classes
+        if IGNORE in values:  # beside class numbers, so it is no class in the other masks either
+            self._ignored = set(notes.pop(WHITE, ()))
+            if self._ignored:
+                notes[ONLY_IGNORED] = sorted(self._ignored)
+        drawn = set().union(*(mask.values for mask in self._masks.values()))
+        numbers = sorted(drawn - {IGNORE} | ({1} if WHITE in notes else set()))
+        count = max(2, max(numbers, default=0) + 1)
         if count > 2 and WHITE in notes:
             raise ValueError(
                 f"The mask of {notes[WHITE][0]} is black and white, but that of {values[count - 1]} has the class "
                 f"number {count - 1}; save all masks with class numbers."
             )
-        named = root / "classes.txt"
-        if not named.exists():
-            return self.classes if count == 2 else ("background", *(f"class {k}" for k in range(1, count)))
-        names = tuple(line.strip() for line in nfc(named.read_text("utf-8-sig")).splitlines() if line.strip())
+        names = self._names(root, count, values)
+        if names:
+            unused = [f"{name} ({k})" for k, name in enumerate(names) if k and k not in numbers]
+            if unused and numbers:
+                self.noticed.append(f"No mask has the class {', '.join(unused)}, which classes.txt names.")
+            return names
+        self._check_objects()
+        if len(numbers) < count - 1 and numbers:
+            self._number = {value: k for k, value in enumerate([0, *numbers])}
+            missing = _ranges(sorted(set(range(1, count)) - set(numbers)))
+            self.noticed.append(
+                f"No mask has the class numbers {missing}, so they are not counted as classes; the others keep their "
+                "numbers as names."
+            )
+        if numbers in ([], [1]):
+            return self.classes
+        return ("background", *(f"class {value}" for value in numbers))
+
+    def _names(self, root: Path, count: int, values: Mapping[int, str]) -> tuple[str, ...]:
+        """The classes as classes.txt names them; empty without that file."""
+        path = root / "classes.txt"
+        if not path.exists() and not path.is_symlink():
+            return ()
+        names = tuple(line for _, line in read_text(path))
         if len(names) < count:
             raise ValueError(
-                f"{named} names {len(names)} classes, but the mask of {values[count - 1]} has the class number "
+                f"{path} names {len(names)} classes, but the mask of {values[count - 1]} has the class number "
                 f"{count - 1}; name every class, the background first, one a line."
             )
+        if len(names) > MOST_CLASSES or len(set(names)) < len(names):
+            raise ValueError(f"{path} names a class twice, or more than {MOST_CLASSES}; give each its own name.")
         return names
+
+    def _check_objects(self) -> None:
+        """Refuses what looks like object numbers: 1, 2, 3 … up to another end in each mask."""
+        masks = [_Mask(mask.values - {IGNORE}, mask.single) for mask in self._masks.values()]
+        masks = [mask for mask in masks if mask.values]
+        ends = sorted({max(mask.values) for mask in masks})
+        dense = sum(len(mask.values) for mask in masks) >= 0.9 * sum(max(mask.values) for mask in masks)
+        single = all(mask.single for mask in masks)
+        counts = sorted(len(mask.values) for mask in masks)
+        if not masks or not dense or len(ends) < 2:
+            return
+        said = f"Masks hold {counts[0]} to {counts[-1]} numbers, which differ from image to image"
+        if len(ends) > 2 and (ends[-1] >= 8 or (ends[-1] >= 4 and single)):
+            raise ValueError(
+                f"{said}: these look like object numbers; add the folder with --instances, or, if they are classes, "
+                "name each of them in classes.txt."
+            )
+        if single and ends[-1] > 2:
+            self.noticed.append(
+                f"{said}. If these are object numbers and not classes, add the folder with --instances."
+            )
+
+    def correct(self, name: str, mask: np.ndarray) -> np.ndarray | None:
+        """The numbers as stored, where another mask decides what they mean."""
+        if name in self._ignored:
+            return mask * np.uint8(IGNORE)
+        if not self._number:
+            return None
+        table = np.arange(256, dtype=np.uint8)
+        table[list(self._number)] = list(self._number.values())
+        return table[mask]
+
+    def _patients(self, path: Path, names: Sequence[str]) -> dict[str, str]:
+        """The patient of each image; of names that differ in case and blanks alone, the first is taken for all."""
+        patients = _column(path, "patient", names)
+        first: dict[str, str] = {}
+        for name, patient in patients.items():
+            if patient.casefold() in NO_PATIENT:
+                raise ValueError(
+                    f"{path} has '{patient}' as the patient of '{name}'; if it is not known, give a name that no other "
+                    "image has."
+                )
+            patients[name] = first.setdefault(_spelled(patient), patient)
+            if patients[name] != patient and f"{patient} = {patients[name]}" not in self._spellings:
+                self._spellings.append(f"{patient} = {patients[name]}")
+        return patients
 
     def offered(self, records: Sequence[Record]) -> dict[str, str]:
         masked = len({record.patient for record in records if record.annotated})
@@ -135,15 +246,28 @@ class Folder(Dataset):
         }
         return {name: about for name, about in self.splits.items() if possible[name]}
 
+    def leaking(self, records: Sequence[Record]) -> dict[str, str]:
+        """What split.csv puts into two parts."""
+        parts: dict[str, set[str]] = {}
+        for record in records:
+            parts.setdefault(record.patient, set()).update(record.tags)
+        shared = [patient for patient, of in parts.items() if len(of) > 1]
+        if not shared:
+            return {}
+        examples = ", ".join(shared[:3]) + (" …" if len(shared) > 3 else "")
+        who = "1 patient has" if len(shared) == 1 else f"{len(shared)} patients have"
+        return {"file": f"{who} images in more than one part of split.csv ({examples}), so test scores are too high"}
+
     def remarks(self, records: Sequence[Record]) -> list[str]:
-        if len({record.patient for record in records}) < len(records):
-            return []
+        patients = list(dict.fromkeys(record.patient for record in records))
+        if len(patients) < len(records) or any(record.patient != record.name for record in records):
+            return _alike(patients)
         beginnings = sorted({re.split(r"[ ._-]", record.name.rpartition("/")[2])[0] for record in records})
         likely = 1 < len(beginnings) < len(records)
         hint = f" (by their names these may be {len(beginnings)}: {beginnings[0]}, {beginnings[1]} …)" if likely else ""
         return [
-            f"Every image counts as a patient of its own. If some are of the same patient{hint}, say whose they are in "
-            "patients.csv (columns image, patient) and add the folder again; otherwise a patient may teach and judge."
+            f"If several images are of one patient{hint}, list them in "
+            "patients.csv (columns image, patient) and add the folder again; otherwise one may be in training and test."
         ]
 
     def parts(self, split: str, records: Sequence[Record]) -> dict[str, list[int]]:
@@ -157,9 +281,54 @@ class Folder(Dataset):
         }
 
 
+class _Mask(NamedTuple):
+    """What a mask file holds."""
+
+    values: frozenset[int]  # except 0
+    single: bool  # whether each of them is one connected piece
+
+
+def _in_single_pieces(mask: np.ndarray, values: Sequence[int]) -> bool:
+    """Whether each number up to `MOST_CLASSES` marks one connected piece (of 8 neighbours)."""
+    numbers = [value for value in values if 0 < value < MOST_CLASSES]
+    if len(numbers) < 2:
+        return True
+    boxes, around = find_objects(mask, MOST_CLASSES), np.ones((3, 3))
+    return all(label(mask[boxes[number - 1]] == number, around)[1] == 1 for number in numbers)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers in words: "1 to 4 and 6"."""
+    ends = [k for k in numbers if k + 1 not in numbers]
+    begins = [k for k in numbers if k - 1 not in numbers]
+    said = [f"{begin}" if begin == end else f"{begin} to {end}" for begin, end in zip(begins, ends, strict=True)]
+    return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+
+
+def _spelled(patient: str) -> str:
+    """One spelling for a name in any case, with any blanks and without invisible characters."""
+    visible = "".join(letter for letter in patient if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
+
+
+def _alike(patients: Sequence[str]) -> list[str]:
+    """A sentence if names differ in separators or leading zeros alone, as in "case 1" and "case-01"."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for patient in patients:
+        words = re.findall(r"\d+|[^\W\d_]+", _spelled(patient))
+        alike.setdefault(tuple(word.lstrip("0") or "0" for word in words), []).append(patient)
+    pairs = [" and ".join(f"'{patient}'" for patient in of) for words, of in alike.items() if words and len(of) > 1]
+    if not pairs:
+        return []
+    return [
+        f"Patients may be written in several ways: {'; '.join(pairs[:3])}{' …' if len(pairs) > 3 else ''}. If so, "
+        "write them alike in patients.csv and add the folder again; otherwise one patient may be in training and test."
+    ]
+
+
 def _column(path: Path, column: str, names: Sequence[str]) -> dict[str, str]:
     """What a table says of each image, by its name; the table may give suffixes, and leave out `unlabelled/`."""
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return {}
     known = {name.removeprefix(f"{UNLABELLED}/"): name for name in reversed(names)} | {name: name for name in names}
     told: dict[str, str] = {}

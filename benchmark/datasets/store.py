@@ -21,9 +21,9 @@ import re
 import shlex
 import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -33,7 +33,7 @@ import numpy as np
 
 from benchmark import datasets, stats
 from benchmark.datasets import resample
-from benchmark.datasets.base import Dataset, Item, Record
+from benchmark.datasets.base import IGNORE, Dataset, Item, Record
 from benchmark.datasets.fingerprint import fingerprint
 from benchmark.datasets.images import check_name, check_regular, values_in
 from benchmark.runs import Run, choose
@@ -69,9 +69,12 @@ class Store:
         self.records: list[Record] = index.records
         self.dataset: Dataset = datasets.get(self.kind)
         self.dataset.classes, self.dataset.unit = index.classes, index.unit
+        self.dataset.instances = index.instances or self.dataset.instances
+        self.dataset.leaks = self.dataset.leaking(self.records)
         self.dataset.splits = {
             split: in_units(about, self.unit) for split, about in self.dataset.offered(self.records).items()
         }
+        self.ignores = index.ignore is not None  # whether masks have pixels that are in no loss and in no score
         self._parts: dict[str, dict[str, list[int]]] = {}
         self._checked: set[tuple[str, int]] = set()  # the images and masks that were compared with their hashes
         for file, width in (("images.bin", 3), ("masks.bin", self._mask_type.itemsize)):
@@ -159,9 +162,10 @@ class Store:
         return self.dataset.task_classes.get(self._task(task), self.dataset.classes)
 
     def label(self, place: int, task: str = "") -> np.ndarray:
-        """The classes, uint8 (H, W), for a task of the dataset; "" is its first."""
-        task = self._task(task)
-        return self.dataset.label(task, self.records[place], self.mask(place))
+        """The classes, uint8 (H, W), for a task of the dataset; "" is its first. `IGNORE` stays, whatever the task."""
+        task, mask = self._task(task), self.mask(place)
+        label = self.dataset.label(task, self.records[place], mask)
+        return np.where(mask == IGNORE, np.uint8(IGNORE), label) if self.ignores else label
 
     def _task(self, task: str) -> str:
         named = [name for name in self.dataset.tasks if name]
@@ -200,7 +204,7 @@ class Store:
             shares = [f"{count} {stratum}" for stratum, count in sorted(strata.items())]
             said.append(f"  {part:5} {_how_many(members, self.unit)}" + _listed("; ", shares))
         if leak := self.dataset.leaks.get(split):
-            said.append(f"  leaks: {leak}")
+            said.append(f"  This split leaks: {leak}.")
         said += dict.fromkeys(sentence for task in tasks for sentence in self.cautions(split, task))
         return [*said, *self._reservations(split), *self.notes]
 
@@ -293,7 +297,7 @@ def _made_from(stored: Store, folder: Path) -> bool:
 
 def add(
     kind: str, root: Path | None, data: Path, name: str = "", progress: Progress = lambda done, total, what: None,
-    *, pixel_um: float | None = None, unit: str = PATIENT,
+    *, pixel_um: float | None = None, unit: str = PATIENT, instances: bool = False,
 ) -> Store:  # fmt: skip
     """Reads every file of a dataset once, checks it, and makes the store `data/NAME`, whole or not at all.
 
@@ -301,8 +305,12 @@ def add(
     images or lies among them. The first file that is not as it should be is a ValueError that names it.
     `pixel_um` is the side of a pixel in micrometres, if it is known and the kind of dataset does not say it. `unit` is
     what patients.csv of a folder has in its column "patient": patients, or what the images are grouped by instead.
+    With `instances` masks of a folder number objects, not classes.
     """
     dataset, name = datasets.get(kind), name or kind
+    if instances and kind != "folder":
+        raise ValueError(f"The kind '{kind}' decides itself what its masks number; leave out --instances.")
+    dataset.instances = instances or dataset.instances
     if not NAME.fullmatch(name):
         raise ValueError(f"'{name}' cannot name a dataset; use up to 60 letters (a to z), digits, '_' and '-'.")
     if name in datasets.names() and name != kind:
@@ -328,7 +336,8 @@ def add(
         check_name(path)
     with _writing(data), _unfinished(data, name) as folder:
         dataset.unit = unit
-        _write(folder, dataset, kind, name, root, items, progress, pixel_um)
+        index = {"format": FORMAT, "kind": kind, "pixel_um": pixel_um, "unit": unit, "instances": instances}
+        _write_index(index | _write(folder, dataset, name, root, items, progress), folder)
         _publish(folder, data / name)
     return Store(data / name)
 
@@ -355,7 +364,7 @@ def _read(dataset: Dataset, item: Item) -> _Read:
     image = np.ascontiguousarray(image)
     if mask is not None:
         mask = np.ascontiguousarray(mask, np.uint16 if dataset.instances else np.uint8)
-    values = [] if mask is None or dataset.instances else values_in(mask)
+    values = [] if mask is None else [int(mask.any())] if dataset.instances else values_in(mask)
     mask_hash = "" if mask is None else _hash(mask)
     return _Read(image, mask, tuple(notes), values, _hash(image), mask_hash, fingerprint(image))
 
@@ -378,11 +387,11 @@ def _in_order(dataset: Dataset, items: Sequence[Item]) -> Iterator[tuple[Item, _
 
 
 def _write(
-    folder: Path, dataset: Dataset, kind: str, name: str, root: Path | None, items: Sequence[Item], progress: Progress,
-    pixel_um: float | None,
-) -> None:  # fmt: skip
-    """Fills the folder of a store, the index last."""
+    folder: Path, dataset: Dataset, name: str, root: Path | None, items: Sequence[Item], progress: Progress
+) -> dict[str, Any]:
+    """Fills the folder of a store with images and masks; what the index is to say of them."""
     records: list[Record] = []
+    present: dict[str, list[int]] = {}  # the class numbers in each mask
     values: dict[int, str] = {}
     notes: dict[str, list[str]] = {}
     start, width = 0, 2 if dataset.instances else 1
@@ -392,6 +401,7 @@ def _write(
             if read.mask is not None:
                 masks.seek(width * start)
                 masks.write(read.mask.data)
+                present[item.name] = read.values
             for value in read.values:
                 values.setdefault(value, item.name)
             for note in read.notes:
@@ -418,20 +428,77 @@ def _write(
         masks.truncate(width * start)
         _sync(images, masks)
     dataset.classes = dataset.settle(root, values, notes)
-    copies = _copies(records)
-    for split in dataset.offered(records):
-        _parts(dataset, split, records, name)
-    said = [f"{len(names)} × {note} ({_examples(names)})." for note, names in notes.items()] + copies
-    index = {
-        "format": FORMAT,
-        "kind": kind,
+    masks = np.memmap(folder / "masks.bin", np.uint16 if dataset.instances else np.uint8, "r+")
+    records = _corrected(records, dataset, masks, present)
+    masks.flush()
+    ignore = any(IGNORE in found for found in present.values()) and not dataset.instances
+    said = [f"{len(names)} × {note} ({_examples(names)})." for note, names in notes.items()] + _copies(records)
+    said += [
+        *dataset.noticed,
+        *(_ignored(records, masks, present) if ignore else []),
+        *_absent(dataset, records, name, present),
+    ]
+    return {
         "classes": dataset.classes,
         "notes": said,
-        "pixel_um": pixel_um,
-        "unit": dataset.unit,
+        "ignore": IGNORE if ignore else None,
         "records": [asdict(record) for record in records],
     }
-    _write_index(index, folder)
+
+
+def _corrected(
+    records: Sequence[Record], dataset: Dataset, masks: np.ndarray, present: dict[str, list[int]]
+) -> list[Record]:
+    """The records once the dataset has corrected the stored masks, knowing them all; `present` follows."""
+    corrected = []
+    for record in records:
+        flat = masks[record.start : record.start + record.height * record.width]
+        mask = flat.reshape(record.height, record.width)
+        new = dataset.correct(record.name, mask) if record.annotated else None
+        if new is not None:
+            mask[:] = new
+            present[record.name] = values_in(mask)
+            record = replace(record, mask_hash=_hash(mask))
+        corrected.append(record)
+    return corrected
+
+
+def _ignored(records: Sequence[Record], masks: np.ndarray, present: Mapping[str, Sequence[int]]) -> list[str]:
+    """What to say of the ignore label."""
+    pixels, ignored, names = 0, 0, []
+    for record in records:
+        if not record.annotated:
+            continue
+        pixels += record.height * record.width
+        if IGNORE in present[record.name]:
+            flat = masks[record.start : record.start + record.height * record.width]
+            ignored += int(np.count_nonzero(flat == IGNORE))
+            names.append(record.name)
+    return [
+        f"Ignore label {IGNORE}: {ignored / pixels:.2%} of all pixels, in {len(names)} masks ({_examples(names)}), are "
+        "in no loss and in no score."
+    ]
+
+
+def _absent(dataset: Dataset, records: Sequence[Record], name: str, present: Mapping[str, Sequence[int]]) -> list[str]:
+    """What to say of classes that masks, or the masks of a part of a split, do not hold. Checks all splits."""
+    found = {image: set(values) - {0, IGNORE} for image, values in present.items()}
+    drawn = set().union(*found.values())
+    said = []
+    if found and not drawn:
+        said.append(
+            "No mask holds an object, so no score can be computed; check that objects are drawn in white (255) or with "
+            "class numbers above 0."
+        )
+    elif empty := [image for image, classes in found.items() if not classes]:
+        said.append(f"{len(empty)} × mask without any object ({_examples(empty)}).")
+    for split in dataset.offered(records):
+        for part, places in _parts(dataset, split, records, name).items():
+            held = set().union(*(found[records[i].name] for i in places if records[i].annotated))
+            if drawn - held and part != "val":
+                classes = ", ".join(dataset.classes[c] for c in sorted(drawn - held))
+                said.append(f"Split {split}: no mask of its {part} images holds {classes}.")
+    return said
 
 
 def _reduce(stored: Store, scale: float, folder: Path) -> None:
@@ -522,14 +589,14 @@ def sealed(index: dict[str, Any]) -> dict[str, Any]:
     """
     index = {name: value for name, value in index.items() if name != "seal"}
     if index.get("scale", 1) == 1:
-        index["content"] = _content(index["records"], index["classes"])
+        index["content"] = _content(index["records"], index["classes"], index.get("ignore"))
     return {**index, "seal": _text_hash(index)}
 
 
-def _content(rows: Sequence[dict], classes: Sequence[str]) -> str:
+def _content(rows: Sequence[dict], classes: Sequence[str], ignore: int | None) -> str:
     """Of all that can decide a result: pixels, masks, names, patients, strata and classes; not of where they lay."""
     rows = [{field: value for field, value in row.items() if field != "fingerprint"} for row in rows]
-    return _text_hash([list(classes), rows])
+    return _text_hash([list(classes), rows, *([] if ignore is None else [{"ignore": ignore}])])
 
 
 def _text_hash(values: Any) -> str:
@@ -550,6 +617,8 @@ class _Index(msgspec.Struct):
     classes: tuple[str, ...]
     notes: list[str]
     records: list[Record]
+    ignore: int | None = None  # the number of pixels that are in no loss and in no score
+    instances: bool = False  # masks number objects, as asked for when the dataset was added
     scale: float = 1.0
     pixel_um: float | None = None
     unit: str = PATIENT
