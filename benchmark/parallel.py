@@ -131,9 +131,20 @@ class Team:
             p.grad.copy_(gradient.view_as(p))
 
 
+def by_torchrun() -> bool:
+    """Whether torchrun started this process. Without it RANK, WORLD_SIZE and LOCAL_RANK, which other programs leave in
+    the environment, mean nothing here."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def leads() -> bool:
+    """Whether this process is the one that prints: the first of those that torchrun started, or the only one."""
+    return not by_torchrun() or os.environ.get("RANK", "0") == "0"
+
+
 def team(device: torch.device) -> Team:
     """The processes that torchrun started for this run; this one alone where it did not."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
+    size = int(os.environ.get("WORLD_SIZE", 1)) if by_torchrun() else 1
     if size > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
         atexit.register(distributed.destroy_process_group)
@@ -141,8 +152,12 @@ def team(device: torch.device) -> Team:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """The GPU of this process, if there are several processes."""
-    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+    """The GPU of this process, if there are several processes.
+
+    Raises:
+        ValueError: if several processes are to share the one GPU that was named.
+    """
+    if device.type != "cuda" or not by_torchrun() or "LOCAL_RANK" not in os.environ:
         return device
     if device.index is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ValueError(f"Several processes cannot share {device}; give --device cuda, and each takes its own.")

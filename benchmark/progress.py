@@ -28,8 +28,9 @@ def _bar(what: str, total: int) -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
-    with Progress(TextColumn(what), *columns, console=Console(stderr=True), transient=True) as bar:
+    texts = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[text]}"))  # of users, too
+    columns = (next(texts), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), next(texts))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total, text="")
         yield lambda done, text="": bar.update(task, completed=done, text=text)
 

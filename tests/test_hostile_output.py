@@ -85,3 +85,26 @@ def test_signs_that_no_encoding_has_are_replaced():
     signs = "─│┏┛ ✓ ✗ µm × – … é 中 \udcff"
     assert signs.encode("ascii", "plain").decode() == "-|++ ok x um x - ... e ? ?"
     assert signs.encode("utf-8", "plain").decode() == "─│┏┛ ✓ ✗ µm × – … é 中 ?"
+
+
+NAMES = ["[b]", "[/b]", "[/]", "{task}", "{", "100 %s", ":smile:", "[link=file:///]x[/link]"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_a_user_is_printed_as_it_is(capsys, monkeypatch, name):
+    from rich.table import Table
+
+    from benchmark import progress
+    from benchmark.cli import show
+
+    table = Table(title=f"on {name}")
+    table.add_column(name)
+    table.add_row(f"Dice of {name}")
+    show.console(width=100).print(table)
+    assert capsys.readouterr().out.count(name) == 3
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress._bar(f"Predicting {name}.png", 3) as tell:
+        tell(1, f"of {name}")
+    shown = capsys.readouterr().err
+    assert f"Predicting {name}.png" in shown and f"of {name}" in shown

@@ -32,6 +32,7 @@ def in_two_processes(*command: str) -> str:
 def test_a_gpu_that_is_named_is_refused_to_several_processes(monkeypatch):
     named, cpu = torch.device("cuda:0"), torch.device("cpu")
     assert own_device(named) == named and own_device(cpu) == cpu
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert own_device(named) == named, "one process of torchrun"
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -6,6 +6,7 @@ import click
 
 import methods
 from benchmark import progress
+from benchmark.cli import show
 from benchmark.cli.options import METHOD, data_option, results_option
 
 
@@ -26,7 +27,6 @@ def list_methods(name) -> None:
         _print_card(name, kind, cards)
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(
@@ -44,7 +44,7 @@ def list_methods(name) -> None:
                 continue
             published = " ".join(str(line[c]) for c in ("title", "venue", "year") if line[c])
             table.add_row(line["name"], published, line["idea"], line["needs"], f"{line['cost']:.2f} ×")
-    Console().print(table)
+    show.console().print(table)
     for sentence in (*broken, *methods.misnamed()):
         click.echo(f"✗ {sentence}")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from benchmark import progress, runs, suites
+from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.options import Named, data_option, device_option, open_store, results_option
 
@@ -69,7 +70,6 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
 
 def _print(table) -> None:
     """The means of a table; their intervals are in its files."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -81,7 +81,7 @@ def _print(table) -> None:
     for line in table.lines:
         means = (cell.text.partition(" [")[0] + "*" * cell.bold + f" {DAGGER}" * cell.dagger for cell in line.cells)
         printed.add_row(*map(Text, means))
-    Console().print(printed)
+    show.console().print(printed)
     marks = "* not significantly worse than the best of its column. " * any(
         cell.bold for line in table.lines for cell in line.cells
     )

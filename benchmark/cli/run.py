@@ -1,13 +1,13 @@
 """`bench run` and `bench predict`: one run from data to picture, and its network on new images."""
 
 import math
-import os
 from pathlib import Path
 
 import click
 
 import methods
 from benchmark import progress, runs, suites
+from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import THREADS, Number
 from benchmark.cli.options import (
@@ -66,7 +66,7 @@ def run(recipe, settings, tuned, deterministic, threads, checkpoint_s, device, r
     wanted = Run(**{**suites.RECIPES[recipe], **given, "settings": settings_of(settings)})
     writable(results)
     store = open_store(wanted.dataset, data)
-    from benchmark import train
+    from benchmark import parallel, train
     from benchmark.report import pictures
 
     if tuned:
@@ -80,8 +80,8 @@ def run(recipe, settings, tuned, deterministic, threads, checkpoint_s, device, r
         wanted, store, results,
         device=device, deterministic=deterministic, watch=progress.watching, checkpoint_s=checkpoint_s, weights=True,
     )  # fmt: skip
-    if os.environ.get("RANK", "0") != "0":
-        return  # of the processes that torchrun started for this run, the first one tells
+    if not parallel.leads():
+        return
     if row["status"] == "diverged":
         step = row["history"]["step"][-1]
         click.echo(f"Row      {runs.row_path(results, row['key'])}")
@@ -120,7 +120,6 @@ def _panels(row: dict, store, results: Path, device: str) -> list[tuple]:
 
 
 def _print_scores(row: dict) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from benchmark import stats
@@ -132,7 +131,7 @@ def _print_scores(row: dict) -> None:
     for metric, mean, low, high, n in summary.summary(runs.lines(row["scores"]), row["classes"]):
         interval = "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
         table.add_row(metric, f"{mean:.3f}", interval, str(n))
-    console = Console()
+    console = show.console()
     console.print(table)
     seconds, images = row["measured"]["seconds"], row["certificate"]["images"]
     console.print(

@@ -8,6 +8,7 @@ import click
 
 import methods
 from benchmark import progress, runs, suites
+from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import FIELDS, THREADS, Number
 from benchmark.cli.options import (
@@ -106,7 +107,6 @@ def _by_year() -> list[str]:
 def _print(rows: list[dict], results: Path) -> None:
     """What matters most of each row, and what may have disturbed it."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from benchmark import timing
@@ -124,7 +124,7 @@ def _print(rows: list[dict], results: Path) -> None:
             _digits(line.train_images_per_s), f"{line.train_relative:.2f}", f"{line.train_utilisation:.0%}",
             _digits(line.train_memory / 1e9), _digits(line.predict_images_per_s),
         )  # fmt: skip
-    Console().print(table)
+    show.console().print(table)
     for row in rows:
         for remark in timing.remarks(row):
             click.echo(f"{'† ' * remark.startswith('unstable')}{row['title']}, {row['run']['labelled']}: {remark}")

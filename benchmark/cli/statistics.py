@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from benchmark import progress
+from benchmark.cli import show
 from benchmark.cli.numbers import RATIO, SEED, Number
 from benchmark.cli.options import results_option
 
@@ -60,7 +61,6 @@ def _share(metric: str) -> bool:
 
 def _print_plan(name: str, pairs: list, spread, found, detect: float) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from benchmark import planning
@@ -89,7 +89,7 @@ def _print_plan(name: str, pairs: list, spread, found, detect: float) -> None:
             str(line.draws), str(line.seeds), str(line.draws * line.seeds), f"{100 * line.power:.0f} %",
             f"{100 * line.detectable:.2f}",
         )  # fmt: skip
-    Console(width=100).print(table)
+    show.console(width=100).print(table)
     if found.fewest:
         few = found.fewest
         runs = f"{few.seeds} seeds" if draws == 1 else f"{few.draws} draws of one seed"

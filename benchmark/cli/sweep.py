@@ -9,6 +9,7 @@ import click
 
 import methods
 from benchmark import progress, runs, suites
+from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import MOST_RUNS, RATIO, SEED
 from benchmark.cli.options import (
@@ -207,7 +208,6 @@ def check_size(suite: suites.Suite, trials: int = 1) -> None:
 
 def _print_plan(name: str, planned: list, who: Who) -> None:
     """Done, missing and failed, method by method, with estimates of what is left."""
-    from rich.console import Console
     from rich.table import Table
 
     from benchmark.sweep import live, plan, task
@@ -231,7 +231,7 @@ def _print_plan(name: str, planned: list, who: Who) -> None:
             _total([one.seconds for one in left], sum, live.duration),
             _total([one.memory for one in left], max, lambda size: f"{size / 2**30:.1f} GiB"),
         )
-    console = Console()
+    console = show.console()
     console.print(table)
     left = [one for one in planned if one.state != task.DONE]
     if not left:
@@ -247,7 +247,6 @@ def _total(values: list[float | None], of: Callable, words: Callable[[float], st
 
 
 def _print_table(results: Path, planned: list, report: str) -> None:
-    from rich.console import Console
 
     from benchmark.sweep import live
 
@@ -256,7 +255,7 @@ def _print_table(results: Path, planned: list, report: str) -> None:
     with progress.watching("Reading rows", len(standings.unread)) as tell:
         standings.read(tell=tell)
     if standings.scores:
-        Console().print(standings.table())
+        show.console().print(standings.table())
         click.echo(f"Intervals, tables and figures: {report}")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from benchmark import runs, suites
+from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import MOST_RUNS, Number
 from benchmark.cli.options import RECIPE, RECIPE_HELP, open_store, run_options
@@ -91,7 +92,6 @@ def tune(
 
 def _print_plan(name: str, planned: Sequence, trials: int, folder: Path, who: Who) -> None:
     """What is tuned of each method, how many trials are done, and how long the rest will take."""
-    from rich.console import Console
     from rich.table import Table
 
     from benchmark import tune as tuning
@@ -112,7 +112,7 @@ def _print_plan(name: str, planned: Sequence, trials: int, folder: Path, who: Wh
         time = live.duration(one.seconds * (trials - done)) if one.seconds else "unknown"
         counts = (str(count) if count else "–" for count in (done, trials - done))
         table.add_row(one.run.method, f"{one.run.ratio:g}", spans, *counts, time if done < trials else "–")
-    console = Console()
+    console = show.console()
     console.print(table)
     if ahead:
         said = f"{some(len(ahead), 'trial')} left, {takes(ahead, who.workers)}, {who.sentence}."
@@ -121,7 +121,6 @@ def _print_plan(name: str, planned: Sequence, trials: int, folder: Path, who: Wh
 
 def _print_outcomes(outcomes: Sequence[dict]) -> None:
     """What tuning gained on validation images, and with which settings."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="Dice on validation images: with published settings, and the best", title_justify="left")
@@ -134,4 +133,4 @@ def _print_outcomes(outcomes: Sequence[dict]) -> None:
             outcome["run"]["method"], f"{outcome['run']['ratio']:g}", str(outcome["validation"]["images"]),
             f"{published['dice']:.3f}", f"{best['dice']:.3f}", settings if outcome["chosen"] else "as published",
         )  # fmt: skip
-    Console().print(table)
+    show.console().print(table)

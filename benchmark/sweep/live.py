@@ -197,7 +197,7 @@ class Board:
 @contextlib.contextmanager
 def showing(progress: Progress) -> Iterator[Lines | Board]:
     """A board on a terminal, lines elsewhere; in the end the table stays."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             yield Board(progress, live)
