@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmark import machine
 from benchmark.datasets.base import Record
+from benchmark.datasets.splits import labelled_count
 from benchmark.datasets.store import Store
 from benchmark.runs import Run
 from methods.base import Batch, Images
@@ -39,15 +40,16 @@ def draw(store: Store, run: Run) -> Draw:
     parts, records = store.used(run.split), store.records
     candidates = [i for i in parts["train"] if records[i].annotated]
     published = [i for i in candidates if f"train_{100 * run.ratio:g}" in records[i].tags]
-    if run.ratio * len(candidates) < 1:
+    count = labelled_count(run.ratio, len(candidates))
+    if count == 0:
         raise ValueError(
             f"The ratio {run.ratio:g} leaves no labelled image among the {len(candidates)} annotated training images "
-            f"of '{store.name}'; the smallest is {1 / len(candidates):.4g}, and a ratio of 1 takes all of them."
+            f"of '{store.name}', as it means at most half of one; {1 / len(candidates):.4g} takes one, and 1 takes all."
         )
     if published and run.draw == 0 and run.split == "lists":
         labelled = published
     else:
-        labelled = in_stratified_order(candidates, records, run.draw)[: round(run.ratio * len(candidates))]
+        labelled = in_stratified_order(candidates, records, run.draw)[:count]
     chosen = set(labelled)
     val = in_stratified_order(parts["val"], records, run.draw)
     return Draw(

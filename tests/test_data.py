@@ -48,7 +48,7 @@ def test_draws_differ_and_repeat(store, toy):
 
 
 def test_a_ratio_too_small_for_one_image_is_refused_with_the_smallest(store, toy):
-    with pytest.raises(ValueError, match="leaves no labelled image among the .* the smallest is"):
+    with pytest.raises(ValueError, match="leaves no labelled image among the .* takes one, and 1 takes all"):
         draw(store, dataclasses.replace(toy, ratio=0.01))
 
 

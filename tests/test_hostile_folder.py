@@ -439,3 +439,15 @@ def test_different_patients_are_not_called_alike(tmp_path):
         f"p{i},{name}\n" for i, name in enumerate(("1-1", "11", "a1", "a 2", "10", "100"))
     )
     assert "several ways" not in "\n".join(add("folder", with_patients(tmp_path / "f", text), tmp_path, "m").summary())
+
+
+def test_commands_that_are_printed_can_be_pasted_into_a_shell(tmp_path, no_sheet):
+    data = tmp_path / "data & $(more) 'quoted' #1"
+    text = told(folder(tmp_path / "f"), data)
+    (command,) = (line.removeprefix("Next").strip() for line in text.splitlines() if line.startswith("Next"))
+    words = subprocess.run(["sh", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True).stdout
+    assert words.splitlines()[:5] == ["bench", "sweep", "quick", "--dataset", "case"]
+    assert words.splitlines()[-2:] == ["--data", str(data)]
+    root = folder(tmp_path / "name with blank & sign #1")
+    found = CliRunner().invoke(main, ["data", "add", str(root)])
+    assert f"`bench data add folder '{root}'`" in found.output

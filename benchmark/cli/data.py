@@ -1,9 +1,11 @@
 """`bench data`: list, add, show and audit datasets."""
 
 import contextlib
+import shlex
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from benchmark import progress, runs
 from benchmark.cli.numbers import PIXEL_UM
@@ -62,7 +64,8 @@ def add(kind, path, name, mpp, unit, instances, data) -> None:
     from benchmark.datasets import store as stores
 
     if not path and Path(kind).is_dir():
-        raise ValueError(f"'{kind}' is a folder, not a kind of dataset; did you mean `bench data add folder {kind}`?")
+        meant = shlex.join(["bench", "data", "add", "folder", kind])
+        raise ValueError(f"'{kind}' is a folder, not a kind of dataset; did you mean `{meant}`?")
     runs.choose(kind, datasets.names(), "kind of dataset")
     with contextlib.ExitStack() as stack:
         tell = progress.silent
@@ -75,21 +78,25 @@ def add(kind, path, name, mpp, unit, instances, data) -> None:
 
         store = stores.add(kind, path, data, name, watch, pixel_um=mpp, unit=unit, instances=instances)
     _show(store, "")
-    click.echo(f"Next           {_next(store)}")
+    elsewhere = click.get_current_context().get_parameter_source("data") is ParameterSource.COMMANDLINE
+    click.echo(f"Next           {_next(store, data if elsewhere else None)}")
 
 
-def _next(store) -> str:
-    """A first comparison that the dataset suffices for: with all labels where a tenth of them is none."""
+def _next(store, data: Path | None) -> str:
+    """The command of a first comparison: with all labels where a tenth of the masks is none, and a crop that fits."""
+    from benchmark.datasets.splits import labelled_count
     from benchmark.suites import SUITES
 
     quick, masks = SUITES["quick"], sum(store.records[i].annotated for i in store.split()["train"])
     crop = min(record.largest_crop for record in store.records)
-    words = ["bench sweep quick --dataset", store.name]
-    if masks * min(quick.ratios) < 1:
-        words.append("--ratios 1")
+    words = ["bench", "sweep", "quick", "--dataset", store.name]
+    if labelled_count(min(quick.ratios), masks) < 1:
+        words += ["--ratios", "1"]
     if crop < runs.Run.crop:
-        words.append(f"--crop {crop}")
-    return " ".join(words)
+        words += ["--crop", str(crop)]
+    if data:
+        words += ["--data", str(data)]
+    return shlex.join(words)
 
 
 @data.command()

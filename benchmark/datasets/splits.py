@@ -12,6 +12,15 @@ MOST_EXCHANGES = 2**18  # tried at once; with more groups than this means, movin
 NEVER = 2**62
 
 
+def labelled_count(ratio: float, annotated: int) -> int:
+    """How many of the annotated training images a labelled fraction means: the nearest whole number, of two the even.
+
+    >>> labelled_count(0.3333, 3), labelled_count(0.1, 4), labelled_count(0.1, 25)
+    (1, 0, 2)
+    """
+    return round(ratio * annotated)
+
+
 def split_by_group(
     records: Sequence[Record], fractions: Mapping[str, float] = FRACTIONS, by: str = "patient"
 ) -> dict[str, list[int]]:

@@ -17,6 +17,7 @@ import methods
 from benchmark import cost, machine, runs, train
 from benchmark.data import check_crop, draw
 from benchmark.datasets import store as stores
+from benchmark.datasets.splits import labelled_count
 from benchmark.datasets.store import Store
 from benchmark.progress import silent
 from benchmark.runs import Run
@@ -222,7 +223,7 @@ class Estimates:
     def _scored_pixels(self, run: Run) -> float:
         """Validation images a few times, all test images at the last step and at the best."""
         train_images, val_images, val_pixels, test_pixels = self._sizes(run.split)
-        val = min(val_images, round(run.ratio * train_images))
+        val = min(val_images, labelled_count(run.ratio, train_images))
         return run.scale**2 * (train.VALIDATIONS * val * val_pixels + 2 * test_pixels)
 
     def _sizes(self, split: str) -> tuple[int, int, float, int]:
