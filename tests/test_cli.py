@@ -142,7 +142,7 @@ def test_what_to_do_next_fits_few_masks_and_small_images(blobs, tmp_path):
         for i in range(4):
             shutil.copy(blobs / folder / f"b{i:02}.png", tmp_path / "few" / folder)
     code, said = bench("data", "add", "folder", tmp_path / "few", "--name", "few", "--data", tmp_path / "data")
-    assert code == 0 and "Next           bench sweep quick --dataset few --ratios 1 --crop 32\n" in said
+    assert code == 0 and "Next           bench sweep quick --dataset few --ratios 1 --crop 32 --data /" in said
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,9 @@ def test_numbers_in_the_definitions_are_those_of_the_code():
     assert stats.FEWEST_PATIENTS == folder.FEW == 10
     train, val, test = (f"{100 * share:g} %" for share in splits.FRACTIONS.values())
     own = " ".join(text("docs/own-images.md").split())
-    assert f"**Ten or more patients with masks**: {train} of them teach, {val} validate, {test} judge" in own
-    assert f"patients disjoint, of those with masks {train} teach, {val} validate" in folder.Folder.splits["patient"]
+    assert f"**Ten or more patients with masks**: {train} are for training, {val} for validation, {test} for test" in own
+    shares = f"of those with masks {train} are for training, {val} for validation, {test} for test"
+    assert shares in folder.Folder.splits["patient"]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
