@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 Tell = Callable[[int, str], None]  # (how many are done, what to say beside it)
 PLAIN_S = 10.0  # seconds between two plain lines
+SHORT_S = 2.0  # seconds of a task that is too short for a line
 
 
 def silent(done: int, text: str = "") -> None:
@@ -41,7 +42,7 @@ def _lines(what: str, total: int) -> Tell:
     def tell(done: int, text: str = "") -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last > PLAIN_S or (done == total and now - start > 2):
+        if now - last > PLAIN_S or (done == total and now - start > SHORT_S):
             left = (now - start) / max(done, 1) * (total - done)
             print(f"{what}: {done}/{total}, {left:.0f} s left  {text}", file=sys.stderr, flush=True)
             last = now

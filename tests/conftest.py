@@ -1,5 +1,6 @@
 """What tests share: a small dataset of drawn blobs, and runs short enough to be repeated."""
 
+import math
 import os
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark import progress
 from benchmark.datasets import store as stores
 from benchmark.runs import Run
 
@@ -36,6 +38,15 @@ def blob(seed: int, size: int = 48) -> tuple[np.ndarray, np.ndarray]:
     mask = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
     image = np.where(mask[..., None], (120, 60, 140), (235, 200, 220)) + random.normal(0, 12, (size, size, 3))
     return image.clip(0, 255).astype(np.uint8), mask.astype(np.uint8)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_lines_of_progress():
+    """What a slow machine adds to the output of a command; a test that is about them brings them back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "PLAIN_S", math.inf)
+        patch.setattr(progress, "SHORT_S", math.inf)
+        yield
 
 
 @pytest.fixture(scope="session")

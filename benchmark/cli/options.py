@@ -18,6 +18,19 @@ RESULTS = click.Path(path_type=Path, file_okay=False)
 IMAGES = click.Path(path_type=Path, exists=True)
 
 
+class RegularFile(click.Path):
+    """A file that is there. A pipe or a device is refused, as reading it may never end."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = super().convert(value, param, ctx)
+        if not path.is_file():
+            raise ValueError(f"{path} is not a regular file; give one.")
+        return path
+
+
 class Named(click.ParamType):
     """A name, or a list of them, that the shell completes; whether it exists is checked where it is used."""
 

@@ -7,12 +7,10 @@ import click
 from benchmark import progress, runs, suites
 from benchmark.cli import show
 from benchmark.cli.errors import writable
-from benchmark.cli.options import Named, data_option, device_option, open_store, results_option
+from benchmark.cli.options import Named, RegularFile, data_option, device_option, open_store, results_option
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
 METRIC = Named(lambda ctx: ["dice", "jaccard", "hd95", "assd", "boundary_f1", "best_dice", "object_dice", "ece"])
-README = click.Path(path_type=Path, dir_okay=False, exists=True)
-TABLE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 @click.command(
@@ -27,7 +25,7 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where to draw.  [default: --results]")
 @click.option("--metric", type=METRIC, default="dice", show_default=True, help="Of tables that have one metric.")
 @click.option("--uneven", is_flag=True, help="Rank runs of unequal budgets with the others.")
-@click.option("--readme", type=README, help="A Markdown file whose headline is drawn again.")
+@click.option("--readme", type=RegularFile(), help="A Markdown file whose headline is drawn again.")
 @click.option(
     "--panels/--no-panels", default=True, show_default=True, help="Predict test images where weights are here."
 )
@@ -165,7 +163,7 @@ Examples:
   bench verify results/tables/glas/comparison.tex
   bench verify paper.tex README.md           tables inside other text are found by the line that came with them"""
 )
-@click.argument("files", nargs=-1, required=True, type=TABLE)
+@click.argument("files", nargs=-1, required=True, type=RegularFile())
 @results_option
 def verify(files, results) -> None:
     """Computes every number of generated tables again from the rows and names each that does not hold.

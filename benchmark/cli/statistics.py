@@ -1,13 +1,11 @@
 """`bench plan` and `bench simulate`."""
 
-from pathlib import Path
-
 import click
 
 from benchmark import progress
 from benchmark.cli import show
 from benchmark.cli.numbers import RATIO, SEED, Number
-from benchmark.cli.options import results_option
+from benchmark.cli.options import RegularFile, results_option
 
 
 @click.command(
@@ -115,7 +113,7 @@ Examples:
     help="Data sets for each cell.  [default: as in the docs]",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the random numbers.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="A page to draw into.")
+@click.option("--out", type=RegularFile(), help="A page to draw into.")
 def simulate(simulations, seed, out) -> None:
     """Checks by simulation how often intervals cover and how often tests find what is not there."""
     from benchmark import simulation

@@ -51,14 +51,24 @@ def verify(path: Path, rows: Sequence[Row], speeds: Sequence[Row] = ()) -> Verdi
 
     A table is found by the line that says how it was drawn. Its lines and columns are found by their names, so that
     they may be reordered or left out, and words may be changed; numbers whose place cannot be found are findings.
+
+    Raises:
+        ValueError: if the file is no text, is of another kind, or has no table that `bench report` wrote.
     """
     ending = path.suffix.lstrip(".")
     if ending not in FORMATS:
-        raise ValueError(f"{path} is none of .{', .'.join(FORMATS)}; give a table that `bench report` drew.")
+        raise ValueError(f"{path} is none of .{', .'.join(FORMATS)}; give a table that `bench report` wrote.")
     verdict = Verdict()
-    for told, first, text in _regions(path.read_text(encoding="utf-8"), ending):
-        verdict.tables += 1
-        _check(told, first, text, ending, rows, speeds, verdict)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8; give a table that `bench report` wrote.") from error
+    try:
+        for told, first, region in _regions(text, ending):
+            verdict.tables += 1
+            _check(told, first, region, ending, rows, speeds, verdict)
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a CSV table ({error}); give a table that `bench report` wrote.") from error
     if not verdict.tables:
         raise ValueError(
             f"{path} has no table of `bench report`; keep the line '{PROVENANCE} …' when you copy a table, since it "
@@ -70,7 +80,7 @@ def verify(path: Path, rows: Sequence[Row], speeds: Sequence[Row] = ()) -> Verdi
 def _regions(text: str, ending: str) -> Iterator[tuple[str, int, str]]:
     """Each table of a file: how it says it was drawn, the number of its first line, and its text."""
     if ending == "csv":
-        head, *body = csv.reader(io.StringIO(text))
+        head, *body = csv.reader(io.StringIO(text, newline="")) if text else [[]]
         if PROVENANCE in head and body:
             place = head.index(PROVENANCE)
             yield next((line[place] for line in body if len(line) > place and line[place]), ""), 1, text
@@ -89,7 +99,7 @@ def _check(
     try:
         drawn = json.loads(told)
         table = _again(drawn, rows, speeds)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         verdict.findings.append(Finding(first, "how it was drawn", told, f"what `bench report` wrote ({error})"))
         return
     if table is None:
