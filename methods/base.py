@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 Images = Float[Tensor, "n 3 h w"]  # RGB in [0, 1]; a network normalises for its own encoder
 Logits = Float[Tensor, "n c h w"]
-Masks = Int64[Tensor, "n h w"]
+Masks = Int64[Tensor, "n h w"]  # a class of each pixel, or IGNORE
+IGNORE = 255  # a pixel that was not annotated: it takes part in no loss that needs a label
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Batch:
     """One step's data. There is no mask of `u` to misuse."""
 
     x: Float[Tensor, "l 3 h w"]  # labelled images
-    y: Int64[Tensor, "l h w"]  # their masks
+    y: Int64[Tensor, "l h w"]  # their masks; pixels with IGNORE are like those of unlabelled images
     u: Float[Tensor, "n 3 h w"]  # unlabelled images; n may be 0
 
 

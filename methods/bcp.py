@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Masks, Method, register
-from methods.parts.losses import dice_ce
+from methods.parts.losses import annotated, dice_ce
 from methods.parts.nets import Arch
 from methods.parts.pseudo import Kept, kept_cross_entropy, kept_dice, paste_neighbour
 from methods.parts.schedule import adapted_decay, adapted_share
@@ -95,6 +95,7 @@ def directions(logits: Logits, y: Masks, inside: Kept) -> Tensor:
 
 
 def region(logits: Logits, y: Masks, inside: Kept) -> Tensor:
-    """½ cross entropy + ½ Dice over the pixels inside; 0 if there are none."""
+    """½ cross entropy + ½ Dice over the annotated pixels inside; 0 if there are none."""
+    inside = inside & annotated(y)
     share = inside.float().mean().clamp_min(1 / inside.numel())
     return 0.5 * kept_cross_entropy(logits, y, inside) / share + 0.5 * kept_dice(logits, y, inside)

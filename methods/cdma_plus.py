@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from methods.base import Batch, Images, Logits, Masks, Method, register
 from methods.parts.branches import attentive, cross_distill
 from methods.parts.consistency import probabilities
-from methods.parts.losses import at_least_single, dice_ce, entropy, log_mean_softmax, mean, one_hot
+from methods.parts.losses import annotated, at_least_single, dice_ce, entropy, log_mean_softmax, mean, one_hot
 from methods.parts.nets import Arch, Features
 from methods.parts.schedule import adapted_share
 
@@ -91,13 +91,17 @@ class CdmaPlus(Method):
         return maps.mean((2, 3)), probabilities(F.interpolate(maps, padded, mode="bilinear")[..., :height, :width])
 
     def presence(self, scores: Float[Tensor, "n c"], y: Masks) -> Tensor:
-        """Binary cross entropy of the images' scores with their classes, of classes seen both present and absent."""
-        there = one_hot(y, scores.shape[1]).any(3).any(2)
+        """Binary cross entropy of the images' scores with their classes, of classes seen both present and absent.
+
+        Only annotated pixels say which classes there are; images without any are left out.
+        """
+        there, known = one_hot(y, scores.shape[1]).any(3).any(2), annotated(y).any(2).any(1).unsqueeze(1)
         target = torch.cat([~there[:, 1:].any(1, keepdim=True), there[:, 1:]], 1)
-        self.seen_now.copy_(self.seen | torch.stack([(~target).any(0), target.any(0)]))
+        self.seen_now.copy_(self.seen | torch.stack([(~target & known).any(0), (target & known).any(0)]))
         scores = at_least_single(scores)
-        varies = self.seen_now.all(0).to(scores.dtype).expand_as(scores)
-        return F.binary_cross_entropy_with_logits(scores, target.to(scores.dtype), varies)
+        counts = (self.seen_now.all(0) & known).to(scores.dtype)
+        wrong = F.binary_cross_entropy_with_logits(scores, target.to(scores.dtype), counts, reduction="sum")
+        return wrong / (known.sum() * scores.shape[1]).clamp_min(1)
 
     def after_step(self) -> None:
         self.seen.copy_(self.seen_now)

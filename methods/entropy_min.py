@@ -9,9 +9,10 @@ The gradient flows through p everywhere: no threshold, no stop-gradient, no temp
 Settings: `weight` 0.1 with `ramp` over the whole training, as the medical ports use it (ADVENT: 0.001, constant, for
 domain adaptation); `on` "unlabelled" as in the paper, or "all" images, as in the ports.
 
-Differences from the paper and from released code: only the entropy loss of the paper, without its adversarial one, as
-in every semi-supervised comparison. The divisor is ln C of the task; a port fixes ln 4, which halves the loss of two
-classes. The entropy comes from log-softmax, because p · ln(p + ε) bends gradients where p is small.
+Differences from the paper and from released code:
+- Only the entropy loss of the paper, without its adversarial one, as in every semi-supervised comparison.
+- The divisor is ln C of the task; a port fixes ln 4, which halves the loss of two classes.
+- The entropy comes from log-softmax, because p · ln(p + ε) changes gradients where p is small.
 """
 
 from typing import ClassVar, Literal

@@ -9,11 +9,13 @@ a = min(1 − 1/(k + 1), decay).
 
 Settings: `weight` 0.1, `decay` 0.99, `noise` 0.1 and `ramp` over the whole training, as in the usual segmentation port.
 
-Differences from the paper and from released code: consistency on unlabelled images only, as in the port (the paper
-takes all images). The noise is measured on [0, 1] images, before normalisation, so that it does not depend on the
-encoder. The port leaves the term out for the first 1/30 of training; the ramp is below 0.01 there, so we do not. The
-teacher averages buffers, too, and predicts without dropout, so that its targets have no noise but n. The teacher
-predicts, as the paper recommends; the port scores the student (variant "student_predicts").
+Differences from the paper and from released code:
+- Consistency is on unlabelled images only, as in the port; the paper takes all images.
+- The noise is measured on [0, 1] images, before normalisation, so that it does not depend on the encoder.
+- The port leaves the term out for the first 1/30 of training; the ramp is below 0.01 there, so we do not.
+- The teacher averages buffers, too, and predicts without dropout, so that its targets have no noise but n.
+- In short runs the average is shorter (methods.parts.schedule; variant "published_decay" keeps 0.99).
+- The teacher predicts, as the paper recommends; the port scores the student (variant "student_predicts").
 """
 
 from typing import ClassVar, Literal

@@ -17,11 +17,15 @@ teacher. `warmup` 0.25 is ours: an untrained network's noise has thousands of co
 Cost: the one method here that waits for the device. Each step both maps are copied to the host; on one core, a map of
 256 × 256 takes some 20 ms when smooth and 150 ms when pure noise, and each unlabelled image has two.
 
-Differences from the paper and the released code: only the topological loss is public; the rest, a mean teacher, and its
-term are ours. The released loss takes births and deaths from 1 − f, but pulls f itself to them, which draws a matched
-gland's peak towards 0; here both are in f. The matching is exact, by SciPy, and needs no topology package. The highest
-component of a tile has no saddle, and only its birth is pulled; a pixel that belongs to several pairs counts for each,
-where the code keeps the last. With several classes f is any of them.
+Differences from the paper and the released code:
+- Only the topological loss is public; the rest, a mean teacher, and its term are ours. The teacher's average is shorter
+  in short runs (methods.parts.schedule).
+- The released loss takes births and deaths from 1 − f, but pulls f itself to them, which moves a matched gland's peak
+  towards 0; here both are in f.
+- The matching is exact, by SciPy, and needs no topology package.
+- The highest component of a tile has no saddle, and only its birth is pulled.
+- A pixel that belongs to several pairs counts for each; the code keeps the last.
+- With several classes f is the probability of any of them.
 """
 
 from typing import ClassVar, Literal

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import methods
-from methods.base import Batch, Images, Logits, Method
+from methods.base import IGNORE, Batch, Images, Logits, Method
 from methods.parts.contract import SIZE, checks
 from methods.parts.losses import dice_ce, mse, ramp
 from methods.parts.nets import Arch
@@ -213,6 +213,23 @@ class OverflowsInHalf(Sound):
         return (student.exp() / student.exp().sum(1, keepdim=True) - target.softmax(1)).square().sum()
 
 
+class LearnsIgnoredPixelsAsBackground(Sound):
+    def losses(self, batch, t):
+        return super().losses(Batch(batch.x, batch.y.masked_fill(batch.y == IGNORE, 0), batch.u), t)
+
+
+class NanWhereNothingIsAnnotated(Sound):
+    def losses(self, batch, t):
+        sup = nn.functional.cross_entropy(self.net(batch.x), batch.y, ignore_index=IGNORE)
+        return super().losses(batch, t) | {"sup": sup}
+
+
+class CountsIgnoredPixelsAsMistakes(Sound):
+    def losses(self, batch, t):
+        terms = super().losses(batch, t)
+        return terms | {"sup": terms["sup"] + (batch.y == IGNORE).double().mean()}
+
+
 class WaitsForTheDevice(Sound):
     def losses(self, batch, t):
         terms = super().losses(batch, t)
@@ -258,6 +275,9 @@ DEFECTS = [  # the check that catches it, the defect, and words of what it says
     ("the_same_seed_gives_the_same_training", AnotherGenerator, "torch's generator"),
     ("any_mixture_of_images_is_learnt_from", WritesIntoTheBatch, "batch's 'u'"),
     ("any_mixture_of_images_is_learnt_from", AsManyUnlabelledAsLabelled, "must match the size"),
+    ("pixels_that_are_not_annotated_have_no_supervised_loss", LearnsIgnoredPixelsAsBackground, "have a gradient"),
+    ("pixels_that_are_not_annotated_have_no_supervised_loss", NanWhereNothingIsAnnotated, "nan with no annotated"),
+    ("pixels_that_are_not_annotated_have_no_supervised_loss", CountsIgnoredPixelsAsMistakes, "'sup' is 1, not 0"),
     ("half_precision_stays_finite", OverflowsInHalf, "bfloat16"),
     ("a_step_never_waits_for_the_device", WaitsForTheDevice, "reads its tensors' values"),
     ("every_variant_differs_from_the_full_method", DeadPerturbation, "exactly like the full method"),

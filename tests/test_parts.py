@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import methods
+from methods.base import IGNORE
 from methods.parts import weights as source
 from methods.parts.attention import Channel, ChannelSpatial, Spatial
 from methods.parts.losses import cross_entropy, dice, dice_ce, distill, entropy, log_mean_softmax, mse, ramp
@@ -299,6 +300,33 @@ def test_dice_and_cross_entropy_by_hand():
     assert cross_entropy(logits, y).item() == pytest.approx(math.log(2))
     assert dice(logits, y).item() == pytest.approx(1 - (1 + s) / (1.5 + s))
     assert dice_ce(logits, y).item() == pytest.approx(0.5 * math.log(2) + 0.5 * (1 - (1 + s) / (1.5 + s)))
+
+
+def test_ignored_pixels_take_part_in_no_loss():
+    """p = (¼, ¾) at a pixel of class 1; beside it two that are not annotated. CE = −ln ¾. Dice, but for s: of class 0
+    1 − 0 = 1, of class 1 1 − 2 · ¾ / (9/16 + 1) = 1/25."""
+    logits = torch.tensor([[[[0.0, 5.0, -3.0]], [[math.log(3), 2.0, 9.0]]]], dtype=torch.float64, requires_grad=True)
+    y = torch.tensor([[[1, IGNORE, IGNORE]]])
+    assert cross_entropy(logits, y).item() == pytest.approx(-math.log(0.75))
+    assert dice(logits, y).item() == pytest.approx((1 + 1 / 25) / 2, abs=1e-3)
+    dice_ce(logits, y).backward()
+    assert logits.grad[..., 0].any() and not logits.grad[..., 1:].any()
+
+
+@CLASSES
+def test_a_mask_with_ignored_pixels_equals_its_other_pixels_in_a_row(classes):
+    logits, y = random_logits(classes), random_logits(classes, seed=1).argmax(1)
+    y[0, :2], y[1, :, 1] = IGNORE, IGNORE
+    row = logits.movedim(1, -1)[y != IGNORE].T[None, :, None], y[y != IGNORE][None, None]
+    for loss in (cross_entropy, dice, dice_ce):
+        torch.testing.assert_close(loss(logits, y), loss(*row))
+
+
+def test_a_mask_of_ignored_pixels_alone_costs_nothing():
+    logits = random_logits(3).requires_grad_()
+    total = dice_ce(logits, torch.full((len(logits), *logits.shape[2:]), IGNORE))
+    total.backward()
+    assert total == 0 and not logits.grad.any()
 
 
 def test_dice_of_a_class_that_is_absent_and_rightly_not_predicted_is_0():

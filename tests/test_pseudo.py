@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from methods.base import IGNORE
 from methods.parts.losses import cross_entropy, dice
 from methods.parts.pseudo import kept_cross_entropy, kept_dice, paste_neighbour, pseudo_label, without_dropout
 
@@ -20,6 +21,16 @@ def test_a_pseudo_label_is_the_most_probable_class_with_its_probability():
     assert y.tolist() == [[[0, 1]]]
     assert surety[0, 0].tolist() == pytest.approx([0.9, 0.7])
     assert not surety.requires_grad
+
+
+def test_a_pasted_pixel_that_is_not_annotated_is_left_out():
+    logits, y = logits_of([0.8, 0.2], [0.4, 0.6]), torch.tensor([[[1, IGNORE]]])
+    everything = torch.ones(1, 1, 2, dtype=torch.bool)
+    for loss in (kept_cross_entropy, kept_dice):
+        mine = loss(logits, y, everything)
+        assert mine == loss(logits, torch.tensor([[[1, 0]]]), torch.tensor([[[True, False]]]))
+        (gradient,) = torch.autograd.grad(mine, logits)
+        assert gradient[..., 0].any() and not gradient[..., 1].any()
 
 
 def test_a_pixel_left_out_adds_nothing_and_still_counts_in_the_mean():

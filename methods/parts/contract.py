@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.base import Batch, Method
+from methods.base import IGNORE, Batch, Method
 from methods.parts.losses import dice_ce
 from methods.parts.nets import Arch
 from methods.parts.teacher import Teacher
@@ -267,6 +267,32 @@ def any_mixture_of_images_is_learnt_from(method: type[Method]) -> None:
     _assert_finite(_trained(method), dataclasses.replace(batch, y=torch.zeros_like(batch.y)), "all background")
     five = _build(method, dataclasses.replace(TINY, classes=5))
     _assert_finite(five, dataclasses.replace(batch, y=batch.y * 3), "three of five classes absent")
+
+
+@check
+def pixels_that_are_not_annotated_have_no_supervised_loss(method: type[Method]) -> None:
+    batch = _batch(seed=1, size=LARGE)
+    batch.y[..., : LARGE // 2] = IGNORE
+    built, outputs = _build(method, STILL), []
+    for name, module in built.named_modules():
+        if isinstance(module, nn.Conv2d) and ".head" in f".{name}":
+            module.register_forward_hook(lambda module, given, output: outputs.append(output))
+    for unlabelled in (batch.u, batch.u[:0]):
+        outputs.clear()
+        sup = _losses(built, dataclasses.replace(batch, u=unlabelled), 1.0)["sup"]
+        for output in (output for output in outputs if output.requires_grad):
+            (gradient,) = torch.autograd.grad(sup, output, retain_graph=True, allow_unused=True)
+            far = output.shape[3] // 8  # columns that no labelled one is interpolated with, whatever the stride
+            assert gradient is None or not gradient[..., :far].any(), (
+                "Pixels with IGNORE have a gradient of 'sup'; take the losses of methods.parts, or leave them out."
+            )
+    nothing = dataclasses.replace(batch, y=torch.full_like(batch.y, IGNORE))
+    built = _build(method, STILL)
+    _assert_finite(built, nothing, "no annotated pixel")
+    value = _losses(built, nothing, 1.0)["sup"].item()
+    assert value == 0, f"Without an annotated pixel 'sup' is {value:.3g}, not 0."
+    some = dataclasses.replace(nothing, y=torch.cat([nothing.y[:1], batch.y[1:]]))
+    _assert_finite(built, some, "an image without an annotated pixel")
 
 
 @check

@@ -1,15 +1,16 @@
 """The loss terms that methods share: pure functions of logits, at least in single precision whatever they are given.
 
 A mean over no images is 0 (and so is its gradient), so that a batch without unlabelled images needs no special case.
+Pixels of masks with IGNORE are in no sum and no mean; if all are ignored, the loss is 0.
 """
 
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from methods.base import Logits, Masks
+from methods.base import IGNORE, Logits, Masks
 
 Probabilities = Float[Tensor, "n c h w"]
 SMOOTH = 1e-5
@@ -21,16 +22,18 @@ def dice_ce(logits: Logits, y: Masks) -> Tensor:
 
 
 def cross_entropy(logits: Logits, y: Masks) -> Tensor:
-    """Mean over pixels of −ln p_y."""
-    return mean(-(at_least_single(logits).log_softmax(1) * one_hot(y, logits.shape[1])).sum(1))
+    """Mean over annotated pixels of −ln p_y."""
+    surprise = -(at_least_single(logits).log_softmax(1) * one_hot(y, logits.shape[1])).sum(1)
+    return surprise.sum() / annotated(y).sum().clamp_min(1)
 
 
 def dice(logits: Logits, y: Masks) -> Tensor:
     """Mean over all classes, background included, of 1 − (2 Σ p·y + s) / (Σ p² + Σ y² + s), s = 1e-5.
 
-    The sums run over all pixels of the batch: a patch without any foreground weighs no more than its pixels.
+    The sums run over all annotated pixels of the batch: a patch without any foreground weighs no more than its pixels.
     """
     p, truth, pixels = at_least_single(logits).softmax(1), one_hot(y, logits.shape[1]), (0, 2, 3)
+    p = p * annotated(y).unsqueeze(1)
     overlap, size = (p * truth).sum(pixels), p.square().sum(pixels) + truth.sum(pixels)
     return (1 - (2 * overlap + SMOOTH) / (size + SMOOTH)).mean()
 
@@ -81,5 +84,10 @@ def at_least_single(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def one_hot(y: Masks, classes: int) -> Tensor:
+def annotated(y: Masks) -> Bool[Tensor, "n h w"]:
+    return y != IGNORE
+
+
+def one_hot(y: Masks, classes: int) -> Bool[Tensor, "n c h w"]:
+    """True at each pixel's class; nowhere for IGNORE."""
     return y.unsqueeze(1) == torch.arange(classes, device=y.device).view(1, -1, 1, 1)

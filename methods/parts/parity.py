@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base import Batch, Method
+from methods.base import IGNORE, Batch, Method
 from methods.parts.nets import Arch
 
 WITHIN = 1e-6  # relative or absolute, whichever is larger
@@ -64,6 +64,7 @@ def _batch(classes: int, labelled: int = 2, unlabelled: int = 3, size: int = 32)
     images = F.interpolate(coarse, (size, size), mode="bilinear")
     masks = F.interpolate(torch.rand(labelled, classes, 5, 5), (size, size), mode="bilinear").argmax(1)
     masks[0] = masks[0] % (classes - 1)  # an image without the last class, for terms on whole images
+    masks[1, : size // 4, : size // 2] = IGNORE
     return Batch(images[:labelled], masks, images[labelled:])
 
 

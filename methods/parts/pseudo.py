@@ -1,7 +1,8 @@
 """Pseudo-labels: a network's predictions taken as labels, each with its surety, and losses that leave the unsure out.
 
 A pixel that is left out adds nothing to a loss and never turns into background; it still counts in a mean over pixels,
-so that the fewer pixels are sure, the less the unlabelled images weigh.
+so that the fewer pixels are sure, the less the unlabelled images weigh. Pixels with IGNORE, which come from pasted
+masks, are left out alike.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from methods.base import Logits, Masks
-from methods.parts.losses import SMOOTH, at_least_single, mean, one_hot
+from methods.parts.losses import SMOOTH, annotated, at_least_single, mean, one_hot
 from methods.parts.views import Boxes, cutmix
 
 Sureties = Float[Tensor, "n h w"]  # the probability of the most probable class, in [1 / c, 1]
@@ -59,7 +60,7 @@ def kept_dice(logits: Logits, y: Masks, kept: Kept) -> Tensor:
 
     0 if none is kept.
     """
-    p, kept, pixels = at_least_single(logits).softmax(1), kept.unsqueeze(1), (0, 2, 3)
+    p, kept, pixels = at_least_single(logits).softmax(1), (kept * annotated(y)).unsqueeze(1), (0, 2, 3)
     truth = one_hot(y, logits.shape[1]) * kept
     overlap, size = (p * truth).sum(pixels), (p.square() * kept).sum(pixels) + truth.sum(pixels)
     return (1 - (2 * overlap + SMOOTH) / (size + SMOOTH)).mean()

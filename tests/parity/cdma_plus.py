@@ -35,7 +35,7 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
 
 def wrong(maps: Tensor, y: Tensor) -> Tensor:
     """How surprised each image's scores are by the classes of its mask; without classes that all have, or none."""
-    inside = [set(mask.flatten().tolist()) for mask in y]
+    inside = [set(mask.flatten().tolist()) - {255} for mask in y]
     surprise = 0.0
     for c in range(maps.shape[1]):
         there = [c in classes if c else classes == {0} for classes in inside]

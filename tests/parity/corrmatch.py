@@ -40,7 +40,7 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     certain = torch.ones_like(batch.y, dtype=torch.bool)
     return {
         "sup": sup(z[:labelled], batch.y),
-        "sup_corr": surprise(corr[:labelled], batch.y, certain, 1),
+        "sup_corr": surprise(corr[:labelled], batch.y, certain, 1) * batch.y.numel() / (batch.y != 255).sum(),
         "strong": surprise(z[labelled:], y_prop, sure_prop, 1) / 2,
         "fp": surprise(z_holes, y, sure, 1) / 2,
         "kl": divergence(p_mix, z[labelled:], sure_mix) / 2,

@@ -19,7 +19,7 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     for outputs, y in zip(labelled, batch.y, strict=True):
         for c in range(1, classes):
             truth = torch.from_numpy(signed(y.numpy() == c))
-            wrong.append(((torch.tanh(outputs[classes + c - 1]) - truth) ** 2).mean())
+            wrong += list(((torch.tanh(outputs[classes + c - 1]) - truth) ** 2)[y != 255])
     gaps = []
     for outputs in labelled * (method.on == "all") + unlabelled:
         for c in range(1, classes):

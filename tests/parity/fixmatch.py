@@ -40,8 +40,8 @@ def from_before(values: Tensor, where: Tensor) -> Tensor:
 
 
 def surprise(z: Tensor, y: Tensor, surety: Tensor, threshold: float) -> Tensor:
-    """The sum of −ln p over the sure pixels, over the number of all."""
-    sure = surety >= threshold
+    """The sum of −ln p over the sure pixels that have a label, over the number of all."""
+    sure = (surety >= threshold) & (y != 255)
     rows, classes = torch.exp(z).movedim(1, -1)[sure], y[sure]
     return -torch.log(rows[range(len(rows)), classes] / rows.sum(1)).sum() / math.prod(y.shape)
 

@@ -15,13 +15,13 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
 
 
 def sup(logits: Tensor, y: Tensor) -> Tensor:
-    """½ cross entropy + ½ Dice over the batch, background included, with squared denominators and 1e-5."""
-    images, classes, height, width = logits.shape
-    p = torch.exp(logits) / torch.exp(logits).sum(1, keepdim=True)
-    surprise = [-torch.log(p[i, y[i, r, c], r, c]) for i in range(images) for r in range(height) for c in range(width)]
+    """½ cross entropy + ½ Dice of the annotated pixels, background included, with squared denominators and 1e-5."""
+    classes, known = logits.shape[1], y != 255
+    p = (torch.exp(logits) / torch.exp(logits).sum(1, keepdim=True)).movedim(1, -1)[known]  # one row a pixel
+    surprise = [-torch.log(row[label]) for row, label in zip(p, y[known].tolist(), strict=True)]
     overlaps = []
     for c in range(classes):
-        truth = torch.where(y == c, 1.0, 0.0)
+        truth = torch.where(y[known] == c, 1.0, 0.0)
         above, below = 2 * (p[:, c] * truth).sum() + 1e-5, (p[:, c] ** 2).sum() + (truth**2).sum() + 1e-5
         overlaps.append(1 - above / below)
     return torch.stack(surprise).sum() / (2 * len(surprise)) + torch.stack(overlaps).sum() / (2 * classes)
