@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -120,11 +120,16 @@ def choose(name: str, known: tuple[str, ...] | list[str], what: str, more: str =
 # Files: they appear whole or not at all
 
 
+UNFINISHED = "part-"  # in the names of files that are being written; they begin with a dot
+
+
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary path beside `path`, makes the bytes durable, then gives them their name."""
+    """Calls `write` with a temporary path beside `path`, makes the bytes durable, then gives them their name.
+
+    The temporary file is locked for as long as its process lives; `sweep` deletes those without a lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
+    handle, temporary = _locked_beside(path)
     try:
         write(Path(temporary))
         with open(temporary, "rb+") as file:
@@ -135,11 +140,37 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+    finally:
+        os.close(handle)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def sweep(folder: Path, parts: Sequence[str] = ()) -> None:
+    """Deletes the unfinished files that killed processes left in a folder, and anywhere in its folders `parts`.
+
+    A file that a process is writing, on this machine or on another that shares the folder, is locked and stays.
+    """
+    below = (path for part in parts for path in (folder / part).rglob(f".*.{UNFINISHED}*"))
+    for path in filter(Path.is_file, [*folder.glob(f".*.{UNFINISHED}*"), *below]):
+        with contextlib.suppress(OSError), open(path, "rb") as file:  # locked, or gone meanwhile
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def _locked_beside(path: Path) -> tuple[int, str]:
+    """An open and locked temporary file beside a path, and its name."""
+    while True:
+        prefix = f".{path.name}.{UNFINISHED}"
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+        with contextlib.suppress(OSError):  # a file system without locks, on which nothing is swept
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)  # swept between these two lines
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import methods
+from benchmark import runs
 from benchmark.cli.numbers import short
 from benchmark.cli.output import forgiving
 
@@ -68,6 +69,8 @@ def sentence(error: Exception, option: str = "--results") -> str:
 def writable(folder: Path, option: str = "--results", parts: tuple[str, ...] = FOLDERS) -> None:
     """Makes a folder, and checks now rather than after training that a command can write to it.
 
+    Unfinished files that killed commands left there are deleted.
+
     Args:
         folder: where the command writes.
         option: names the folder, in every error of the command from now on.
@@ -90,6 +93,7 @@ def writable(folder: Path, option: str = "--results", parts: tuple[str, ...] = F
             with tempfile.TemporaryFile(dir=place) as file:
                 file.write(b"\0" * 4096)
                 file.flush()
+        runs.sweep(folder, parts)
     except OSError as error:
         raise ValueError(f"{_of_folder(error, folder)}; give another folder with {option}.") from error
 

@@ -52,6 +52,7 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     said = reading.read(sentences.read_text(encoding="utf-8"), rows) if sentences.exists() and not suite else ""
     names = folder.draw(rows, out, options, pictures, progress.watching, speeds, said)
     if readme:
+        runs.sweep(readme.parent)
         text = readme.read_text(encoding="utf-8")
         block = folder.headline(rows, Path(out).as_posix(), said)
         written = folder.with_headline(text, block)
