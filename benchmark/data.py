@@ -14,17 +14,18 @@ from benchmark import machine
 from benchmark.datasets.base import Record
 from benchmark.datasets.splits import labelled_count
 from benchmark.datasets.store import Store
+from benchmark.records import Certificate
 from benchmark.runs import Run
 from methods.base import Batch, Images
 
-ORDER, VIEW, NOISE = range(3)  # streams of randomness, so that one never shifts another
+ORDER, VIEW, NOISE, NORMAL = range(4)  # streams of randomness, so that one never shifts another
 NOISE_SHARE, NOISE_STD = 0.25, 0.1  # Gaussian noise on a quarter of the images, of up to this deviation in [0, 1]
 NORMALS = 2**22  # values, at least, of which an image's noise is a stretch: twenty times what 256 × 256 pixels need
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Places in a store: who teaches, who is only looked at, who selects, who judges."""
+    """The parts of a split for one labelled subset, as places in a store."""
 
     labelled: list[int]
     unlabelled: list[int]
@@ -74,17 +75,17 @@ def in_stratified_order(places: Sequence[int], records: Sequence[Record], seed: 
     return [place for _, place in sorted(ranked)]
 
 
-def certificate(store: Store, run: Run, drawn: Draw, findings: dict[str, Any]) -> dict[str, Any]:
+def certificate(store: Store, run: Run, drawn: Draw, findings: dict[str, Any]) -> Certificate:
     """What a reader needs to trust a split: its lists, their hashes, and what an audit found between the parts."""
     parts = {"labelled": drawn.labelled, "unlabelled": drawn.unlabelled, "val": drawn.val, "test": drawn.test}
-    return {
-        "images": {part: len(places) for part, places in parts.items()},
-        "patients": {part: len({store.records[i].patient for i in places}) for part, places in parts.items()},
-        "lists": {part: _hash("\n".join(store.records[i].name for i in places)) for part, places in parts.items()},
-        "labelled": drawn.labelled,
-        "leak": store.dataset.leaks.get(run.split, ""),
-        "audit": findings,
-    }
+    return Certificate(
+        images={part: len(places) for part, places in parts.items()},
+        patients={part: len({store.records[i].patient for i in places}) for part, places in parts.items()},
+        lists={part: _hash("\n".join(store.records[i].name for i in places)) for part, places in parts.items()},
+        labelled=drawn.labelled,
+        leak=store.dataset.leaks.get(run.split, ""),
+        audit=findings,
+    )
 
 
 def check_crop(run: Run, store: Store, drawn: Draw) -> None:
@@ -128,7 +129,7 @@ class Batches:
         masks = [torch.from_numpy(store.label(i, run.task)).flatten() for i in drawn.labelled]
         self.masks = torch.cat(masks).to(pixels.device)
         self.mask_starts = np.cumsum([0, *(len(mask) for mask in masks[:-1])])
-        self.normals = normals(run.seed, max(NORMALS, 6 * run.crop**2)).to(device)
+        self.normals = normals(run.seed, run.draw, max(NORMALS, 6 * run.crop**2)).to(device)
 
     def at(self, step: int) -> Batch:
         """The batch of a step: the same whatever came before, for every method of a comparison."""
@@ -143,9 +144,9 @@ class Batches:
 
     def _windows(self, pool: "_Pool", count: int, step: int, side: int) -> tuple[np.ndarray, np.ndarray]:
         """Which images, and of each its window: top, left, and one of the eight flips and quarter turns."""
-        who = np.array([pool.turn(self.run.seed, side, step * count + k) for k in range(count)])
+        who = np.array([pool.turn(self.run, side, step * count + k) for k in range(count)])
         self.check(pool.places[k] for k in who)
-        random = np.random.default_rng([self.run.seed, VIEW, side, step])
+        random = np.random.default_rng([self.run.seed, self.run.draw, VIEW, side, step])
         top = random.integers(0, pool.heights[who] - self.run.crop + 1)
         left = random.integers(0, pool.widths[who] - self.run.crop + 1)
         return who, np.stack([top, left, random.integers(0, 8, count)])
@@ -160,7 +161,7 @@ class Batches:
     def _views(self, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, step: int, side: int) -> Images:
         """Weak views: crop, flip, quarter turn, and Gaussian noise on some."""
         images = _scaled(self._cut(self.pixels, starts, widths, window))
-        random = np.random.default_rng([self.run.seed, NOISE, side, step])
+        random = np.random.default_rng([self.run.seed, self.run.draw, NOISE, side, step])
         std = np.where(random.random(len(starts)) < NOISE_SHARE, random.uniform(0, NOISE_STD, len(starts)), 0)
         size = images[0].numel()
         begin = random.integers(0, len(self.normals) - size, len(starts))
@@ -170,9 +171,9 @@ class Batches:
         return images.permute(0, 3, 1, 2)  # channels last in memory
 
 
-def normals(seed: int, count: int) -> Tensor:
-    """Standard normal values, drawn once for all steps of a run and the same on every device."""
-    return torch.from_numpy(np.random.default_rng([seed, NOISE]).standard_normal(count, np.float32))
+def normals(seed: int, draw: int, count: int) -> Tensor:
+    """Standard normal values, generated once for all steps of a run and the same on every device."""
+    return torch.from_numpy(np.random.default_rng([seed, draw, NORMAL]).standard_normal(count, np.float32))
 
 
 def sliced(
@@ -237,15 +238,15 @@ class _Pool:
         self.starts = np.array([record.start for record in records], np.int64)
         self.heights = np.array([record.height for record in records], np.int64)
         self.widths = np.array([record.width for record in records], np.int64)
-        self._orders: dict[tuple[int, int, int], np.ndarray] = {}
+        self._orders: dict[int, np.ndarray] = {}  # of the last two rounds
 
-    def turn(self, seed: int, side: int, position: int) -> int:
-        """Whose turn it is at a position of the endless sequence."""
+    def turn(self, run: Run, side: int, position: int) -> int:
+        """The image at a position of the endless sequence."""
         round_, place = divmod(position, len(self.starts))
-        if (seed, side, round_) not in self._orders:
-            order = np.random.default_rng([seed, ORDER, side, round_]).permutation(len(self.starts))
-            self._orders = {(seed, side, round_): order, **dict(list(self._orders.items())[:1])}
-        return int(self._orders[seed, side, round_][place])
+        if round_ not in self._orders:
+            order = np.random.default_rng([run.seed, run.draw, ORDER, side, round_]).permutation(len(self.starts))
+            self._orders = {round_: order, **dict(list(self._orders.items())[:1])}
+        return int(self._orders[round_][place])
 
 
 def _side(record: Record) -> int:

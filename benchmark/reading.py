@@ -16,22 +16,23 @@ from jinja2.sandbox import SandboxedEnvironment
 from scipy.stats import rankdata, spearmanr
 
 from benchmark import planning, stats
+from benchmark.records import RunRecord
 from benchmark.report import cells
 from benchmark.report.board import Board
 from benchmark.report.comparison import METRIC
-from benchmark.report.frame import Row, comparisons
+from benchmark.report.frame import comparisons
 from benchmark.runs import choose
 
 FILE = "reading.md"  # beside the rows' folder
 
 
-def read(template: str, rows: Sequence[Row]) -> str:
+def read(template: str, rows: Sequence[RunRecord]) -> str:
     """The sentences with their numbers. An unknown comparison, method or ratio is an error that names the nearest."""
     groups = comparisons(rows)
 
     def comparison(name: str, draw: int | None = None) -> "Reading":
         of = groups[choose(name, list(groups), "comparison")]
-        return Reading(Board([row for row in of if draw in (None, row["run"]["draw"])]))
+        return Reading(Board([row for row in of if draw in (None, row.run.draw)]))
 
     def holds(claim: bool, words: str) -> str:
         if not claim:
@@ -80,8 +81,8 @@ class Reading:
     def part(self, part: str, ratio: float) -> str:
         """How large `labelled`, `unlabelled`, `val` or `test` is in the first draw: "668 images of 102 patients"."""
         runs = self._board.done[self._board.done.ratio == ratio].sort_values("draw")
-        held = self._board.rows[runs.key.iloc[0]]["certificate"]
-        return f"{held['images'][part]:,} images of {held['patients'][part]:,} patients"
+        held = self._board.rows[runs.key.iloc[0]].certificate
+        return f"{held.images[part]:,} images of {held.patients[part]:,} patients"
 
     def methods(self, ratio: float) -> int:
         """How many methods have finished runs there."""
@@ -180,7 +181,7 @@ class Reading:
         """False alarms and missed objects, over all runs."""
         keys = self._board.keys(self._label(method, ratio), ratio)
         there, found = (
-            np.concatenate([np.asarray(self._board.rows[key]["scores"][name]) for key in keys]).astype(bool)
+            np.concatenate([np.asarray(self._board.rows[key].scores[name]) for key in keys]).astype(bool)
             for name in ("present", "predicted")
         )
         return int((found & ~there).sum()), int((there & ~found).sum())

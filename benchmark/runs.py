@@ -1,4 +1,4 @@
-"""A run: everything that decides a result, the key that names it, and the row that it leaves."""
+"""A run: everything that decides a result, and the key that names it; files that appear whole or not at all."""
 
 import contextlib
 import difflib
@@ -9,16 +9,23 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1  # of a row; raised when the meaning of a key changes
+# Version of the protocol: raised when the same fields give another result by design. Records of different versions are
+# never in one table. 2: everything random depends on seed, draw and step (before, on seed and step alone).
+PROTOCOL = 2
+
+
+def _later(default: Any) -> Any:
+    """A field that older keys do not have."""
+    return field(default=default, metadata={"later": True})
 
 
 @dataclass(frozen=True)
 class Run:
-    """Its fields are the options of `bench run`. What does not decide a result is not here but in the row."""
+    """Its fields are the options of `bench run`. What does not decide a result is in the run record only."""
 
     method: str = "cdma"
     variant: str = ""  # a named set of the method's settings
@@ -49,7 +56,9 @@ class Run:
     precision: str = "float32"
     weights_hash: str = ""  # of the pretrained weights; filled in before the run starts
     content: str = ""  # hash of the dataset's pixels and masks; filled in before the run starts
-    tuned: str = ""  # the outcome of `bench tune` that learning rate and settings come from; "" has published defaults
+    protocol: int = PROTOCOL
+    # Fields from here on were added after protocol 2 began: they enter the key only where they differ from the default.
+    tuned: str = _later("")  # the outcome of `bench tune` that learning rate and settings come from; "" has defaults
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
@@ -76,23 +85,23 @@ class Run:
 
     @property
     def key(self) -> str:
-        """A readable stem and a short hash of every field: the name of the row."""
-        said = {name: value for name, value in asdict(self).items() if LATER.get(name) != value}
-        fields_ = json.dumps(said, sort_keys=True)
+        """A readable stem and a short hash of every field: the name of the run record."""
+        values = asdict(self)
+        hashed = {f.name: values[f.name] for f in fields(self) if not f.metadata or values[f.name] != f.default}
+        fields_ = json.dumps(hashed, sort_keys=True)
         method = f"{self.method}-{self.variant}" if self.variant else self.method
         data = f"{self.dataset}-{self.task}" if self.task else self.dataset
         stem = f"{method}_{data}_r{self.ratio:g}_d{self.draw}_s{self.seed}"
         return f"{stem}_{hashlib.sha256(fields_.encode()).hexdigest()[:10]}"
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> "Run":
-        """The run that left a row."""
+    def of(cls, stored: dict[str, Any]) -> "Run":
+        """The run from the dictionary of its fields, as JSON gives it back."""
         known = {f.name for f in fields(cls)}
-        stored = {name: value for name, value in row["run"].items() if name in known}
-        return cls(**{**stored, "settings": tuple((name, value) for name, value in stored["settings"])})
+        values = {name: value for name, value in stored.items() if name in known}
+        return cls(**{**values, "settings": tuple((name, value) for name, value in values["settings"])})
 
 
-LATER = {"tuned": "", "scale": 1.0, "mpp": 0.0}  # fields added later: with these values they change no key
 CHOICES = {
     "decoder": ("unet", "deeplabv3plus", "dpt"),
     "norm": ("frozen", "batch"),
@@ -195,52 +204,3 @@ def claimed(results: Path, key: str, wait: Callable[[str], None]) -> Iterator[No
         for unfinished in results.glob(f"*/.{key}.*"):  # what a killed process was writing
             unfinished.unlink()
         yield
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Rows
-
-
-def row_path(results: Path, key: str) -> Path:
-    return results / "runs" / f"{key}.json"
-
-
-def save(row: dict[str, Any], results: Path) -> Path:
-    """Writes the row of a finished run, once and whole. Its keys: see `benchmark.train.train`."""
-    path = row_path(results, row["key"])
-    text = json.dumps({"format": FORMAT, **row}, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    write_whole(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
-    return path
-
-
-def find(results: Path, key: str) -> dict[str, Any] | None:
-    """The row named `key`, or None."""
-    path = row_path(results, key)
-    return read(path) if path.exists() else None
-
-
-def load(results: Path, **where: Any) -> list[dict[str, Any]]:
-    """All rows whose run has these fields, in the order of their keys; of thousands, see `benchmark.report.frame`."""
-    rows = [read(path) for path in paths(results)]
-    return [row for row in rows if all(row["run"][name] == value for name, value in where.items())]
-
-
-def lines(columns: dict[str, list]) -> list[dict[str, Any]]:
-    """What a row stores by column (scores, history, validation), line by line."""
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def paths(results: Path) -> list[Path]:
-    """The files of all rows, in the order of their keys."""
-    return sorted((results / "runs").glob("*.json"))
-
-
-def read(path: Path, parse: Callable[[bytes], dict[str, Any]] = json.loads) -> dict[str, Any]:
-    """A row; what cannot be parsed (a ValueError) or has another format is refused with the remedy."""
-    try:
-        row = parse(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"The row {path} is not whole ({error}); delete it and start its run again.") from error
-    if row.get("format") != FORMAT:
-        raise ValueError(f"The row {path} has format {row.get('format')}, this version reads {FORMAT}; run it again.")
-    return row

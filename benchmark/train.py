@@ -1,8 +1,9 @@
-"""The one training loop, for every method; it resumes exactly, and leaves a row."""
+"""The training loop, used by every method; it resumes exactly and leaves a run record."""
 
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import time
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 import methods
-from benchmark import machine, runs
+from benchmark import machine, records, runs
 from benchmark.audit import audit
 from benchmark.cost import autocast, count
 from benchmark.data import Batches, certificate, draw
@@ -28,6 +29,7 @@ from benchmark.datasets.store import Store
 from benchmark.evaluate import evaluate
 from benchmark.parallel import Team, own_device, team
 from benchmark.progress import Tell, silent
+from benchmark.records import Best, Budget, Columns, Machine, Measured, RunRecord
 from benchmark.runs import Run
 from methods.base import Batch, Method
 from methods.parts.nets import Arch, weights_hash
@@ -43,20 +45,15 @@ def train(
     run: Run, store: Store, results: Path, *, device: str = "auto", deterministic: bool = False,
     watch: Watch | None = None, checkpoint_s: float = CHECKPOINT_S, weights: bool = False, trial: bool = False,
     busy: Callable[[str], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Carries out a run, or what is left of it, and returns its row; a finished run is only read.
+) -> RunRecord:  # fmt: skip
+    """Trains a run, from its checkpoint if there is one, and returns its record; a finished run is only read.
 
-    While another process holds the run, this one waits, and says so; `busy` is called with who holds it instead, and
-    may raise.
+    While another process trains the same run, this one waits and prints that it does; with `busy`, that function is
+    called with the name of the other process instead, and may raise.
 
-    Rows travel without the weights of their runs. With `weights`, a run whose weights are not here is carried out anew,
-    and the row of this machine returned; the one that was here stays as it is. A `trial` never opens test images: its
-    row has no `scores` and no `best`, and its weights are not kept.
-
-    The row: `key`; `run`, its fields; `status`, "done" or "diverged"; `classes`; `scores` of every test image at the
-    last step, by column; `best`, the same for the step that was best on validation, or the last if nothing validates;
-    `history`, the mean of each loss term between the steps named; `validation`; `certificate` of the split; `budget`:
-    steps, images forwarded with and without gradient, FLOPs; `measured`: seconds and peak memory; `machine`.
+    If only the run record exists (for example, published results without weights) and `weights` is set, the run is
+    trained again: the record of this machine is returned, the stored one stays as it is. A `trial` never opens test
+    images: its record has no scores, and its weights are not kept.
     """
     run = complete(run, store)
     store = stores.at_resolution(store, run)
@@ -76,10 +73,10 @@ def train(
         )
 
 
-def _finished(results: Path, key: str, weights: bool) -> dict[str, Any] | None:
-    """The row of a run, if nothing of it is left to do."""
-    row = runs.find(results, key)
-    missing = weights and row and row["status"] == "done" and not weights_path(results, key).exists()
+def _finished(results: Path, key: str, weights: bool) -> RunRecord | None:
+    """The record of a run, if nothing is left to do."""
+    row = records.find(results, key)
+    missing = weights and row and row.status == "done" and not weights_path(results, key).exists()
     return None if missing else row
 
 
@@ -100,18 +97,18 @@ def complete(run: Run, store: Store) -> Run:
 def build(run: Run, classes: int, *, pretrained: bool = True) -> Method:
     """The method of a run, seeded. Without `pretrained` its weights are to be loaded."""
     machine.keep_memory()
-    torch.manual_seed(_mix(run.seed, -1))
+    torch.manual_seed(_mix(run, -1))
     arch = dataclasses.replace(_arch(run, classes), load=pretrained)
     variant = methods.variants(run.method).get(run.variant, {})
     return methods.build(run.method, arch, **{**variant, **dict(run.settings)})
 
 
-def trained(row: dict[str, Any], results: Path, device: str = "auto") -> Method:
-    """The method of a finished row, with its weights, ready to predict."""
-    run, path = Run.of(row), weights_path(results, row["key"])
+def trained(record: RunRecord, results: Path, device: str = "auto") -> Method:
+    """The method of a finished run, with its weights, ready to predict."""
+    run, path = record.run, weights_path(results, record.key)
     if not path.exists():
         raise ValueError(f"The weights {path} of the run are not here; run it again where they are wanted.")
-    method = build(run, len(row["classes"]), pretrained=False)
+    method = build(run, len(record.classes), pretrained=False)
     _load(method, _open(path)[0], path)
     return method.to(machine.device(device)).eval()
 
@@ -139,7 +136,7 @@ class Training:
 def _carry_out(
     run: Run, store: Store, results: Path, device: torch.device, processes: Team, watch: Watch, checkpoint_s: float,
     trial: bool,
-) -> dict[str, Any]:  # fmt: skip
+) -> RunRecord:  # fmt: skip
     drawn = draw(store, run)
     method = build(run, len(store.classes(run.task))).to(device, memory_format=torch.channels_last)
     state = Training(method, optimiser(method, run))
@@ -173,36 +170,41 @@ def _carry_out(
             _save(state, path)
 
     finite = _loop(run, state, batches, processes, watch, validate, checkpoint, checkpoint_s)
-    row = {
-        "key": run.key,
-        "run": dataclasses.asdict(run),
-        "status": "done" if finite else "diverged",
-        "title": method.title,
-        "classes": list(store.classes(run.task)),
-        "history": _columns(state.history),
-        "validation": _columns(state.validation),
-        "certificate": certificate(store, run, drawn, audit(store, run.split)["counts"]),
-        "budget": {
-            "steps": state.step,
-            "images": {name: images * state.step for name, images in budget["images"].items()},
-            "flops": budget["flops"] * state.step,
-            "parameters": budget["parameters"],
-        },
-    }
+    record = RunRecord(
+        key=run.key,
+        run=run,
+        status="done" if finite else "diverged",
+        title=method.title,
+        year=method.year,
+        venue=method.venue,
+        classes=list(store.classes(run.task)),
+        history=_columns(state.history),
+        validation=_columns(state.validation),
+        certificate=certificate(store, run, drawn, audit(store, run.split)["counts"]),
+        budget=Budget(
+            steps=state.step,
+            images={name: images * state.step for name, images in budget["images"].items()},
+            flops=budget["flops"] * state.step,
+            parameters=budget["parameters"],
+        ),
+        measured=Measured(seconds=round(state.seconds, 1), peak_memory=None),
+        machine=_machine(device, processes.size),
+    )
     if finite and not trial:
         checkpoint()
         if processes.leads:
             runs.write_whole(weights_path(results, run.key), lambda temporary: _write_weights(method, temporary))
-        row["scores"] = _columns(judge(drawn.test, "Scoring test images"))  # opened only now that the weights are final
-        row["best"] = _best(row, method, best_path, lambda: judge(drawn.test, "Scoring the best on validation"))
-    row["measured"] = {"seconds": round(state.seconds, 1), "peak_memory": machine.peak_memory(device)}
-    row["machine"] = {**machine.describe(device), "processes": processes.size}
+            record.weights_sha256 = hashlib.sha256(weights_path(results, run.key).read_bytes()).hexdigest()
+        # test images are opened only now that the final weights are written
+        record.scores = _columns(judge(drawn.test, "Scoring test images"))
+        record.best = _best(record, method, best_path, lambda: judge(drawn.test, "Scoring the best on validation"))
+    record.measured.peak_memory = machine.peak_memory(device)
     if processes.leads:
-        if not runs.find(results, run.key):
-            runs.save(row, results)
+        if not records.find(results, run.key):
+            records.save(record, results)
         _clear(results, run.key)
-    processes.told(None)  # so that nobody goes on before the row is there
-    return row
+    processes.told(None)  # so that no process goes on before the record is there
+    return record
 
 
 def _loop(
@@ -218,7 +220,7 @@ def _loop(
     method.train()
     with watch(f"Training {run.method}", run.steps) as tell:
         while state.step < run.steps:
-            torch.manual_seed(_mix(run.seed, state.step))
+            torch.manual_seed(_mix(run, state.step))
             batch = batches.at(state.step)
             for group in optimiser.param_groups:
                 group["lr"] = run.lr * _schedule(run, state.step)
@@ -353,19 +355,26 @@ def best_step(validation: list[dict[str, float]]) -> int:
     return max(validation, key=lambda line: (line["dice"], line["step"]))["step"]
 
 
-def _best(row: dict, method: Method, path: Path, judge: Callable[[], list[dict]]) -> dict[str, Any]:
+def _best(record: RunRecord, method: Method, path: Path, judge: Callable[[], list[dict]]) -> Best:
     """Step and test scores of the weights that were best on validation: beside the score, never instead of it."""
-    validated = runs.lines(row["validation"])
-    step = best_step(validated) if validated else row["run"]["steps"]
-    if step == row["run"]["steps"]:
-        scores = row["scores"]
+    validated = records.lines(record.validation)
+    step = best_step(validated) if validated else record.run.steps
+    if step == record.run.steps:
+        scores = record.scores
     else:
         _load(method, _open(path)[0], path)
         scores = _columns(judge())
-    return {"step": step, "dice": scores["dice"], "jaccard": scores["jaccard"]}
+    return Best(step=step, scores={name: scores[name] for name in ("dice", "jaccard")})
 
 
-def _columns(rows: list[dict[str, Any]]) -> dict[str, list]:
+def _machine(device: torch.device, processes: int) -> Machine:
+    found = machine.describe(device)
+    versions = {name: found[name] for name in ("python", *machine.PACKAGES)}
+    known = {name: found[name] for name in ("kind", "device", "threads", "commit")}
+    return Machine(**known, processes=processes, versions=versions)
+
+
+def _columns(rows: list[dict[str, Any]]) -> Columns:
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
@@ -382,9 +391,12 @@ def _significant(value: float) -> float:
 # Exactness
 
 
-def _mix(seed: int, step: int) -> int:
-    """One number from (seed, step): all randomness of a step starts there, so none is carried over."""
-    return int(np.random.SeedSequence([seed, step + 1]).generate_state(1, np.uint64)[0] >> 1)
+def _mix(run: Run, step: int) -> int:
+    """One number from (seed, draw, step): all randomness of a step starts there, so none is carried over.
+
+    Step −1 is for the initial weights.
+    """
+    return int(np.random.SeedSequence([run.seed, run.draw, step + 1]).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextlib.contextmanager
@@ -410,4 +422,4 @@ def _unwatched(what: str, total: int):
 
 
 def _say_waiting(key: str, other: str) -> None:
-    print(f"The run {key} is being carried out by {other or 'another process'}; waiting for it.", flush=True)
+    print(f"The run {key} is being trained by {other or 'another process'}; waiting for it.", flush=True)

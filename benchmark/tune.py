@@ -14,9 +14,10 @@ from typing import Any
 import optuna
 
 import methods
-from benchmark import runs
+from benchmark import records, runs
 from benchmark.data import draw
 from benchmark.datasets.store import Store
+from benchmark.records import RunRecord
 from benchmark.runs import Run
 
 FOLDER = "tuning"  # of the results
@@ -63,7 +64,7 @@ def trials(run: Run, count: int, tuning: Path) -> list[Run]:
         asked = [study.ask(where) for _ in range(min(ROUND, count - len(known)))]
         these = [_with(run, trial.params) if trial.number else run for trial in asked]
         known += these
-        rows = [runs.find(tuning, one.key) for one in these]
+        rows = [records.find(tuning, one.key) for one in these]
         if None in rows:
             break
         for trial, row in zip(asked, rows, strict=True):
@@ -71,9 +72,9 @@ def trials(run: Run, count: int, tuning: Path) -> list[Run]:
     return known
 
 
-def judged(row: dict[str, Any]) -> float:
+def judged(row: RunRecord) -> float:
     """A trial's mean Dice on validation images at the last step; 0 where it diverged."""
-    return row["validation"]["dice"][-1] if row["status"] == "done" else 0.0
+    return row.validation["dice"][-1] if row.status == "done" else 0.0
 
 
 def outcome(run: Run, count: int, tuning: Path) -> dict[str, Any] | None:
@@ -84,20 +85,20 @@ def outcome(run: Run, count: int, tuning: Path) -> dict[str, Any] | None:
 
 def save(run: Run, known: Sequence[Run], tuning: Path) -> dict[str, Any]:
     """Writes what came of all trials: their settings and scores, and which is `chosen`, the first of the best."""
-    rows = [runs.find(tuning, one.key) for one in known]
+    rows = [records.find(tuning, one.key) for one in known]
     scores = [judged(row) for row in rows]
-    held = rows[0]["certificate"]
+    held = rows[0].certificate
     found = {
         "key": f"{run.key}_{len(known)}",
         "run": dataclasses.asdict(run),
-        "title": rows[0]["title"],
+        "title": rows[0].title,
         "ranges": ranges(run),
         "chosen": scores.index(max(scores)),
         "trials": [
-            {"key": one.key, "lr": one.lr, "settings": one.settings, "status": row["status"], "dice": score}
+            {"key": one.key, "lr": one.lr, "settings": one.settings, "status": row.status, "dice": score}
             for one, row, score in zip(known, rows, scores, strict=True)
         ],
-        "validation": {"images": held["images"]["val"], "list": held["lists"]["val"]},
+        "validation": {"images": held.images["val"], "list": held.lists["val"]},
         "sampler": f"TPE of optuna {optuna.__version__}, seed {run.seed}",
     }
     text = json.dumps(found, indent=1, allow_nan=False)
@@ -129,7 +130,7 @@ def _taken(run: Run, outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     alike = [
         outcome
         for outcome in outcomes
-        if (it := Run.of(outcome)).ratio <= run.ratio
+        if (it := Run.of(outcome["run"])).ratio <= run.ratio
         and dataclasses.replace(it, **{name: getattr(run, name) for name in FREE}) == run
     ]
     if not alike:

@@ -31,7 +31,7 @@ class Method(nn.Module, ABC):
 
     title: ClassVar[str]  # as printed in tables
     year: ClassVar[int]
-    venue: ClassVar[str]  # where it was published, "MICCAI"; "" for what never was
+    venue: ClassVar[str] = ""  # where it was published, for example "MICCAI"
     paper: ClassVar[str]  # a link
     uses_unlabelled: ClassVar[bool] = True
     variants: ClassVar[dict[str, dict[str, Any]]] = {}  # ablations: name -> keyword arguments of __init__

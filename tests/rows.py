@@ -1,6 +1,5 @@
 """Rows as `bench run` leaves them, made up in milliseconds: what is easy and hard, and who is better, is drawn."""
 
-import dataclasses
 import itertools
 import zlib
 from collections.abc import Sequence
@@ -9,7 +8,8 @@ from typing import Any
 import numpy as np
 
 import methods
-from benchmark.runs import FORMAT, Run
+from benchmark.records import Best, Budget, Certificate, Machine, Measured, RunRecord
+from benchmark.runs import Run
 
 FLOPS = 3e12  # of a supervised run
 CONTENT = "c0ffee" * 5
@@ -18,7 +18,7 @@ CONTENT = "c0ffee" * 5
 def suite(
     names: Sequence[str] = ("supervised", "mean_teacher", "cdma"), ratios: Sequence[float] = (0.1, 0.2),
     draws: int = 2, seeds: int = 1, bounds: bool = True, **more: Any,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[RunRecord]:  # fmt: skip
     """A row for each method × ratio × draw × seed and, with `bounds`, supervised at ratio 1. `more`: see `row`."""
     wanted = list(itertools.product(names, ratios, range(draws), range(seeds)))
     if bounds:
@@ -30,7 +30,7 @@ def row(
     method: str = "supervised", *, images: int = 24, patients: int = 8, objects: bool = False, status: str = "done",
     classes: Sequence[str] = ("background", "gland"), better: float | None = None, empty: Sequence[int] = (),
     **fields: Any,
-) -> dict[str, Any]:  # fmt: skip
+) -> RunRecord:  # fmt: skip
     """One row. `fields` are those of its run. `better` than supervised by so much, in log odds of the Dice; else drawn.
 
     Images `empty` have no object; the first of them has a false alarm, in the others none is predicted.
@@ -43,32 +43,35 @@ def row(
     work = 1.0 if method == "supervised" else float(_drawn(method, "work").choice([2, 2, 2.4, 2.5, 3.5, 4.5]))
     scored = _scored(run, gain, images, patients, len(classes), objects, empty) if status == "done" else {}
     steps = np.arange(1, 21) * run.steps // 20
-    return {
-        "format": FORMAT,
-        "key": run.key,
-        "status": status,
-        "run": dataclasses.asdict(run) | {"settings": [list(pair) for pair in settings]},
-        "title": kind.title,
-        "classes": list(classes),
-        "history": _history(run, kind.uses_unlabelled, steps),
-        "validation": {"step": steps[3::4].tolist(), "dice": [round(d, 4) for d in _validation(run, gain)]},
-        "certificate": _certificate(run, images, patients),
-        "budget": {
-            "steps": run.steps,
-            "images": {
+    return RunRecord(
+        key=run.key,
+        status=status,
+        run=run,
+        title=kind.title,
+        year=kind.year,
+        venue=kind.venue,
+        classes=list(classes),
+        history=_history(run, kind.uses_unlabelled, steps),
+        validation={"step": steps[3::4].tolist(), "dice": [round(d, 4) for d in _validation(run, gain)]},
+        certificate=_certificate(run, images, patients),
+        budget=Budget(
+            steps=run.steps,
+            images={
                 "with_gradient": run.steps * (run.labelled + run.unlabelled * kind.uses_unlabelled),
                 "without_gradient": run.steps * run.unlabelled * (work in (2.4, 2.5)),
             },
-            "flops": int(FLOPS * work * run.steps / Run.steps),
-            "parameters": int(4e6 * (1 + (work > 3))),
-        },
-        "measured": {
-            "seconds": round(60 * work * float(_drawn(run.key).uniform(0.95, 1.05)) * run.steps / Run.steps, 1),
-            "peak_memory": int(1.4e9 * (1 + work / 10)),
-        },
-        "machine": {"device": "CPU", "threads": 1, "python": "3.11.7", "torch": "2.11.0", "commit": "0123456789ab"},
+            flops=int(FLOPS * work * run.steps / Run.steps),
+            parameters=int(4e6 * (1 + (work > 3))),
+        ),
+        measured=Measured(
+            seconds=round(60 * work * float(_drawn(run.key).uniform(0.95, 1.05)) * run.steps / Run.steps, 1),
+            peak_memory=int(1.4e9 * (1 + work / 10)),
+        ),
+        machine=Machine(
+            kind="cpu", device="CPU", threads=1, commit="0123456789ab", versions={"python": "3.11.7", "torch": "2.11.0"}
+        ),
         **scored,
-    }
+    )
 
 
 def _drawn(*names: object) -> np.random.Generator:
@@ -117,8 +120,8 @@ def _scored(
         scores["object_f1"] = [round(float(d), 4) for d in dice.mean(1) ** 1.5]
         scores["object_dice"] = [round(float(d), 4) for d in dice.mean(1) ** 1.2]
         scores["object_hausdorff"] = [round(float(h), 2) for h in 120 * (1 - dice.mean(1))]
-    chosen = {"step": run.steps * 4 // 5, "dice": column(best, 4, 0.0), "jaccard": column(best / (2 - best), 4, 0.0)}
-    return {"scores": scores, "best": chosen}
+    chosen = {"dice": column(best, 4, 0.0), "jaccard": column(best / (2 - best), 4, 0.0)}
+    return {"scores": scores, "best": Best(step=run.steps * 4 // 5, scores=chosen)}
 
 
 def _history(run: Run, semi: bool, steps: np.ndarray) -> dict[str, list]:
@@ -136,15 +139,14 @@ def _validation(run: Run, gain: float) -> list[float]:
     return [float(last * (1 - np.exp(-0.9 * k)) + _drawn(run.key, k).normal(0, 0.01)) for k in range(1, 6)]
 
 
-def _certificate(run: Run, images: int, patients: int) -> dict[str, Any]:
+def _certificate(run: Run, images: int, patients: int) -> Certificate:
     of_part = {"labelled": max(1, round(100 * run.ratio)), "unlabelled": round(100 * (1 - run.ratio)), "val": 10}
     counts = {**of_part, "test": images}
     clean = dict.fromkeys(("patients", "patient_images", "slides", "slide_images", "duplicates", "near"), 0)
-    return {
-        "images": counts,
-        "patients": {part: max(1, n // 3) for part, n in of_part.items()} | {"test": patients},
-        "lists": {part: f"{zlib.crc32(f'{run.dataset} {part} {run.draw}'.encode()):016x}" for part in counts},
-        "labelled": list(range(counts["labelled"])),
-        "leak": "",
-        "audit": {pair: dict(clean) for pair in ("train-val", "train-test", "val-test")},
-    }
+    return Certificate(
+        images=counts,
+        patients={part: max(1, n // 3) for part, n in of_part.items()} | {"test": patients},
+        lists={part: f"{zlib.crc32(f'{run.dataset} {part} {run.draw}'.encode()):016x}" for part in counts},
+        labelled=list(range(counts["labelled"])),
+        audit={pair: dict(clean) for pair in ("train-val", "train-test", "val-test")},
+    )

@@ -1,6 +1,5 @@
 """What a person types and what they get: tables and files, or one sentence with the remedy."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from click.testing import CliRunner
 from conftest import TOY
 from PIL import Image
 
-from benchmark import runs
+from benchmark import records
 from benchmark.cli import main
 
 
@@ -63,14 +62,14 @@ def test_a_finished_run_is_shown_again_without_training(finished, data):
 
 def test_a_run_of_which_only_the_row_is_here_is_carried_out_and_compared_with_it(finished, data, tmp_path):
     (path,) = finished[0].glob("runs/*.json")
-    row = json.loads(path.read_text())
-    row["scores"]["dice"][0][0] = 0.5
-    runs.save(row, tmp_path)
+    row = records.read(path)
+    row.scores["dice"][0][0] = 0.5
+    records.save(row, tmp_path)
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
     assert code == 0 and "which was there before" in said and "stays as it is." in said
-    assert f"commit {row['machine']['commit']})" in said, "whoever wants the same bits has to know it"
+    assert f"commit {row.machine.commit})" in said, "whoever wants the same bits has to know it"
     assert len(list(tmp_path.glob("weights/*.safetensors"))) == 1
-    assert runs.find(tmp_path, row["key"])["scores"]["dice"][0][0] == 0.5
+    assert records.find(tmp_path, row.key).scores["dice"][0][0] == 0.5
 
 
 def test_predict_writes_masks_and_overlays_of_any_size(finished, tmp_path):
@@ -97,12 +96,12 @@ def test_a_run_at_half_the_resolution_trains_scores_and_predicts_there(data, tmp
     options = [*toy_options(data, tmp_path), "--scale", 0.5, "--crop", 16]
     code, said = bench("run", "--method", "supervised", *options)
     assert code == 0, said
-    (row,) = runs.load(tmp_path)
-    assert row["run"]["scale"] == 0.5
+    (row,) = records.load(tmp_path)
+    assert row.run.scale == 0.5
     assert len(list(tmp_path.glob("pictures/*.png"))) == 1
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (61, 47, 3), np.uint8)).save(tmp_path / "new.png")
     where = ["--results", tmp_path, "--out", tmp_path / "out"]
-    code, said = bench("predict", "--run", row["key"], *where, tmp_path / "new.png")
+    code, said = bench("predict", "--run", row.key, *where, tmp_path / "new.png")
     assert code == 0, said
     assert np.asarray(Image.open(tmp_path / "out" / "new_mask.png")).shape == (61, 47), "as large as the image"
     code, said = bench("run", "--method", "supervised", *options, "--crop", 32)
@@ -122,15 +121,15 @@ def test_a_recipe_for_every_command_can_be_set_once(data, tmp_path, monkeypatch)
     where = ["--dataset", "toy", "--ratio", 0.5, "--data", data, "--results", tmp_path]
     code, said = bench("run", "--method", "supervised", *where)
     assert code == 0, said
-    (row,) = runs.load(tmp_path)
-    assert (row["run"]["encoder"], row["run"]["steps"]) == ("tu-test_efficientnet", 6)
+    (row,) = records.load(tmp_path)
+    assert (row.run.encoder, row.run.steps) == ("tu-test_efficientnet", 6)
     assert "The test images are of only 3 patients" in " ".join(said.split())
 
 
 def test_without_a_score_there_is_no_picture_and_the_run_says_so(finished, data, tmp_path):
-    (row,) = runs.load(finished[0])
-    row["scores"]["dice"] = [[None] for _ in row["scores"]["dice"]]
-    runs.save(row, tmp_path)
+    (row,) = records.load(finished[0])
+    row.scores["dice"] = [[None] for _ in row.scores["dice"]]
+    records.save(row, tmp_path)
     shutil.copytree(finished[0] / "weights", tmp_path / "weights")
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
     assert code == 0 and "Picture  none, as no test image has a score" in said

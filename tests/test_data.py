@@ -111,7 +111,7 @@ def test_crops_of_slices_and_of_one_gather_are_the_same(channels):
 def test_every_image_has_its_turn_before_any_has_a_second(store, toy):
     batches = Batches(toy, store, draw(store, toy), CPU)
     count = len(batches.labelled.starts)
-    turns = [batches.labelled.turn(0, 0, position) for position in range(3 * count)]
+    turns = [batches.labelled.turn(toy, 0, position) for position in range(3 * count)]
     for round_ in range(3):
         assert sorted(turns[round_ * count : (round_ + 1) * count]) == list(range(count))
     assert turns[:count] != turns[count : 2 * count]
@@ -162,6 +162,6 @@ def test_the_certificate_names_the_lists(store, toy):
     drawn = draw(store, toy)
     one = certificate(store, toy, drawn, {"shared patients": 0})
     other = certificate(store, toy, dataclasses.replace(drawn, labelled=drawn.labelled[1:]), {})
-    assert one["images"]["labelled"] == len(drawn.labelled) and one["labelled"] == drawn.labelled
-    assert one["lists"]["labelled"] != other["lists"]["labelled"]
-    assert one["lists"]["test"] == other["lists"]["test"]
+    assert one.images["labelled"] == len(drawn.labelled) and one.labelled == drawn.labelled
+    assert one.lists["labelled"] != other.lists["labelled"]
+    assert one.lists["test"] == other.lists["test"]

@@ -13,12 +13,12 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
+from msgspec import structs
 
 import methods
 from benchmark import stats
 from benchmark.report import drawing, effects, figures, panels
 from benchmark.report.comparison import DAGGER, Comparison
-from benchmark.runs import Run
 
 MANY = ("supervised", "mean_teacher", "entropy_min", "ict", "ua_mt", "cps", "fixmatch", "urpc", "cdma", "bcp")
 
@@ -36,11 +36,12 @@ def many():
 def dice(rows, method, ratio) -> list[dict]:
     """An entry for each image of the runs of a method at a ratio."""
     return [
-        {"value": np.mean([v for v in of_image if v is not None]), "image": image, "patient": patient, **row["run"]}
+        dataclasses.asdict(row.run)
+        | {"value": np.mean([v for v in of_image if v is not None]), "image": image, "patient": patient}
         for row in rows
-        if row["run"]["method"] == method and row["run"]["ratio"] == ratio
+        if row.run.method == method and row.run.ratio == ratio
         for of_image, image, patient in zip(
-            row["scores"]["dice"], row["scores"]["name"], row["scores"]["patient"], strict=True
+            row.scores["dice"], row.scores["name"], row.scores["patient"], strict=True
         )
     ]
 
@@ -90,7 +91,7 @@ def words(texts_) -> str:
 def test_a_curve_goes_through_the_means_and_its_band_along_the_interval(suite, request):
     rows = request.getfixturevalue(suite)
     (line,) = lines(figures.FIGURES["score-ratio"](rows), "CDMA")
-    ratios = sorted({row["run"]["ratio"] for row in rows} - {1.0})
+    ratios = sorted({row.run.ratio for row in rows} - {1.0})
     assert line.get_xdata() == pytest.approx([100 * ratio for ratio in ratios])
     cells = [dice(rows, "cdma", ratio) for ratio in ratios]
     assert line.get_ydata() == pytest.approx([100 * np.mean([entry["value"] for entry in cell]) for cell in cells])
@@ -121,7 +122,7 @@ def test_supervised_with_all_labels_is_a_line_across(few):
         if line.get_linestyle() == ":"
     ]
     assert [line.get_ydata() for line in across] == [pytest.approx([bound, bound])]
-    without = [row for row in few if row["run"]["ratio"] < 1]
+    without = [row for row in few if row.run.ratio < 1]
     assert not any(
         line.get_linestyle() == ":" for axes in figures.FIGURES["score-ratio"](without).axes for line in axes.lines
     )
@@ -130,7 +131,7 @@ def test_supervised_with_all_labels_is_a_line_across(few):
 def test_intervals_much_wider_than_usual_leave_the_axis_and_all_else_is_within():
     rows = made.suite(MANY[:8], ratios=(0.05, 0.1), draws=3)
     lost = [made.row("cps", ratio=0.05, draw=draw, better=better) for draw, better in enumerate((0, 0, -6))]
-    rows = [row for row in rows if (row["run"]["method"], row["run"]["ratio"]) != ("cps", 0.05)] + lost
+    rows = [row for row in rows if (row.run.method, row.run.ratio) != ("cps", 0.05)] + lost
     c = Comparison(rows)
     figure = figures.FIGURES["score-ratio"](c)
     assert "Intervals more than 3 times as wide as usual go on beyond the axis." in figure.get_label()
@@ -146,7 +147,7 @@ def test_a_curve_goes_on_over_shares_at_which_it_has_no_runs():
     rows = [
         row
         for row in made.suite(ratios=(0.05, 0.1, 0.2))
-        if row["run"]["method"] != "cdma" or row["run"]["ratio"] != 0.1
+        if row.run.method != "cdma" or row.run.ratio != 0.1
     ]
     (line,) = lines(figures.FIGURES["score-ratio"](rows), "CDMA")
     assert line.get_xdata().tolist() == [5, 20]
@@ -173,7 +174,7 @@ def test_points_of_cost_are_costs_relative_to_supervised_and_the_best_are_joined
     figure = figures.FIGURES["score-flops"](many)
     (axes,) = figure.axes
     points = np.concatenate([c.get_offsets() for c in axes.collections if len(c.get_offsets()) and c.get_paths()])
-    flops = {row["run"]["method"]: row["budget"]["flops"] for row in many if row["run"]["ratio"] == 0.05}
+    flops = {row.run.method: row.budget.flops for row in many if row.run.ratio == 0.05}
     expected = {
         (round(flops[m] / flops["supervised"], 6), round(100 * np.mean([e["value"] for e in dice(many, m, 0.05)]), 6))
         for m in MANY
@@ -190,7 +191,7 @@ def test_the_pareto_front_leaves_out_whatever_something_as_cheap_beats():
 
 def test_time_is_compared_on_one_machine_only(few):
     assert figures.FIGURES["score-seconds"](few) is not None
-    other = {**few[0], "machine": {**few[0]["machine"], "device": "another"}}
+    other = structs.replace(few[0], machine=structs.replace(few[0].machine, device="another"))
     assert figures.FIGURES["score-seconds"]([other, *few[1:]]) is None
 
 
@@ -251,7 +252,7 @@ def test_the_cloud_of_a_method_has_a_point_for_every_image_within_the_frame(few)
     shown = sum(len(c.get_offsets()) for c in figure.axes[0].collections if c.get_rasterized())
     told = figure.get_label().rpartition("image; ")[2]
     beyond = int(figure.get_label().split("interval. ")[1].split()[0]) if "beyond" in told else 0
-    assert shown + beyond == 2 * len(few[0]["scores"]["name"])
+    assert shown + beyond == 2 * len(few[0].scores["name"])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -286,7 +287,7 @@ def test_the_average_ranks_beside_the_names_are_those_of_the_patients(many):
     means = np.array(
         [
             [np.mean([e["value"] for e in dice(many, m, 0.05) if e["patient"] == p]) for m in MANY]
-            for p in sorted(set(many[0]["scores"]["patient"]))
+            for p in sorted(set(many[0].scores["patient"]))
         ]
     )
     expected, _ = stats.average_ranks(means)
@@ -324,9 +325,9 @@ def test_every_variant_and_setting_has_its_difference_to_the_full_method(ablated
     found = effects.effects(Comparison(ablated), 0.05)
     told = {effect.variant for effect in found}
     assert told == {"no_um", "temperature_1", "temperature_20", "temperature=0", "weight_cdkd=1, weight_um=1"}
-    pick = [row for row in ablated if row["run"]["method"] == "cdma" and row["run"]["ratio"] == 0.05]
-    full = [np.mean(row["scores"]["dice"]) for row in pick if not row["run"]["variant"] and not row["run"]["settings"]]
-    without = [np.mean(row["scores"]["dice"]) for row in pick if row["run"]["variant"] == "no_um"]
+    pick = [row for row in ablated if row.run.method == "cdma" and row.run.ratio == 0.05]
+    full = [np.mean(row.scores["dice"]) for row in pick if not row.run.variant and not row.run.settings]
+    without = [np.mean(row.scores["dice"]) for row in pick if row.run.variant == "no_um"]
     (effect,) = [effect for effect in found if effect.variant == "no_um"]
     assert effect.difference.mean == pytest.approx(np.mean(without) - np.mean(full))
     (line,) = lines(figures.FIGURES["ablation"](ablated), "no_um")
@@ -340,7 +341,7 @@ def test_a_variant_is_compared_with_the_method_as_it_was_trained_itself(few):
 
 def test_variants_stay_out_of_the_figures_of_methods(ablated, few):
     assert Comparison(ablated).labels() == Comparison(few).labels()
-    only = [row for row in ablated if row["run"]["variant"] or row["run"]["method"] == "supervised"]
+    only = [row for row in ablated if row.run.variant or row.run.method == "supervised"]
     assert "CDMA (no_um)" in Comparison(only).labels(), "a method that was run in no other way is shown as it was"
 
 
@@ -363,15 +364,15 @@ def test_a_setting_with_three_values_is_swept_from_variants_and_settings_alike(a
 
 def test_training_curves_are_means_over_runs(few):
     figure = figures.FIGURES["losses"](few)
-    runs = [row for row in few if row["run"]["method"] == "cdma" and row["run"]["ratio"] == 0.05]
+    runs = [row for row in few if row.run.method == "cdma" and row.run.ratio == 0.05]
     (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "CDMA"]
     for term in ("sup", "consistency"):
         (line,) = [line for line in axes.get_lines() if line.get_label() == term]
-        mean = np.mean([row["history"][term] for row in runs], axis=0)
+        mean = np.mean([row.history[term] for row in runs], axis=0)
         assert line.get_ydata() == pytest.approx(np.where(mean > 0, mean, np.nan), nan_ok=True)
     (line,) = lines(figures.FIGURES["validation"](few), "CDMA")
-    assert line.get_ydata() == pytest.approx(100 * np.mean([row["validation"]["dice"] for row in runs], axis=0))
-    assert list(line.get_xdata()) == runs[0]["validation"]["step"]
+    assert line.get_ydata() == pytest.approx(100 * np.mean([row.validation["dice"] for row in runs], axis=0))
+    assert list(line.get_xdata()) == runs[0].validation["step"]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -439,7 +440,7 @@ def test_several_classes_are_averaged_in_an_image():
     c = Comparison(UNLIKE["several classes"]())
     row = c.by_key[c.runs.key[0]]
     values = c.values("Supervised", 0.1, c.drawn("Supervised", 0.1))
-    assert values[0, 0] == pytest.approx(np.mean(row["scores"]["dice"][0]))
+    assert values[0, 0] == pytest.approx(np.mean(row.scores["dice"][0]))
     assert values[0, 2] == 0, "a false alarm"
     assert np.isnan(values[0, 3]), "no object, and none predicted"
 
@@ -488,9 +489,9 @@ def pictures(count: int, side: int = 32) -> list[np.ndarray]:
 
 def test_panels_are_a_hard_a_typical_and_an_easy_image_for_supervised():
     rows = made.suite(ratios=(0.1,), draws=2, images=21)
-    base = next(row for row in rows if row["run"]["method"] == "supervised" and row["run"]["draw"] == 0)
-    ranked = np.argsort([values[0] for values in base["scores"]["dice"]])
-    wanted = [base["scores"]["name"][i] for i in ranked[[2, 10, 18]]]
+    base = next(row for row in rows if row.run.method == "supervised" and row.run.draw == 0)
+    ranked = np.argsort([values[0] for values in base.scores["dice"]])
+    wanted = [base.scores["name"][i] for i in ranked[[2, 10, 18]]]
     names = [f"image{i:03}" for i in reversed(range(21))]
     store = SimpleNamespace(
         records=[SimpleNamespace(name=name) for name in names],
@@ -500,7 +501,7 @@ def test_panels_are_a_hard_a_typical_and_an_easy_image_for_supervised():
     asked = []
 
     def predict(row, images):
-        asked.append(row["key"])
+        asked.append(row.key)
         return [image[..., 0] % 3 for image in images]
 
     found = panels.panels(rows, store, predict)
@@ -510,7 +511,7 @@ def test_panels_are_a_hard_a_typical_and_an_easy_image_for_supervised():
     for panel, name in zip(found, wanted, strict=True):
         assert [label for label, _, _ in panel.predictions] == ["Supervised", "Mean Teacher", "CDMA"]
         place = names.index(name)
-        assert panel.predictions[0][1] == base["scores"]["dice"][20 - place][0]
+        assert panel.predictions[0][1] == base.scores["dice"][20 - place][0]
         assert (panel.predictions[0][2] == place % 3).all()
         assert (panel.truth == place % 2).all()
     assert panels.panels([], store, predict) == []
@@ -535,5 +536,4 @@ def test_truth_and_every_method_stand_side_by_side(classes):
 
 def test_rows_that_are_made_up_are_rows_of_runs():
     row = made.row("cdma", variant="no_um", settings={"temperature": 5.0}, ratio=0.2)
-    assert Run.of(row).key == row["key"]
-    assert set(row["run"]) == {field.name for field in dataclasses.fields(Run)}
+    assert row.run.key == row.key

@@ -1,20 +1,22 @@
 """Rows are read small and whole, compared only where that is fair, and kinds of runs are told apart by their labels."""
 
-import json
+import dataclasses
 import math
 
 import numpy as np
 import pytest
+from msgspec import structs
 from rows import row, suite
 
-from benchmark import runs
+from benchmark import records
+from benchmark.records import Best, RunRecord
 from benchmark.report import frame
 
 
-def saved(rows: list[dict], folder) -> list[dict]:
+def saved(rows: list[RunRecord], folder) -> list[RunRecord]:
     """The rows as they are read from files."""
     for one in rows:
-        runs.save(one, folder)
+        records.save(one, folder)
     return frame.load(folder)
 
 
@@ -24,6 +26,8 @@ def listed(values):
         return listed(values.tolist())
     if isinstance(values, list):
         return [listed(value) for value in values]
+    if isinstance(values, Best):
+        return listed(structs.asdict(values))
     if isinstance(values, dict):
         return {name: listed(value) for name, value in values.items()}
     return None if isinstance(values, float) and math.isnan(values) else values
@@ -32,26 +36,26 @@ def listed(values):
 @pytest.mark.parametrize("classes", [("background", "gland"), ("background", "gland", "tumour")])
 def test_what_is_read_is_what_was_written(tmp_path, classes):
     made = [row("cdma", classes=classes, empty=(1, 2), objects=True), row("cps", classes=classes, status="diverged")]
-    found = {one["key"]: one for one in saved(made, tmp_path)}
+    found = {one.key: one for one in saved(made, tmp_path)}
     for one in made:
-        assert listed(found[one["key"]]) == json.loads(json.dumps(one))
-    assert found[made[0]["key"]]["scores"]["dice"].shape == (24, len(classes) - 1)
+        assert listed(structs.asdict(found[one.key])) == listed(structs.asdict(one))
+    assert found[made[0].key].scores["dice"].shape == (24, len(classes) - 1)
 
 
 def test_rows_share_the_names_of_images_and_the_scores_of_the_last_step_if_it_was_the_best(tmp_path):
     one, other = row(), row("cdma")
-    other["best"] = {"step": other["run"]["steps"], **{name: other["scores"][name] for name in ("dice", "jaccard")}}
-    first, second = sorted(saved([one, other], tmp_path), key=lambda r: r["run"]["method"], reverse=True)
-    assert first["scores"]["name"] is second["scores"]["name"]
-    assert second["best"]["dice"] is second["scores"]["dice"]
-    assert first["best"]["dice"] is not first["scores"]["dice"]
+    other.best = Best(step=other.run.steps, scores={name: other.scores[name] for name in ("dice", "jaccard")})
+    first, second = sorted(saved([one, other], tmp_path), key=lambda r: r.run.method, reverse=True)
+    assert first.scores["name"] is second.scores["name"]
+    assert second.best.scores["dice"] is second.scores["dice"]
+    assert first.best.scores["dice"] is not first.scores["dice"]
 
 
 def test_a_broken_row_is_named_with_the_remedy(tmp_path):
     saved([row()], tmp_path)
     path = next((tmp_path / "runs").iterdir())
     path.write_text(path.read_text()[:200])
-    with pytest.raises(ValueError, match=f"{path.name}.*not whole.*delete it"):
+    with pytest.raises(ValueError, match=f"{path.name} is damaged.*delete it"):
         frame.load(tmp_path)
 
 
@@ -80,7 +84,7 @@ def test_a_budget_that_two_methods_have_is_a_comparison_and_that_of_one_is_a_lin
     short, long = suite(draws=1, steps=100), suite(("supervised", "cdma"), draws=1, steps=400)
     alone = row("cdma", steps=800)
     groups = frame.comparisons([*short, *long, alone])
-    assert {name: [r["run"]["steps"] for r in of] for name, of in groups.items()} == {
+    assert {name: [r.run.steps for r in of] for name, of in groups.items()} == {
         "phantom steps 100": [100] * 7 + [800],
         "phantom steps 400": [400] * 5,
     }
@@ -95,7 +99,7 @@ def test_a_precision_that_two_methods_have_is_a_comparison_that_only_the_lower_o
     rows = [*suite(draws=1, steps=400), *suite(draws=1, steps=1200), *suite(draws=1, steps=400, precision="bf16")]
     groups = frame.comparisons(rows)
     assert list(groups) == ["phantom steps 1200", "phantom steps 400", "phantom steps 400 precision bf16"]
-    assert {row["run"]["precision"] for row in groups["phantom steps 400 precision bf16"]} == {"bf16"}
+    assert {row.run.precision for row in groups["phantom steps 400 precision bf16"]} == {"bf16"}
 
 
 def test_a_fingerprint_is_that_of_the_comparison_and_not_of_the_run():
@@ -134,13 +138,14 @@ def test_what_differs_from_most_runs_is_in_the_label_so_that_it_is_not_taken_for
 
 def test_two_methods_of_one_title_keep_their_names():
     rows = [row("cdma"), row("cps")]
-    rows[1]["title"] = "CDMA"
+    rows[1].title = "CDMA"
     assert list(frame.runs_frame(rows).label) == ["CDMA [cps]", "CDMA [cdma]"]
 
 
 def test_a_method_that_is_gone_comes_last():
     rows = [row("cdma"), row("mean_teacher")]
-    rows[1]["run"]["method"] = "gone"
+    rows[1].run = dataclasses.replace(rows[1].run, method="gone")
+    rows[1].year = None
     assert list(frame.runs_frame(rows).method) == ["cdma", "gone"]
     assert math.isnan(frame.runs_frame(rows).year[1])
 
@@ -154,14 +159,14 @@ def test_a_false_alarm_scores_nothing_and_an_image_rightly_left_empty_has_no_sco
     found = frame.scores(one, "dice")
     assert found[0].tolist() == [0, 0], "a false alarm"
     assert np.isnan(found[1]).all(), "no object, and none predicted"
-    assert found[2:].tolist() == np.asarray(one["scores"]["dice"][2:]).tolist()
+    assert found[2:].tolist() == np.asarray(one.scores["dice"][2:]).tolist()
 
 
 def test_scores_at_the_step_that_was_best_on_validation_are_another_metric():
     one = row("cdma")
-    assert frame.scores(one, "best_dice").tolist() == np.asarray(one["best"]["dice"]).tolist()
+    assert frame.scores(one, "best_dice").tolist() == np.asarray(one.best.scores["dice"]).tolist()
 
 
 def test_a_score_of_whole_images_has_one_column():
     one = row("cdma", objects=True, classes=("background", "a", "b"))
-    assert frame.scores(one, "object_f1")[:, 0].tolist() == one["scores"]["object_f1"]
+    assert frame.scores(one, "object_f1")[:, 0].tolist() == one.scores["object_f1"]

@@ -31,6 +31,7 @@ FLOORS = {
     "methods.parts": 1,
     "benchmark.datasets": 1,
     "benchmark.simulation": 1,
+    "benchmark.records": 1,
     "methods.base": 0,
     "benchmark.runs": 0,
     "benchmark.metrics": 0,

@@ -121,7 +121,7 @@ def test_a_cell_opens_the_runs_that_it_was_computed_from(whole):
                 assert set(cell.runs) <= opened or not place.href
                 seen |= opened
                 assert place.href or not cell.runs or len({ratio_of(key) for key in cell.runs}) > 1
-    assert seen == {row["key"] for row in rows}
+    assert seen == {row.key for row in rows}
 
 
 def ratio_of(key: str) -> str:
@@ -132,14 +132,14 @@ def test_what_a_cell_opens_has_the_mean_that_the_cell_shows(whole):
     rows, wanted = whole
     section = Section("phantom", "phantom", rows, wanted, (), {}, {})
     data = embedded.unpack(section.data)
-    by_key = {row["key"]: row for row in rows}
+    by_key = {row.key: row for row in rows}
     assert section.tables[0]["name"] == "ratios"
     shown = {place.href: place for _, line in section.tables[0]["lines"] for place in line[1:-1] if place.href}
     assert len(shown) == 7  # three methods at two ratios, and the upper bound
     for href, place in shown.items():
         runs = [run for run in data["runs"] if run["cell"] == href.removeprefix("#phantom/")]
         for run in runs:
-            dice = [score for [score] in by_key[run["key"]]["scores"]["dice"]]
+            dice = [score for [score] in by_key[run["key"]].scores["dice"]]
             assert [score / embedded.SCALE for score in run["scores"]] == pytest.approx(dice, abs=1e-9)
             assert run["dice"] == pytest.approx(np.mean(dice), abs=1e-6)
         assert place.text == f"{100 * np.mean([run['dice'] for run in runs]):.1f}"
@@ -147,19 +147,19 @@ def test_what_a_cell_opens_has_the_mean_that_the_cell_shows(whole):
 
 def test_images_without_a_score_stay_without_one_and_classes_are_averaged():
     three = row("cdma", classes=("background", "gland", "lumen"), images=3, patients=3, empty=(1, 2))
-    three["scores"]["dice"] = [[0.5, 0.7], [None, 0.4], [None, None]]
-    data = embedded.opened([three], {"cdma": "CDMA"}, {three["key"]: "cdma/0.1"}, (), embedded.Detail())
+    three.scores["dice"] = [[0.5, 0.7], [None, 0.4], [None, None]]
+    data = embedded.opened([three], {"cdma": "CDMA"}, {three.key: "cdma/0.1"}, (), embedded.Detail())
     assert data["runs"][0]["scores"] == [6000, 4000, None]
     assert data["runs"][0]["dice"] == pytest.approx(0.5)
 
 
 def test_rows_read_as_arrays_give_the_same_page(tmp_path):
-    from benchmark import runs
+    from benchmark import records
 
     rows = suite(draws=1, empty=(0, 1, 2))
     for one in rows:
-        runs.save({name: value for name, value in one.items() if name != "format"}, tmp_path)
-    assert drawn(frame.load(tmp_path)) == drawn(runs.load(tmp_path))
+        records.save(one, tmp_path)
+    assert drawn(frame.load(tmp_path)) == drawn(records.load(tmp_path))
 
 
 def test_training_curves_are_thinned_to_means_of_neighbours():
@@ -173,7 +173,7 @@ def test_a_diverged_run_is_opened_where_its_method_is_named():
     lost = row("fixmatch", status="diverged")
     text = drawn([*suite(draws=1), lost])
     [data] = opened(text).values()
-    assert [run["key"] for run in data["runs"] if run["status"] == "diverged"] == [lost["key"]]
+    assert [run["key"] for run in data["runs"] if run["status"] == "diverged"] == [lost.key]
     assert "#phantom/fixmatch/0.1" in [about.get("href") for about, _ in Document(text).all("a")]
     assert "Diverged, and in no mean: FixMatch at 10 %, draw 0, seed 0." in text
 
@@ -181,7 +181,7 @@ def test_a_diverged_run_is_opened_where_its_method_is_named():
 def test_a_leak_of_the_split_stands_above_its_tables():
     rows = suite(draws=1)
     for one in rows:
-        one["certificate"]["leak"] = "eleven of twelve test patients are in training"
+        one.certificate.leak = "eleven of twelve test patients are in training"
     text = drawn(rows)
     assert text.index("This split leaks: eleven of twelve") < text.index("<table")
 
@@ -189,7 +189,7 @@ def test_a_leak_of_the_split_stands_above_its_tables():
 def test_figures_and_overlays_are_embedded_small():
     rows = suite(draws=1)
     blank = np.zeros((40, 40), np.uint8)
-    shown = panel("image000", rows[0]["key"], np.full((40, 40, 3), 200, np.uint8), blank, blank)
+    shown = panel("image000", rows[0].key, np.full((40, 40, 3), 200, np.uint8), blank, blank)
     [name] = frame.comparisons(rows)
     text = drawn(rows, {name: {"score-ratio": figure()}}, {name: [shown]})
     [(image, _)] = Document(text).all("img")
@@ -201,7 +201,7 @@ def test_figures_and_overlays_are_embedded_small():
     assert len(base64.b64decode(data)) < len(png())
     [overlay] = opened(text)[name]["overlays"]
     assert base64.b64decode(overlay["picture"]) == shown.picture
-    assert (overlay["image"], overlay["key"]) == ("image000", rows[0]["key"])
+    assert (overlay["image"], overlay["key"]) == ("image000", rows[0].key)
 
 
 def test_every_figure_has_a_title():
@@ -218,9 +218,9 @@ def test_every_figure_has_a_title():
 def test_names_are_text_wherever_they_come_from():
     rows = suite(draws=1)
     for one in rows:
-        one["title"] = f"{NASTY} {one['run']['method']}"
-        one["scores"]["name"][0] = one["scores"]["patient"][0] = NASTY
-        one["certificate"]["leak"] = NASTY
+        one.title = f"{NASTY} {one.run.method}"
+        one.scores["name"][0] = one.scores["patient"][0] = NASTY
+        one.certificate.leak = NASTY
     document, plain = Document(drawn(rows)), Document(drawn(suite(draws=1)))
     assert len(document.all("script")) == len(plain.all("script"))
     assert not document.all("b")
@@ -257,11 +257,11 @@ def test_a_page_that_is_too_large_keeps_means_over_runs_and_says_so():
     assert len(small.encode()) <= len(whole.encode()) - 20_000
     assert "the mean over the runs" in small and "the mean over the runs" not in whole
     [data] = opened(small).values()
-    assert {run["key"] for run in data["runs"]} == {one["key"] for one in rows}
+    assert {run["key"] for run in data["runs"]} == {one.key for one in rows}
     assert not any("scores" in run for run in data["runs"])
     for cell, means in data["means"].items():
         keys = {run["key"] for run in data["runs"] if run["cell"] == cell}
-        dice = np.mean([one["scores"]["dice"] for one in rows if one["key"] in keys], axis=0)[:, 0]
+        dice = np.mean([one.scores["dice"] for one in rows if one.key in keys], axis=0)[:, 0]
         assert np.array(means) / embedded.SCALE == pytest.approx(dice, abs=0.5001 / embedded.SCALE)
 
 
@@ -355,8 +355,8 @@ def test_panels_of_large_images_are_small_and_of_several_classes_side_by_side():
 
 def test_telling_images_go_from_the_worst_to_the_best():
     one = row("cdma", images=5, patients=5)
-    one["scores"]["dice"] = [[0.9], [0.1], [0.5], [None], [0.7]]
-    names = one["scores"]["name"]
+    one.scores["dice"] = [[0.9], [0.1], [0.5], [None], [0.7]]
+    names = one.scores["name"]
     assert telling_images([one], 2) == [names[1], names[0]]
     assert telling_images([one], 9) == [names[1], names[2], names[4], names[0]]
     assert telling_images([row(status="diverged")]) == []
@@ -380,10 +380,10 @@ def made(tmp_path_factory):
     rows = suite(("supervised", "mean_teacher", "cdma", "fixmatch"), draws=2)
     rows += [*suite(("supervised", "cdma"), dataset="glas", draws=1), row("ict", status="diverged")]
     for one in rows:
-        if one["status"] == "done":
-            one["scores"]["name"][0] = NASTY
+        if one.status == "done":
+            one.scores["name"][0] = NASTY
     blank = np.zeros((40, 40), np.uint8)
-    overlay = panel(NASTY, rows[0]["key"], np.full((40, 40, 3), 200, np.uint8), blank, blank)
+    overlay = panel(NASTY, rows[0].key, np.full((40, 40, 3), 200, np.uint8), blank, blank)
     path = tmp_path_factory.mktemp("page") / "index.html"
     tables_ = some_tables(rows, "ratios", "comparison", "paired")
     path.write_text(drawn(rows, {"phantom": {"a figure": figure()}}, {"phantom": [overlay]}, drawn=tables_))
@@ -452,12 +452,12 @@ def test_a_cell_opens_its_runs_their_images_and_curves_and_closes_again(visit, m
 
 
 def test_the_address_opens_a_cell_and_one_of_its_runs(visit, made):
-    one = next(r for r in made[1] if r["key"].startswith("supervised_phantom_r0.1_d0_s0"))
+    one = next(r for r in made[1] if r.key.startswith("supervised_phantom_r0.1_d0_s0"))
     visit.open(made[0], f"#phantom/supervised/0.1/{one['key']}")
     visit.until(OPENED)
-    assert visit.value("document.getElementById('of').value") == one["key"]
+    assert visit.value("document.getElementById('of').value") == one.key
     shown = visit.value("[...document.querySelectorAll('#drawer-body .short tbody tr')].map(r => r.cells[1].innerText)")
-    assert shown == [f"{100 * dice:.1f}" for dice in sorted(dice for [dice] in one["scores"]["dice"])]
+    assert shown == [f"{100 * dice:.1f}" for dice in sorted(dice for [dice] in one.scores["dice"])]
     assert NASTY in visit.value("document.querySelector('.overlays img').alt")
     assert visit.value("document.querySelector('.overlays img').decode().then(() => true)")
     visit.open(made[0], "#phantom/no-such-method/0.1")
@@ -471,7 +471,7 @@ def test_two_methods_are_compared_image_by_image(visit, made):
     wanted = []
     for draw, seed in ((0, 0), (1, 0)):
         mine, theirs = (
-            next(r for r in made[1] if r["key"].startswith(f"{name}_phantom_r0.1_d{draw}_s{seed}"))["scores"]["dice"]
+            next(r for r in made[1] if r.key.startswith(f"{name}_phantom_r0.1_d{draw}_s{seed}")).scores["dice"]
             for name in ("mean_teacher", "supervised")
         )
         wanted.append([100 * (a - b) for [a], [b] in zip(mine, theirs, strict=True)])

@@ -1,12 +1,12 @@
 """A plan promises a power that simulated benchmarks keep, and says when runs cannot help."""
 
-import json
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from rows import row, suite
 
+from benchmark import records
 from benchmark.cli import main
 from benchmark.planning import Components, Paired, components, design, detectable, pairs, plan, power
 from benchmark.report.board import Board
@@ -102,7 +102,7 @@ def test_patients_limit_what_any_number_of_runs_can_find():
 
 def test_pairs_are_of_all_methods_with_the_common_budget_on_the_runs_that_they_share():
     rows = suite(("supervised", "mean_teacher", "cdma"), ratios=(0.1,), draws=3, seeds=2, bounds=False)
-    rows = [r for r in rows if (r["run"]["method"], r["run"]["draw"], r["run"]["seed"]) != ("cdma", 2, 1)]
+    rows = [r for r in rows if (r.run.method, r.run.draw, r.run.seed) != ("cdma", 2, 1)]
     rows.append(row("cct", ratio=0.1, steps=99))
     ratio, found = pairs(Board(rows))
     assert ratio == 0.1
@@ -133,19 +133,18 @@ def test_a_pair_has_the_scores_of_the_same_runs_side_by_side():
     (pair,) = pairs(Board(rows), 0.1)[1]
     for part, method in ((pair.a, "supervised"), (pair.b, "cdma")):
         for draw in (0, 1):
-            (run,) = (r for r in rows if [r["run"][key] for key in ("method", "ratio", "draw")] == [method, 0.1, draw])
-            assert part[pair.draws == draw].tolist() == [dice for (dice,) in run["scores"]["dice"]]
+            (run,) = (r for r in rows if (r.run.method, r.run.ratio, r.run.draw) == (method, 0.1, draw))
+            assert part[pair.draws == draw].tolist() == [dice for (dice,) in run.scores["dice"]]
 
 
 def told(tmp_path, rows, *options: str):
-    (tmp_path / "runs").mkdir(exist_ok=True)
     for one in rows:
-        (tmp_path / "runs" / f"{one['key']}.json").write_text(json.dumps(one))
+        records.save(one, tmp_path)
     return CliRunner().invoke(main, ["plan", "--results", str(tmp_path), *options])
 
 
 def test_the_command_prints_a_plan_for_every_comparison(tmp_path):
-    rows = suite(ratios=(0.1,), draws=3, seeds=2, images=12, patients=6) + suite(draws=1, seeds=1, dataset="glas")
+    rows = suite(ratios=(0.1,), draws=3, seeds=2, images=24, patients=6) + suite(draws=1, seeds=1, dataset="glas")
     found = told(tmp_path, rows, "--detect", "3")
     assert found.exit_code == 0, found.output
     assert "phantom, ratio 0.1: 3 methods, 3 × 2 draws × seeds, 6 test patients" in found.output

@@ -36,8 +36,8 @@ def test_scores_at_bf16_and_float32_agree_within_the_spread_of_seeds(method, var
 
     def dice(precision: str, seed: int) -> list[float]:
         row = train.train(dataclasses.replace(run, precision=precision, seed=seed), store, tmp_path, device="cpu")
-        assert all(sum(row["history"][term]) > 0 for term in row["history"]), "each of its terms teaches"
-        return [np.nan if score is None else score for (score,) in row["scores"]["dice"]]
+        assert all(sum(row.history[term]) > 0 for term in row.history), "each of its terms teaches"
+        return [np.nan if score is None else score for (score,) in row.scores["dice"]]
 
     float32, bf16 = (np.array([dice(p, seed) for seed in range(SEEDS)]) for p in ("float32", "bf16"))
     means, changes = np.nanmean(float32, 1), np.nanmean(bf16, 1) - np.nanmean(float32, 1)

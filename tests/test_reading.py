@@ -32,7 +32,7 @@ def test_scores_and_differences_are_the_cells_of_the_tables():
 
 
 def test_a_draw_is_read_as_if_there_were_no_other():
-    one = [found for found in ROWS if found["run"]["draw"] == 1]
+    one = [found for found in ROWS if found.run.draw == 1]
     alone = "{% set c = comparison('phantom', draw=1) %}"
     asked = "{{ c.score('cdma', 0.1) }}, {{ c.difference('cdma', 'supervised', 0.1) }}"
     told = (cell(name, "CDMA", 1, one) for name in ("comparison", "paired"))
@@ -57,7 +57,7 @@ def test_lists_name_who_is_bold_and_who_differs_from_supervised():
     assert said("{{ c.extremes(0.1) }}", far) == f"{worst} (Mean Teacher) to {best} (CDMA)"
     assert said("{{ c.draws(0.1) }}", far) == "3"
     assert said("{{ c.draws(0.1) }}", [*far, row("cps", draw=0, patients=12)]) == "1 to 3"
-    more = [*(one for one in far if one["run"]["draw"] == 0 or one["run"]["method"] == "supervised")]
+    more = [*(one for one in far if one.run.draw == 0 or one.run.method == "supervised")]
     assert said("{{ c.extremes(0.1) }}", more).endswith("(CDMA)"), "the baseline alone has three draws"
     assert reading._listed(["A", "B", "C"]) == "A, B and C"
     assert reading._listed([]) == "none"
@@ -106,12 +106,12 @@ def test_two_splits_are_compared_on_the_images_that_both_test():
     rows = suite(draws=2, split="patient")
     other = suite(draws=2, split="random", better=1.0)
     for found in other:
-        scores = found["scores"]
-        found["scores"] = {column: values[:10] for column, values in scores.items()}
+        scores = found.scores
+        found.scores = {column: values[:10] for column, values in scores.items()}
     sentence = "{% set a, b = comparison('phantom random'), comparison('phantom patient') %}"
     found = reading.read(sentence + "{{ a.common(b) }}: {{ a.beside(b, 'cdma', 0.1) }}", [*rows, *other])
     ours, theirs = (
-        np.mean([frame.scores(r, "dice")[:10] for r in of if (r["run"]["method"], r["run"]["ratio"]) == ("cdma", 0.1)])
+        np.mean([frame.scores(r, "dice")[:10] for r in of if (r.run.method, r.run.ratio) == ("cdma", 0.1)])
         for of in (other, rows)
     )
     assert found.startswith(f"10 images of 8 patients: {100 * (ours - theirs):+.1f} [".replace("-", "−"))

@@ -18,7 +18,7 @@ from conftest import TOY
 from rows import suite
 
 import methods
-from benchmark import cost, runs, speed, timing
+from benchmark import cost, records, speed, timing
 from benchmark.cli import main
 from benchmark.report import ratios
 from benchmark.report import speed as report
@@ -569,7 +569,7 @@ def test_bench_report_draws_them_and_bench_verify_finds_what_does_not_hold(finis
     for row in (made("supervised"), made("cdma")):
         timing.save(row, tmp_path)
     for row in suite(("supervised",), (0.1,), 1, bounds=False)[:finished]:
-        runs.save(row, tmp_path)
+        records.save(row, tmp_path)
     said = CliRunner().invoke(main, ["report", "--results", str(tmp_path), "--no-panels"], catch_exceptions=False)
     assert said.exit_code == 0, said.output
     (table,) = tmp_path.glob("tables/speed/*/speed-training.md")

@@ -16,14 +16,17 @@ import time
 import types
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from click.testing import CliRunner
 from conftest import TOY
+from msgspec import structs
 from rows import row as made_up
 
-from benchmark import machine, runs, suites, sweep, train
+from benchmark import machine, records, runs, suites, sweep, train
 from benchmark.cli import main
+from benchmark.records import Measured, RunRecord
 from benchmark.sweep import live, plan, task
 from benchmark.sweep.local import Local
 from benchmark.sweep.task import Task
@@ -37,8 +40,10 @@ def wanted(methods=("mean_teacher",), seeds=(0,), bounds=(), **fields) -> list[r
     return suites.planned(suites.Suite("toy", methods, (0.5,), bounds, seeds=tuple(seeds), fields=fields))
 
 
-def decided(row: dict) -> dict:
-    return {name: value for name, value in row.items() if name not in MEASURED}
+def decided(record: RunRecord) -> dict:
+    """What a record holds that the machine has no part in."""
+    fields = msgspec.json.decode(msgspec.json.encode(record))
+    return {name: value for name, value in fields.items() if name not in MEASURED}
 
 
 class Here:
@@ -165,10 +170,10 @@ def test_workers_share_gpus_as_their_memory_allows(monkeypatch):
 def measured(run: runs.Run, store, results: Path, seconds: float, memory: int, device="CPU", threads=1) -> None:
     """A made-up row of a toy run."""
     run = train.complete(run, store)
-    found = made_up(run.method) | {"key": run.key, "run": dataclasses.asdict(run)}
-    found["measured"] = {"seconds": seconds, "peak_memory": memory}
-    found["machine"] = found["machine"] | {"device": device, "threads": threads}
-    runs.save(found, results)
+    found = structs.replace(made_up(run.method), key=run.key, run=run)
+    found.measured = Measured(seconds=seconds, peak_memory=memory)
+    found.machine = structs.replace(found.machine, device=device, threads=threads)
+    records.save(found, results)
 
 
 def test_time_and_memory_come_from_rows_of_the_method_on_this_network(store, tmp_path):
@@ -246,7 +251,7 @@ def test_a_method_added_to_a_finished_suite_starts_only_its_own_runs(store, data
     assert carried_out(wanted(), store, data, tmp_path)[0] == ["supervised", "mean_teacher"]
     assert carried_out(wanted(), store, data, tmp_path)[0] == []
     assert carried_out(wanted(("mean_teacher", "cdma")), store, data, tmp_path)[0] == ["cdma"]
-    assert len(runs.load(tmp_path)) == 3
+    assert len(records.load(tmp_path)) == 3
 
 
 def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_path, monkeypatch):
@@ -260,7 +265,7 @@ def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_
     monkeypatch.setattr(train, "_carry_out", fails)
     bad = train.complete(these[1], store).key
     ran, said = carried_out(these, store, data, tmp_path)
-    assert len(ran) == 3 and len(runs.load(tmp_path)) == 2
+    assert len(ran) == 3 and len(records.load(tmp_path)) == 2
     assert [key for key, ending, _ in said if ending == "failed"] == [bad]
     failure = task.failure(tmp_path, bad)
     assert failure["error"] == "Give it another try." and "Traceback" in failure["traceback"]
@@ -342,7 +347,7 @@ def test_a_run_tells_how_far_it_is(store, data, tmp_path, monkeypatch):
 
 def test_what_a_run_tells_is_gone_before_its_row_is_there(store, data, tmp_path, monkeypatch):
     (one,) = plan.plan(wanted()[:1], store, tmp_path)
-    monkeypatch.setattr(runs, "save", lambda row, results: seen.append(task.running(results, row["key"])))
+    monkeypatch.setattr(records, "save", lambda row, results: seen.append(task.running(results, row.key)))
     seen = []
     Task(tmp_path, data, "cpu")(one.run)
     assert seen == [None]
@@ -391,7 +396,7 @@ def test_a_killed_run_is_told_and_goes_on_when_it_is_started_again(store, data, 
         local.stop()
     assert not alive(worker)
     undisturbed = train.train(one.run, store, tmp_path / "undisturbed", device="cpu")
-    assert decided(runs.find(tmp_path, one.key)) == {**decided(json.loads(json.dumps(undisturbed))), "format": 1}
+    assert decided(records.find(tmp_path, one.key)) == decided(undisturbed)
 
 
 def test_the_peak_of_a_forked_run_counts_the_libraries_that_its_worker_has_loaded(monkeypatch):
@@ -416,7 +421,7 @@ def test_a_worker_and_its_run_end_when_the_sweep_is_gone(store, data, tmp_path):
         wait_until(lambda: not alive(child) and not alive(worker.pid), 30)
     finally:
         local.stop()
-    assert not runs.load(tmp_path)
+    assert not records.load(tmp_path)
 
 
 def test_workers_that_cannot_start_are_told_with_their_last_words(store, data, tmp_path, monkeypatch):
@@ -454,7 +459,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(store, data, tmp_path):
     assert ["supervised", "0.5 1", "1", "1", "–"] in [line[:5] for line in plan_lines]
     assert ["mean_teacher", "0.5", "–", "1", "–"] in [line[:5] for line in plan_lines]
     assert "unknown" not in said
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"] and len(runs.load(tmp_path)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"] and len(records.load(tmp_path)) == 1
 
 
 def test_a_finished_suite_starts_no_worker(store, data, tmp_path, monkeypatch):
@@ -510,8 +515,8 @@ def test_the_table_so_far_has_a_dash_where_nothing_is_done(store, data, tmp_path
     standings = live.Standings(tmp_path)
     standings.add([path.stem for path in (tmp_path / "runs").iterdir()])
     standings.read()
-    rows = runs.load(tmp_path, method="supervised")
-    dice = [value for image in rows[0]["scores"]["dice"] for value in image if value is not None]
+    rows = records.load(tmp_path, method="supervised")
+    dice = [value for image in rows[0].scores["dice"] for value in image if value is not None]
     assert standings.scores["supervised", 0.5] == [pytest.approx(sum(dice) / len(dice))]
     standings.scores["supervised", 1.0] = [0.5]
     cells = [list(column.cells) for column in standings.table().columns]
@@ -572,9 +577,9 @@ def test_ctrl_c_stops_everything_and_the_same_command_goes_on(store, data, tmp_p
     assert "Traceback" not in said
     assert not [process for process in below if alive(process)]
     assert not list((tmp_path / "running").iterdir())
-    assert len(runs.load(tmp_path)) < 3
+    assert len(records.load(tmp_path)) < 3
     subprocess.run(command, check=True, capture_output=True)
-    assert len(runs.load(tmp_path)) == 3
+    assert len(records.load(tmp_path)) == 3
 
 
 @pytest.mark.slow
@@ -616,8 +621,8 @@ def test_fifty_sigkills_of_workers_and_sweeps_leave_every_row_once_and_whole(sto
     subprocess.run(command, check=True, capture_output=True)
     print(kills)
     assert len(rows()) == 200
-    loaded = runs.load(tmp_path)
-    assert len({row["key"] for row in loaded}) == 200 and all(row["status"] == "done" for row in loaded)
+    loaded = records.load(tmp_path)
+    assert len({row.key for row in loaded}) == 200 and all(row.status == "done" for row in loaded)
     for folder in ("runs", "checkpoints", "running", "failed"):
         here = tmp_path / folder
         left_over = [
@@ -625,21 +630,21 @@ def test_fifty_sigkills_of_workers_and_sweeps_leave_every_row_once_and_whole(sto
         ]
         assert not left_over
     for row in chance.sample(loaded, 5):
-        alone = train.train(runs.Run.of(row), store, tmp_path / "alone", device="cpu")
-        assert decided(json.loads(json.dumps(alone))) == {k: v for k, v in decided(row).items() if k != "format"}
+        alone = train.train(row.run, store, tmp_path / "alone", device="cpu")
+        assert decided(alone) == decided(row)
 
 
 @pytest.fixture
 def rows_here(store, data, tmp_path):
     carried_out(wanted(seeds=(0, 1)), store, data, tmp_path / "here")
-    return {row["key"]: decided(row) for row in runs.load(tmp_path / "here")}
+    return {row.key: decided(row) for row in records.load(tmp_path / "here")}
 
 
 @pytest.mark.slow
 def test_local_workers_leave_the_same_rows(rows_here, store, data, tmp_path):
     planned = plan.plan(wanted(seeds=(0, 1)), store, tmp_path)
     sweep.carry_out(planned, Local(Task(tmp_path, data, "cpu"), ["cpu"] * 2), tmp_path, Quiet())
-    assert {row["key"]: decided(row) for row in runs.load(tmp_path)} == rows_here
+    assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
 
 
 @pytest.fixture
@@ -658,7 +663,7 @@ def test_slurm_leaves_the_same_rows_and_goes_on_after_a_timeout(rows_here, slurm
     planned = plan.plan(wanted(seeds=(0, 1)), store, tmp_path)
     executor = slurm.Slurm(Task(tmp_path, data, "cpu"), tmp_path / "slurm", 2, {"time": 10})
     sweep.carry_out(planned, executor, tmp_path, Quiet())
-    assert {row["key"]: decided(row) for row in runs.load(tmp_path)} == rows_here
+    assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
 
 
 @pytest.mark.slow
@@ -672,7 +677,7 @@ def test_slurm_queues_a_run_again_whose_time_is_up(slurm, store, data, tmp_path)
     wait_until(lambda: "Requeued" in (job.stderr() or "") + (job.stdout() or ""), 60)
     endings = []
     wait_until(lambda: endings.extend(executor.ended(0.5)) or endings, 900)  # Slurm itself waits for two minutes
-    assert endings == [(one.run, "")] and len(runs.load(tmp_path)) == 1
+    assert endings == [(one.run, "")] and len(records.load(tmp_path)) == 1
     executor.stop()
 
 
@@ -704,13 +709,6 @@ def test_ray_waits_while_all_that_is_left_is_held_elsewhere():
     assert time.monotonic() - begun >= 0.05
 
 
-def test_a_row_says_whether_it_is_of_a_gpu_and_its_name_does_where_it_is_older():
-    old = [{"machine": {"device": name}} for name in ("NVIDIA H100", "AMD EPYC")]
-    assert [plan._on_gpu(row) for row in old] == [True, False]
-    new = [{"machine": {"kind": kind, "device": name}} for kind, name in (("cuda", "Tesla T4"), ("cpu", "with Radeon"))]
-    assert [plan._on_gpu(row) for row in new] == [True, False]
-
-
 def test_slurm_tells_what_it_does_not_take(slurm, data, tmp_path):
     executor = slurm.Slurm(Task(tmp_path, data, "cpu"), tmp_path / "slurm", 1, {"time": 10, "partition": "nowhere"})
     with pytest.raises(ValueError, match="Slurm does not take the jobs.*partition"):
@@ -740,7 +738,7 @@ def test_a_ray_cluster_of_several_nodes_leaves_the_same_rows(rows_here, ray_clus
 
     planned = plan.plan(wanted(seeds=(0, 1)), store, tmp_path)
     sweep.carry_out(planned, OnRay(Task(tmp_path, data, "cpu"), 0), tmp_path, Quiet())
-    assert {row["key"]: decided(row) for row in runs.load(tmp_path)} == rows_here
+    assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -771,7 +769,7 @@ def given(line: str, data: Path, results: Path) -> None:
 def test_the_commands_for_slurm_run(slurm, store, data, tmp_path):
     alone, detached = of_the_page("--on slurm")
     given(alone, data, tmp_path / "alone")
-    assert len(runs.load(tmp_path / "alone")) == 3
+    assert len(records.load(tmp_path / "alone")) == 3
     given(detached, data, tmp_path / "detached")
     wait_until(lambda: len(list((tmp_path / "detached" / "runs").glob("[!.]*"))) == 3)
     given(of_the_page("--dry-run")[0], data, tmp_path / "detached")
@@ -781,4 +779,4 @@ def test_the_commands_for_slurm_run(slurm, store, data, tmp_path):
 def test_the_command_for_ray_runs(ray_cluster, store, data, tmp_path):
     (line,) = of_the_page("--on ray")
     given(line, data, tmp_path)
-    assert len(runs.load(tmp_path)) == 3
+    assert len(records.load(tmp_path)) == 3

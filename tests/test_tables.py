@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from rows import row, suite
 
-from benchmark import stats
+from benchmark import records, stats
+from benchmark.records import Measured
 from benchmark.report import frame, tables
 from benchmark.report.board import Board
 from benchmark.report.cells import Options
@@ -23,10 +24,10 @@ def scored(method: str, dice: dict[str, float], **fields) -> dict:
     """A row with one image for each patient, and this Dice."""
     one = row(method, images=len(dice), patients=len(dice), **fields)
     for name in ("dice", "jaccard", "boundary_f1"):
-        one["scores"][name] = [[value] for value in dice.values()]
-    one["scores"]["hd95"] = [[100 * (1 - value)] for value in dice.values()]
-    one["scores"]["assd"] = [[10 * (1 - value)] for value in dice.values()]
-    one["best"] |= {"dice": one["scores"]["dice"], "jaccard": one["scores"]["jaccard"]}
+        one.scores[name] = [[value] for value in dice.values()]
+    one.scores["hd95"] = [[100 * (1 - value)] for value in dice.values()]
+    one.scores["assd"] = [[10 * (1 - value)] for value in dice.values()]
+    one.best.scores |= {"dice": one.scores["dice"], "jaccard": one.scores["jaccard"]}
     return one
 
 
@@ -58,7 +59,7 @@ def test_a_cell_is_the_mean_its_interval_and_the_runs_behind_it():
     assert mean == pytest.approx(0.75)
     assert (cell.mean, cell.low, cell.high) == pytest.approx((100 * mean, 100 * low, 100 * high))
     assert cell.text == f"75.0 [{100 * low:.1f}, {100 * high:.1f}]"
-    assert cell.runs == (one["key"],)
+    assert cell.runs == (one.key,)
 
 
 def test_runs_are_averaged_and_counted_as_draws_and_seeds():
@@ -140,7 +141,7 @@ def test_a_diverged_run_is_named_and_in_no_mean():
 def test_every_class_has_blocks_of_its_own_and_others_get_their_mean():
     rows = suite(("supervised", "cdma"), ratios=(0.1,), draws=1, classes=("background", "gland", "tumour"))
     table = tables.draw("comparison", rows)
-    of = np.array(rows[1]["scores"]["dice"])
+    of = np.array(rows[1].scores["dice"])
     assert place(table, "CDMA", "Dice ↑", "gland, 10 %").mean == pytest.approx(100 * of[:, 0].mean())
     assert place(table, "CDMA", "Dice ↑", "tumour, 10 %").mean == pytest.approx(100 * of[:, 1].mean())
     assert place(tables.draw("ratios", rows), "CDMA", "Dice ↑: 10 %").mean == pytest.approx(100 * of.mean())
@@ -155,8 +156,8 @@ def test_tasks_have_tables_of_their_own():
 
 def test_costs_stand_beside_supervised():
     rows = [row("supervised"), row("cdma")]
-    rows[1]["budget"]["flops"] = 3 * rows[0]["budget"]["flops"]
-    rows[1]["measured"] = {"seconds": 61.4, "peak_memory": 2.26e9}
+    rows[1].budget.flops = 3 * rows[0].budget.flops
+    rows[1].measured = Measured(seconds=61.4, peak_memory=int(2.26e9))
     table = tables.draw("comparison", rows)
     assert [place(table, "CDMA", head).text for head in ("FLOPs ×", "Seconds", "GB")] == ["3.00", "61", "2.3"]
     assert place(table, "Supervised", "FLOPs ×").text == "1.00"
@@ -174,12 +175,12 @@ def test_another_metric_is_printed_in_its_unit():
 def test_the_step_that_was_best_on_validation_has_a_table_beside_the_score():
     one = row("cdma")
     cell = place(tables.draw("further", [one]), "CDMA", "Dice, best on validation ↑")
-    assert cell.mean == pytest.approx(100 * np.mean(one["best"]["dice"]))
+    assert cell.mean == pytest.approx(100 * np.mean(one.best.scores["dice"]))
 
 
 def test_where_nothing_validates_there_is_no_best_on_validation():
     one = row("cdma")
-    one["certificate"]["images"]["val"], one["validation"] = 0, {}
+    one.certificate.images["val"], one.validation = 0, {}
     table = tables.draw("further", [one])
     assert [column.full for column in table.columns] == ["Method", "Boundary F1 ↑"]
     assert "est on validation" not in notes(table) and "validation no image." in notes(table)
@@ -188,7 +189,7 @@ def test_where_nothing_validates_there_is_no_best_on_validation():
 def test_objects_have_a_table_where_they_are_numbered():
     one = row("cdma", objects=True)
     found = place(tables.draw("objects", [one]), "CDMA", "Object Hausdorff ↓")
-    assert found.mean == pytest.approx(np.mean(one["scores"]["object_hausdorff"]))
+    assert found.mean == pytest.approx(np.mean(one.scores["object_hausdorff"]))
     assert "Object" not in str(tables.draw("objects", [row("cdma")]).columns)
 
 
@@ -200,7 +201,7 @@ def test_no_rows_have_no_tables_and_only_diverged_ones_have_dashes():
 
 def test_runs_with_other_test_images_are_refused():
     rows = [row("cdma"), row("cps")]
-    rows[1]["scores"]["name"][3] = "another"
+    rows[1].scores["name"][3] = "another"
     with pytest.raises(ValueError, match="different test images"):
         tables.draw("comparison", rows)
 
@@ -237,11 +238,11 @@ def test_a_difference_is_the_same_whoever_asks_and_whoever_else_is_asked_for():
     assert Board(rows).differences(["CDMA"], "Supervised", 0.1, "dice")["CDMA"] == every["CDMA"]
     assert Comparison(rows).difference("CDMA", "Supervised", 0.1) == pytest.approx(every["CDMA"]), "in figures"
     a, b = (
-        np.concatenate([r["scores"]["dice"] for r in rows if r["run"]["method"] == m]) for m in ("cdma", "supervised")
+        np.concatenate([r.scores["dice"] for r in rows if r.run.method == m]) for m in ("cdma", "supervised")
     )
-    runs = [r for r in rows if r["run"]["method"] == "cdma"]
-    patients = np.concatenate([r["scores"]["patient"] for r in runs])
-    draws = np.repeat([r["run"]["draw"] for r in runs], len(patients) // 3)
+    runs = [r for r in rows if r.run.method == "cdma"]
+    patients = np.concatenate([r.scores["patient"] for r in runs])
+    draws = np.repeat([r.run.draw for r in runs], len(patients) // 3)
     alone = stats.paired_difference(a.ravel(), b.ravel(), patients, draws, 0 * draws)
     assert every["CDMA"].mean == pytest.approx(alone.mean)
     assert every["CDMA"].high != pytest.approx(alone.high), "methods tell each other how much runs vary"
@@ -258,7 +259,7 @@ def test_a_single_run_is_told_how_much_draws_vary_by_methods_that_have_several()
     board = Board([*several, alone])
     labels = [label for label in board.labels if label != "Supervised"]
     found = board.differences(labels, "Supervised", 0.1, "dice")
-    one_draw = [r for r in several if r["run"]["draw"] == 0]
+    one_draw = [r for r in several if r.run.draw == 0]
     unaware = Board([*one_draw, alone]).differences(["CDMA"], "Supervised", 0.1, "dice")["CDMA"]
     assert found["CDMA"].mean == pytest.approx(unaware.mean)
     assert found["CDMA"].p > unaware.p, "what a draw may change is in its error"
@@ -271,7 +272,7 @@ def test_a_single_run_is_told_how_much_draws_vary_by_methods_that_have_several()
 def test_differences_to_a_single_run_are_told_by_those_to_the_method_with_most():
     several, alone = in_several_draws("supervised", "mean_teacher", "cps", "cct"), row("cdma", better=0.5)
     found = Board([*several, alone]).differences(["CPS", "CDMA"], "CDMA", 0.1, "dice")
-    unaware = Board([r for r in [*several, alone] if r["run"]["draw"] == 0]).differences(["CPS"], "CDMA", 0.1, "dice")
+    unaware = Board([r for r in [*several, alone] if r.run.draw == 0]).differences(["CPS"], "CDMA", 0.1, "dice")
     assert found["CPS"].mean == pytest.approx(unaware["CPS"].mean)
     assert found["CPS"].high - found["CPS"].low > 1.5 * (unaware["CPS"].high - unaware["CPS"].low)
     assert found["CDMA"] == (0, 0, 0, 1), "nothing from itself"
@@ -281,7 +282,7 @@ def test_a_variant_is_told_by_methods_where_compared_with_one_and_by_its_own_kin
     several = in_several_draws("supervised", "mean_teacher", "cps", "cct", "cdma")
     variant = row("cdma", variant="no_um", better=0.2)
     board, name = Board([*several, variant]), "CDMA (no_um)"
-    own = [r for r in several if r["run"]["method"] in ("supervised", "cdma")]
+    own = [r for r in several if r.run.method in ("supervised", "cdma")]
 
     def width(board: Board, other: str) -> float:
         found = board.differences([name], other, 0.1, "dice")[name]
@@ -315,9 +316,9 @@ def test_labels_saved_are_where_supervised_reaches_the_method():
 def test_at_equal_cost_a_dear_method_is_read_where_it_had_spent_as_much():
     rows = [row("supervised"), row("cdma")]
     for one, flops in zip(rows, (1e12, 4e12), strict=True):
-        one["budget"]["flops"] = flops
-        one["measured"]["seconds"] = 10.0
-        one["validation"] = {"step": [100, 200, 400], "dice": [0.5, 0.6, 0.7 + flops / 1e14]}
+        one.budget.flops = flops
+        one.measured.seconds = 10.0
+        one.validation = {"step": [100, 200, 400], "dice": [0.5, 0.6, 0.7 + flops / 1e14]}
     table = tables.draw("equal_cost", rows)
     head = "Validation Dice ↑ after: "
     assert place(table, "CDMA", head + "400 steps").text == "74.0"
@@ -349,7 +350,7 @@ def test_a_patient_of_whom_nothing_is_to_be_found_is_lost_by_a_false_alarm():
 
 def test_a_patient_is_the_mean_of_its_images_and_the_hardest_comes_first():
     one = row("cdma", images=4, patients=2)
-    one["scores"]["dice"] = [[0.9], [0.2], [0.7], [None]]
+    one.scores["dice"] = [[0.9], [0.2], [0.7], [None]]
     table = tables.draw("per_patient", [one])
     assert [[cell.text for cell in line.cells] for line in table.lines] == [["p1", "2", "20.0"], ["p0", "2", "80.0"]]
 
@@ -367,11 +368,11 @@ def test_a_page_has_room_for_seven_methods_and_says_which_they_are():
 
 def test_strata_are_scored_apart():
     one = row("cdma")
-    dice, strata = np.ravel(one["scores"]["dice"]), np.array(one["scores"]["stratum"])
+    dice, strata = np.ravel(one.scores["dice"]), np.array(one.scores["stratum"])
     table = tables.draw("strata", [one])
     cell = place(table, "CDMA", "Dice ↑ by stratum (images): malignant (12)")
     assert cell.mean == pytest.approx(100 * dice[strata == "malignant"].mean())
-    one["scores"]["stratum"] = [""] * 24
+    one.scores["stratum"] = [""] * 24
     assert tables.draw("strata", [one]) is None
 
 
@@ -418,14 +419,14 @@ def test_the_certificate_of_the_split_stands_under_every_table():
 def test_parts_that_change_with_the_draw_are_told_by_labelled_share():
     rows = [row("cdma", draw=draw) for draw in (0, 1)]
     for one, patients, list_ in zip(rows, (3, 4), ("aaaaaaaa", "bbbbbbbb"), strict=True):
-        one["certificate"]["patients"]["val"], one["certificate"]["lists"]["val"] = patients, list_
+        one.certificate.patients["val"], one.certificate.lists["val"] = patients, list_
     assert "validation 10 images of 3 to 4 patients (lists aaaaaa, bbbbbb)." in notes(tables.draw("comparison", rows))
 
 
 def test_what_the_audit_found_and_a_leak_are_said():
     one = row("cdma")
-    one["certificate"]["audit"]["train-test"] |= {"patients": 11, "near": 3}
-    one["certificate"]["leak"] = "11 of 12 test patients also train"
+    one.certificate.audit["train-test"] |= {"patients": 11, "near": 3}
+    one.certificate.leak = "11 of 12 test patients also train"
     table = tables.draw("comparison", [one])
     assert "Audit: train and test share 11 patients, 3 near-duplicate images." in table.notes
     assert "This split leaks: 11 of 12 test patients also train." in table.notes
@@ -455,7 +456,7 @@ def test_bounds_that_cannot_be_are_not_printed():
 def test_who_calls_everything_foreground_is_named():
     rows = [row("supervised"), *(row("cdma", draw=draw) for draw in range(2))]
     assert "Nearly everything" not in notes(tables.draw("comparison", rows))
-    rows[1]["scores"]["background_dice"] = [0.01] * len(rows[1]["scores"]["name"])
+    rows[1].scores["background_dice"] = [0.01] * len(rows[1].scores["name"])
     said = "Nearly everything is called foreground, on most images, by CDMA at 10 % (1 of 2 runs)."
     assert said in notes(tables.draw("comparison", rows))
 
@@ -537,11 +538,10 @@ def test_a_long_table_goes_on_in_another_float_and_blocks_stay_whole():
 
 
 def test_the_order_of_rows_and_whether_they_are_lists_or_arrays_changes_nothing(tmp_path):
-    from benchmark import runs
 
     rows = suite(empty=(1, 2), objects=True)
     for one in rows:
-        runs.save(one, tmp_path)
+        records.save(one, tmp_path)
     drawn = {name: rendered(table) for name, table in tables.tables(rows).items()}
     assert {name: rendered(table) for name, table in tables.tables(rows[::-1]).items()} == drawn
     assert {name: rendered(table) for name, table in tables.tables(frame.load(tmp_path)).items()} == drawn
@@ -549,11 +549,11 @@ def test_the_order_of_rows_and_whether_they_are_lists_or_arrays_changes_nothing(
 
 def test_where_images_have_nothing_to_find_a_table_says_who_finds_what():
     one = row("cdma", images=8, empty=(0, 1, 2, 3))
-    one["scores"]["predicted"][7] = [False]
-    one["scores"]["dice"][7] = [0.0]
+    one.scores["predicted"][7] = [False]
+    one.scores["dice"][7] = [0.0]
     table = tables.draw("further", [one])
     assert place(table, "CDMA", "False alarms ↓").text.startswith("25.0 ["), "the first of four"
     assert place(table, "CDMA", "Missed ↓").text.startswith("25.0 ["), "the last of four"
-    hits = np.mean([one["scores"]["hd95"][i][0] for i in (4, 5, 6)])
+    hits = np.mean([one.scores["hd95"][i][0] for i in (4, 5, 6)])
     assert place(table, "CDMA", "HD95 of hits ↓").mean == pytest.approx(hits)
     assert not any("hits" in column.name for column in tables.draw("further", [row("cdma")]).columns)

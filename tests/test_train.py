@@ -1,7 +1,6 @@
 """The loop: exact resuming, one row, masks that are never opened, divergence that is told."""
 
 import dataclasses
-import json
 import platform
 import random
 import shutil
@@ -11,16 +10,18 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 import methods
-from benchmark import runs, train
+from benchmark import records, runs, train
 from benchmark.data import draw
 from benchmark.datasets import store as stores
 from benchmark.datasets.store import open_store
+from benchmark.records import Best, RunRecord
 from methods.base import REGISTRY, Method
 from methods.parts.losses import dice_ce
 
@@ -35,14 +36,16 @@ def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def decided(row: dict) -> dict:
-    return json.loads(json.dumps({name: value for name, value in row.items() if name not in (*MEASURED, "format")}))
+def decided(record: RunRecord) -> dict:
+    """What a record holds that the machine has no part in."""
+    fields = msgspec.json.decode(msgspec.json.encode(record))
+    return {name: value for name, value in fields.items() if name not in MEASURED}
 
 
 @pytest.fixture
 def undisturbed(store, toy, tmp_path):
     row = train.train(toy, store, tmp_path / "undisturbed")
-    return row, weights(tmp_path / "undisturbed", row["key"])
+    return row, weights(tmp_path / "undisturbed", row.key)
 
 
 @pytest.mark.parametrize("method", ["mean_teacher", "cdma"])
@@ -65,7 +68,7 @@ def test_a_run_that_stopped_anywhere_ends_in_the_same_bits(store, toy, tmp_path,
             train.train(toy, store, tmp_path / "b", checkpoint_s=0)
     again = train.train(toy, store, tmp_path / "b", checkpoint_s=0)
     assert decided(again) == decided(row)
-    assert equal(weights(tmp_path / "a", row["key"]), weights(tmp_path / "b", row["key"]))
+    assert equal(weights(tmp_path / "a", row.key), weights(tmp_path / "b", row.key))
     assert not list((tmp_path / "b" / "checkpoints").iterdir())
 
 
@@ -77,14 +80,14 @@ def test_a_finished_run_is_only_read(store, toy, undisturbed, tmp_path, monkeypa
 
 def test_a_row_without_its_weights_is_enough_unless_they_are_asked_for(store, toy, undisturbed, tmp_path):
     row, _ = undisturbed
-    runs.save(row, tmp_path)
+    records.save(row, tmp_path)
     train.train(toy, store, tmp_path)
     assert not (tmp_path / "weights").exists()
-    path = runs.row_path(tmp_path, row["key"])
+    path = records.path_of(tmp_path, row.key)
     before = path.read_bytes()
     again = train.train(toy, store, tmp_path, weights=True)
     assert decided(again) == decided(row)
-    assert equal(weights(tmp_path / "undisturbed", row["key"]), weights(tmp_path, row["key"]))
+    assert equal(weights(tmp_path / "undisturbed", row.key), weights(tmp_path, row.key))
     assert path.read_bytes() == before, "a row is written once"
 
 
@@ -107,8 +110,8 @@ def test_masks_of_unlabelled_and_test_images_change_no_bit_of_the_weights(store,
     assert all(np.array_equal(a, blind.mask(i)) for a, i in zip(before, drawn.labelled + drawn.val, strict=True))
     assert not np.array_equal(blind.mask(hidden[0]), store.mask(hidden[0]))
     other = train.train(toy, blind, tmp_path / "noise")
-    assert equal(weights(tmp_path / "true", row["key"]), weights(tmp_path / "noise", other["key"]))
-    assert other["scores"]["dice"] != row["scores"]["dice"], "the test masks were noise, so their scores should differ"
+    assert equal(weights(tmp_path / "true", row.key), weights(tmp_path / "noise", other.key))
+    assert other.scores["dice"] != row.scores["dice"], "the test masks were noise, so their scores should differ"
 
 
 def reseal(store, places):
@@ -149,28 +152,28 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_row_that_says_so(store, t
     monkeypatch.setattr(methods, "_here", lambda: {"diverging"})
     monkeypatch.setattr(methods.importlib, "import_module", lambda name: None)
     row = train.train(dataclasses.replace(toy, method="diverging"), store, tmp_path)
-    assert row["status"] == "diverged" and "scores" not in row
-    assert row["budget"]["steps"] == len(row["history"]["step"]) < toy.steps, "what was not trained cost nothing"
-    assert row["history"]["sup"][-1] is None and row["history"]["step"][-1] == 4
-    assert runs.find(tmp_path, row["key"])["status"] == "diverged"
+    assert row.status == "diverged" and not row.scores and row.best is None
+    assert row.budget.steps == len(row.history["step"]) < toy.steps, "what was not trained cost nothing"
+    assert row.history["sup"][-1] is None and row.history["step"][-1] == 4
+    assert records.find(tmp_path, row.key).status == "diverged"
 
 
 def test_the_row_counts_what_the_run_did(store, toy, tmp_path):
     plain = train.train(toy, store, tmp_path)
     taught = train.train(dataclasses.replace(toy, method="mean_teacher"), store, tmp_path)
-    assert plain["budget"]["images"] == {"with_gradient": 2 * 6, "without_gradient": 0}
-    assert taught["budget"]["images"] == {"with_gradient": 4 * 6, "without_gradient": 2 * 6}
-    assert 2.2 < taught["budget"]["flops"] / plain["budget"]["flops"] < 2.5  # 3 + 3 + 1 over 3
-    assert plain["history"]["step"] == [1, 2, 3, 4, 5, 6]
-    assert plain["validation"]["step"] == [1, 2, 3, 4, 6]
-    assert len(plain["scores"]["dice"]) == plain["certificate"]["images"]["test"] == len(plain["best"]["dice"])
+    assert plain.budget.images == {"with_gradient": 2 * 6, "without_gradient": 0}
+    assert taught.budget.images == {"with_gradient": 4 * 6, "without_gradient": 2 * 6}
+    assert 2.2 < taught.budget.flops / plain.budget.flops < 2.5  # 3 + 3 + 1 over 3
+    assert plain.history["step"] == [1, 2, 3, 4, 5, 6]
+    assert plain.validation["step"] == [1, 2, 3, 4, 6]
+    assert len(plain.scores["dice"]) == plain.certificate.images["test"] == len(plain.best.scores["dice"])
 
 
 @pytest.mark.parametrize("changed", [{"precision": "bf16"}, {"norm": "batch"}, {"decoder": "deeplabv3plus"}])
 def test_other_precisions_norms_and_decoders_train_and_differ(store, toy, undisturbed, tmp_path, changed):
     row = train.train(dataclasses.replace(toy, **changed), store, tmp_path)
-    assert row["status"] == "done"
-    assert row["history"]["sup"] != undisturbed[0]["history"]["sup"]
+    assert row.status == "done"
+    assert row.history["sup"] != undisturbed[0].history["sup"]
 
 
 @pytest.mark.parametrize(
@@ -178,15 +181,15 @@ def test_other_precisions_norms_and_decoders_train_and_differ(store, toy, undist
 )
 def test_optimiser_and_schedule_change_what_is_learnt(store, toy, undisturbed, tmp_path, changed):
     row = train.train(dataclasses.replace(toy, **changed), store, tmp_path)
-    assert row["history"]["sup"][0] == undisturbed[0]["history"]["sup"][0], "the first step is before any update"
-    assert row["history"]["sup"][2:] != undisturbed[0]["history"]["sup"][2:]
+    assert row.history["sup"][0] == undisturbed[0].history["sup"][0], "the first step is before any update"
+    assert row.history["sup"][2:] != undisturbed[0].history["sup"][2:]
 
 
 def test_weights_best_on_validation_are_scored_beside_the_last(store, toy, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "best_step", lambda validation: validation[0]["step"])
     row = train.train(toy, store, tmp_path)
-    assert row["best"]["step"] == 1
-    assert row["best"]["dice"] != row["scores"]["dice"]
+    assert row.best.step == 1
+    assert row.best.scores["dice"] != row.scores["dice"]
 
 
 def test_the_later_of_equals_is_best():
@@ -199,7 +202,7 @@ def test_a_trained_method_predicts_as_it_was_scored(store, toy, undisturbed, tmp
     scored = train.evaluate(
         method.predict, store, store.split()["test"], tile=toy.tile, batch=8, device=torch.device("cpu")
     )
-    assert [image["dice"] for image in scored] == row["scores"]["dice"]
+    assert [image["dice"] for image in scored] == row.scores["dice"]
 
 
 def test_weights_that_are_not_here_are_asked_for(undisturbed, tmp_path):
@@ -233,12 +236,12 @@ def test_twenty_sigkills_at_random_moments_cost_no_bit(store, data, toy, tmp_pat
     start = time.monotonic()
     subprocess.run(bench_run(data, tmp_path / "a", run), check=True, capture_output=True)
     whole_s = time.monotonic() - start
-    (row,) = runs.load(tmp_path / "a")
+    (row,) = records.load(tmp_path / "a")
 
     def same() -> bool:
-        (other,) = runs.load(tmp_path / "b")
+        (other,) = records.load(tmp_path / "b")
         return decided(row) == decided(other) and equal(
-            weights(tmp_path / "a", row["key"]), weights(tmp_path / "b", row["key"])
+            weights(tmp_path / "a", row.key), weights(tmp_path / "b", row.key)
         )
 
     while kills < 20:
@@ -261,16 +264,16 @@ def test_two_processes_on_one_run_leave_one_row(data, toy, tmp_path):
     for process in both:
         process.communicate()
     assert [process.returncode for process in both] == [0, 0]
-    assert len(runs.load(tmp_path)) == 1
+    assert len(records.load(tmp_path)) == 1
 
 
 def test_a_run_that_another_process_holds_is_waited_for(store, data, toy, tmp_path):
     with runs.claimed(tmp_path, train.complete(toy, store).key, print):
         process = subprocess.Popen(bench_run(data, tmp_path, toy), stdout=subprocess.PIPE, text=True)
         assert "waiting for it" in process.stdout.readline()
-        assert not runs.load(tmp_path)
+        assert not records.load(tmp_path)
     process.communicate()
-    assert process.returncode == 0 and len(runs.load(tmp_path)) == 1
+    assert process.returncode == 0 and len(records.load(tmp_path)) == 1
 
 
 def test_what_is_best_on_validation_is_in_the_checkpoint_that_is_kept(store, toy, tmp_path, monkeypatch):
@@ -283,15 +286,15 @@ def test_what_is_best_on_validation_is_in_the_checkpoint_that_is_kept(store, toy
 
     monkeypatch.setattr(train, "_save", saved)
     row = train.train(toy, store, tmp_path, checkpoint_s=float("inf"))
-    validated = row["validation"]["step"]
+    validated = row.validation["step"]
     assert [step for step, known in kept if known and known[-1] == step][: len(validated)] == validated
 
 
 def test_without_validation_images_the_best_step_is_the_last(few, toy, tmp_path):
     row = train.train(dataclasses.replace(toy, ratio=1.0, method="mean_teacher"), few, tmp_path)
-    assert row["certificate"]["images"] == {"labelled": 2, "unlabelled": 4, "val": 0, "test": 2}
-    assert row["validation"] == {}
-    assert row["best"] == {"step": toy.steps, **{name: row["scores"][name] for name in ("dice", "jaccard")}}
+    assert row.certificate.images == {"labelled": 2, "unlabelled": 4, "val": 0, "test": 2}
+    assert row.validation == {}
+    assert row.best == Best(step=toy.steps, scores={name: row.scores[name] for name in ("dice", "jaccard")})
     assert not list((tmp_path / "checkpoints").iterdir())
 
 

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import TOY
+from msgspec import structs
 from rows import row as made_up
 from rows import suite
 
 import methods
-from benchmark import runs, train, tune
+from benchmark import records, runs, train, tune
 from benchmark.cli import main, who
 from benchmark.data import draw
 from benchmark.datasets import store as stores
@@ -36,9 +37,9 @@ def complete(store, method="cdma", **fields) -> Run:
 
 def judge(trial: Run, tuning: Path, dice: float, status: str = "done") -> None:
     """A made-up row of a trial."""
-    found = made_up(trial.method) | {"key": trial.key, "run": dataclasses.asdict(trial), "status": status}
-    found["validation"] = {"step": [trial.steps], "dice": [dice]}
-    runs.save({name: value for name, value in found.items() if name not in ("scores", "best")}, tuning)
+    found = structs.replace(made_up(trial.method), key=trial.key, run=trial, status=status)
+    found.validation = {"step": [trial.steps], "dice": [dice]}
+    records.save(structs.replace(found, scores={}, best=None), tuning)
 
 
 def likes(lr: float):
@@ -48,7 +49,7 @@ def likes(lr: float):
 
 def tuned_by(run: Run, count: int, tuning: Path, score, pick=lambda missing: missing) -> list[Run]:
     """Judges the trials that are proposed until there are no more, in the order that `pick` chooses."""
-    while missing := [trial for trial in tune.trials(run, count, tuning) if not runs.find(tuning, trial.key)]:
+    while missing := [trial for trial in tune.trials(run, count, tuning) if not records.find(tuning, trial.key)]:
         for trial in pick(missing):
             judge(trial, tuning, score(trial))
     known = tune.trials(run, count, tuning)
@@ -134,10 +135,10 @@ def test_of_equal_trials_the_published_settings_are_chosen(store, tmp_path):
 def test_a_trial_is_judged_on_no_more_validation_images_than_labelled_ones_and_has_no_scores(store, data, tmp_path):
     run = complete(store, "supervised", ratio=0.1)
     assert Task(tmp_path, data, "cpu", trial=True)(run) == "done"
-    row = runs.find(tmp_path, run.key)
-    assert row["status"] == "done" and not row.keys() & {"scores", "best"}
-    assert 0 < row["certificate"]["images"]["val"] <= row["certificate"]["images"]["labelled"]
-    assert tune.judged(row) == row["validation"]["dice"][-1] > 0
+    row = records.find(tmp_path, run.key)
+    assert row.status == "done" and not row.scores and row.best is None
+    assert 0 < row.certificate.images["val"] <= row.certificate.images["labelled"]
+    assert tune.judged(row) == row.validation["dice"][-1] > 0
     assert {path.name for path in tmp_path.iterdir() if any(path.iterdir())} == {"locks", "runs"}
 
 
@@ -155,9 +156,9 @@ def test_trials_are_the_same_whatever_the_test_images_are(store, data, tmp_path,
             stored[width * record.start : width * (record.start + record.height * record.width)] = 1
         stored.flush()
     rows = [train.train(run, one, tmp_path / name, trial=True) for one, name in ((store, "a"), (other, "b"))]
-    assert rows[0]["history"] == rows[1]["history"] and rows[0]["validation"] == rows[1]["validation"]
+    assert rows[0].history == rows[1].history and rows[0].validation == rows[1].validation
     assert opened and not test & set(opened)
-    scored = [train.train(run, one, tmp_path / name)["scores"] for one, name in ((store, "c"), (other, "d"))]
+    scored = [train.train(run, one, tmp_path / name).scores for one, name in ((store, "c"), (other, "d"))]
     assert scored[0] != scored[1], "an ordinary run does see that the test images are others"
     assert test & set(opened)
 
@@ -232,13 +233,6 @@ def test_tuned_methods_are_compared_with_those_of_as_many_trials():
     assert frame.fingerprint(plain[0]) == frame.fingerprint(made_up()) != frame.fingerprint(tuned[0])
 
 
-def test_keys_of_runs_with_published_settings_are_what_they_were_before_there_was_tuning():
-    paths = sorted(Path(__file__).parents[1].glob("results/runs/*.json"))[::8]
-    assert paths
-    for path in paths:
-        assert Run.of(runs.read(path)).key == path.stem
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # The commands
 
@@ -299,12 +293,12 @@ def test_tuning_a_suite_and_then_sweeping_it(here, data, tmp_path, monkeypatch):
     assert not (tmp_path / "tuning" / "runs").exists()
     code, said = bench("sweep", *what, "--tuned")
     assert code == 0, said
-    rows = runs.load(tmp_path)
-    assert len(rows) == 2 and all(row["run"]["tuned"] and row["scores"] for row in rows)
+    rows = records.load(tmp_path)
+    assert len(rows) == 2 and all(row.run.tuned and row.scores for row in rows)
     assert "entropy_min (tuned)" in said
     code, said = bench("run", "--method", "entropy_min", "--ratio", "1", "--tuned", *options(data, tmp_path, steps=1))
     assert code == 0 and "Tuned: lr" in said
-    assert len(runs.load(tmp_path)) == 2, "it is the run of the sweep"
+    assert len(records.load(tmp_path)) == 2, "it is the run of the sweep"
 
 
 def test_a_trial_that_fails_does_not_stop_the_others(here, data, tmp_path, monkeypatch):

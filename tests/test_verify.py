@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from rows import row, suite
 
-from benchmark import progress, reading, runs
+from benchmark import progress, reading, records
 from benchmark.cli import main
 from benchmark.report import folder, frame, tables
 from benchmark.report.board import Board
@@ -31,7 +31,7 @@ def drawn_once(monkeypatch):
     known, draw = {}, tables.draw
 
     def again(name, rows, options=PLAIN):
-        of = (name, options, *(one["key"] for one in rows))
+        of = (name, options, *(one.key for one in rows))
         if of not in known:
             known[of] = draw(name, rows, options)
         return known[of]
@@ -203,7 +203,7 @@ def test_runs_outside_of_what_was_drawn_change_nothing(tmp_path):
 def test_a_row_with_other_numbers_is_found(tmp_path):
     other = row("cdma", draw=1, empty=(1, 2), better=2.0)
     assert found(
-        tmp_path / "t.md", FORMATS["md"](DRAWN["comparison"]), [r if r["key"] != other["key"] else other for r in ROWS]
+        tmp_path / "t.md", FORMATS["md"](DRAWN["comparison"]), [r if r.key != other.key else other for r in ROWS]
     )
 
 
@@ -239,7 +239,7 @@ def results(few_figures, tmp_path_factory):
     methods = ("supervised", "mean_teacher", "cps", "cdma")
     variants = [row("cdma", variant=variant) for variant in ("no_um", "labels_only")]
     for one in [*suite(methods, draws=2), *variants, row("cdma", dataset="glas", objects=True)]:
-        runs.save(one, at)
+        records.save(one, at)
     done = CliRunner().invoke(main, ["report", "--results", str(at), "--no-panels"])
     assert done.exit_code == 0, done.output
     return at
@@ -315,7 +315,7 @@ def test_the_headline_of_a_readme_is_replaced_and_the_rest_kept(results, tmp_pat
     assert text.endswith("-->\n\nEnd.\n")
     assert "the last one" not in text
     assert "Dice by labelled share: phantom" in folder.headline_of(text), "the comparison with most runs"
-    assert verify(readme, [row for row in runs.load(results)]).findings == []
+    assert verify(readme, [row for row in records.load(results)]).findings == []
     written(readme, "# Title\n")
     done = CliRunner().invoke(main, ["report", "--results", str(results), "--no-panels", "--readme", str(readme)])
     assert done.exit_code == 1
@@ -361,7 +361,7 @@ def test_predictions_are_shown_where_weights_and_images_are_here(data, store, to
     assert done.exit_code == 0, done.output
     assert (tmp_path / "figures/toy/qualitative.png").stat().st_size > 1000
     with_overlays = (tmp_path / "index.html").stat().st_size
-    train.weights_path(tmp_path, row["key"]).unlink()
+    train.weights_path(tmp_path, row.key).unlink()
     (tmp_path / "figures/toy/qualitative.png").unlink()
     done = CliRunner().invoke(main, plain)
     assert done.exit_code == 0, done.output

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from benchmark import progress, runs, suites
+from benchmark import progress, records, runs, suites
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.options import Named, RegularFile, data_option, device_option, open_store, results_option
+from benchmark.records import RunRecord
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
 METRIC = Named(lambda ctx: ["dice", "jaccard", "hd95", "assd", "boundary_f1", "best_dice", "object_dice", "ece"])
@@ -87,11 +88,11 @@ def _print(table) -> None:
     click.echo(f"{marks}Intervals, and what else must be said, are in the files:")
 
 
-def _rows(results: Path, suite: str | None, timed: bool) -> list[dict]:
+def _rows(results: Path, suite: str | None, timed: bool) -> list[RunRecord]:
     """The rows of a suite, whatever their dataset and recipe, or all: none where rows of speed (`timed`) are enough."""
     from benchmark.report import frame
 
-    paths = runs.paths(results)
+    paths = records.paths(results)
     if not paths and timed and suite is None:
         return []
     if not paths:
@@ -103,7 +104,7 @@ def _rows(results: Path, suite: str | None, timed: bool) -> list[dict]:
     planned = suites.planned(suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")])
     fields = ("method", "variant", "ratio", "draw", "seed")
     wanted = {tuple(getattr(run, field) for field in fields) for run in planned}
-    rows = [row for row in rows if tuple(row["run"][field] for field in fields) in wanted]
+    rows = [row for row in rows if tuple(getattr(row.run, field) for field in fields) in wanted]
     if not rows:
         raise ValueError(
             f"None of the rows in {results / 'runs'} is of the suite '{suite}'; give `bench sweep {suite}`."
@@ -117,39 +118,39 @@ class _Pictures:
     def __init__(self, results: Path, data: Path, device: str):
         self.results, self.data, self.device = results, data, device
 
-    def __call__(self, rows: list[dict]):
+    def __call__(self, rows: list[RunRecord]):
         from benchmark.report import folder
 
-        there = [row for row in rows if (self.results / "weights" / f"{row['key']}.safetensors").exists()]
-        name = rows[0]["run"]["dataset"]
+        there = [row for row in rows if (self.results / "weights" / f"{row.key}.safetensors").exists()]
+        name = rows[0].run.dataset
         if not there or not (self.data / name / "index.json").exists():
             return folder.Pictures()
         from benchmark.datasets import store as stores
         from benchmark.report import overlays, panels
 
         store = open_store(name, self.data)
-        if store.content != rows[0]["run"]["content"]:
+        if store.content != rows[0].run.content:
             return folder.Pictures()  # the dataset here is not the one that was scored
-        store = stores.at_resolution(store, runs.Run.of(rows[0]))
-        figure = panels.qualitative(panels.panels(there, store, self.predict), rows[0]["classes"])
+        store = stores.at_resolution(store, rows[0].run)
+        figure = panels.qualitative(panels.panels(there, store, self.predict), rows[0].classes)
         place = {record.name: i for i, record in enumerate(store.records)}
         images = overlays.telling_images(there)
         shown = []
         for row in there:
-            if row["run"]["draw"] or row["run"]["seed"]:
+            if row.run.draw or row.run.seed:
                 continue  # one run of a cell is enough to look at
             pixels = [store.image(place[image]) for image in images]
             for image, original, found in zip(images, pixels, self.predict(row, pixels), strict=True):
-                truth = store.label(place[image], row["run"]["task"])
-                shown.append(overlays.panel(image, row["key"], original, truth, found))
+                truth = store.label(place[image], row.run.task)
+                shown.append(overlays.panel(image, row.key, original, truth, found))
         return folder.Pictures(figure, shown)
 
-    def predict(self, row: dict, images: list) -> list:
+    def predict(self, row: RunRecord, images: list) -> list:
         from benchmark import evaluate, machine, train
 
         method, run, device = (
             train.trained(row, self.results, self.device),
-            runs.Run.of(row),
+            row.run,
             machine.device(self.device),
         )
         return [

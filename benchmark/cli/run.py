@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 import methods
-from benchmark import progress, runs, suites
+from benchmark import progress, records, runs, suites
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import THREADS, Number
@@ -26,6 +26,7 @@ from benchmark.cli.options import (
     settings_option,
     use_threads,
 )
+from benchmark.records import RunRecord
 from benchmark.runs import Run
 
 
@@ -82,32 +83,32 @@ def run(recipe, settings, tuned, deterministic, threads, checkpoint_s, device, r
     )  # fmt: skip
     if not parallel.leads():
         return
-    if row["status"] == "diverged":
-        step = row["history"]["step"][-1]
-        click.echo(f"Row      {runs.row_path(results, row['key'])}")
+    if row.status == "diverged":
+        step = row.history["step"][-1]
+        click.echo(f"Record   {records.path_of(results, row.key)}")
         raise click.ClickException(f"The loss is not finite at step {step}, so the run ended; try a smaller --lr.")
-    picture = results / "pictures" / f"{row['key']}.png"
+    picture = results / "pictures" / f"{row.key}.png"
     if not picture.exists() and (panels := _panels(row, store, results, device)):
-        title = f"{row['title']}, {_setting(row)}"
-        pictures.run_picture(panels, picture, title, row["classes"])
+        title = f"{row.title}, {_setting(row)}"
+        pictures.run_picture(panels, picture, title, row.classes)
     _print_scores(row)
-    _print_differences(row, runs.find(results, row["key"]))
-    click.echo(f"Row      {runs.row_path(results, row['key'])}")
-    click.echo(f"Weights  {train.weights_path(results, row['key'])}")
+    _print_differences(row, records.find(results, row.key))
+    click.echo(f"Row      {records.path_of(results, row.key)}")
+    click.echo(f"Weights  {train.weights_path(results, row.key)}")
     click.echo(f"Picture  {picture if picture.exists() else 'none, as no test image has a score'}")
 
 
-def _panels(row: dict, store, results: Path, device: str) -> list[tuple]:
+def _panels(row: RunRecord, store, results: Path, device: str) -> list[tuple]:
     """Best, median and worst test image with truth and prediction; none if none has a score."""
     from benchmark import evaluate, train
     from benchmark.datasets import store as stores
 
-    images = runs.lines(row["scores"])
+    images = records.lines(row.scores)
     ranked = sorted(((i["dice"][0], i["name"]) for i in images if i["dice"][0] is not None), reverse=True)
     if not ranked:
         return []
     chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]]
-    method, asked = train.trained(row, results, device), Run.of(row)
+    method, asked = train.trained(row, results, device), row.run
     store = stores.at_resolution(store, asked)
     place = {record.name: i for i, record in enumerate(store.records)}
     panels = []
@@ -119,52 +120,52 @@ def _panels(row: dict, store, results: Path, device: str) -> list[tuple]:
     return panels
 
 
-def _print_scores(row: dict) -> None:
+def _print_scores(row: RunRecord) -> None:
     from rich.table import Table
 
     from benchmark import stats
     from benchmark.report import summary
 
-    table = Table(title=f"{row['title']} on the test images of {_setting(row)}", title_justify="left")
+    table = Table(title=f"{row.title} on the test images of {_setting(row)}", title_justify="left")
     for column in ("", "mean", "95 % interval", "images"):
         table.add_column(column, justify="left" if not column else "right")
-    for metric, mean, low, high, n in summary.summary(runs.lines(row["scores"]), row["classes"]):
+    for metric, mean, low, high, n in summary.summary(records.lines(row.scores), row.classes):
         interval = "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
         table.add_row(metric, f"{mean:.3f}", interval, str(n))
     console = show.console()
     console.print(table)
-    seconds, images = row["measured"]["seconds"], row["certificate"]["images"]
+    seconds, images = row.measured.seconds, row.certificate.images
     console.print(
         f"Trained on {images['labelled']} labelled and {images['unlabelled']} unlabelled images for "
-        f"{row['budget']['steps']} steps in {seconds:.0f} s; intervals over patients.",
+        f"{row.budget.steps} steps in {seconds:.0f} s; intervals over patients.",
         highlight=False,
     )
-    if said := stats.reservation(row["certificate"]["patients"]["test"]):
+    if said := stats.reservation(row.certificate.patients["test"]):
         console.print(said, highlight=False)
-    if row["certificate"]["leak"]:
-        console.print(f"This split leaks: {row['certificate']['leak']}", highlight=False)
+    if row.certificate.leak:
+        console.print(f"This split leaks: {row.certificate.leak}", highlight=False)
 
 
-def _print_differences(row: dict, kept: dict) -> None:
+def _print_differences(row: RunRecord, kept: RunRecord) -> None:
     """What a row that was here before, such as a published one, says otherwise."""
-    if kept["scores"]["dice"] == row["scores"]["dice"]:
+    if kept.scores["dice"] == row.scores["dice"]:
         return
     here, there = (
         sum(dice[0] for dice in scores if dice[0] is not None) / max(1, sum(dice[0] is not None for dice in scores))
-        for scores in (row["scores"]["dice"], kept["scores"]["dice"])
+        for scores in (row.scores["dice"], kept.scores["dice"])
     )
-    made = kept["machine"]
-    commit = made["commit"] or "unknown"
-    where = f"{made['device']}, --threads {made['threads']}, torch {made['torch']}, commit {commit}"
+    made = kept.machine
+    commit = made.commit or "unknown"
+    where = f"{made.device}, --threads {made.threads}, torch {made.versions.get('torch')}, commit {commit}"
     click.echo(
         f"This run has Dice {here:.4f}; its row, which was there before ({where}), has {there:.4f} and stays as it is. "
         "Other machines, thread counts, versions and commits round and draw otherwise."
     )
 
 
-def _setting(row: dict) -> str:
-    run = row["run"]
-    return " ".join(filter(None, (run["dataset"], run["task"]))) + f" (split {run['split']}), ratio {run['ratio']:g}"
+def _setting(row: RunRecord) -> str:
+    run = row.run
+    return " ".join(filter(None, (run.dataset, run.task))) + f" (split {run.split}), ratio {run.ratio:g}"
 
 
 @click.command(
@@ -190,7 +191,7 @@ def predict(images, key, out, device, results) -> None:
     from benchmark.datasets.folder import OF_MASKS
     from benchmark.report import pictures
 
-    method, asked, where = train.trained(row, results, device), Run.of(row), machine.device(device)
+    method, asked, where = train.trained(row, results, device), row.run, machine.device(device)
     images = [
         one for path in images for one in (files.pictures(path, others=True).values() if path.is_dir() else (path,))
     ]
@@ -212,10 +213,10 @@ def predict(images, key, out, device, results) -> None:
     click.echo(f"{len(images)} masks and overlays are in {out}; class numbers are pixel values.")
 
 
-def _row(results: Path, key: str) -> dict:
+def _row(results: Path, key: str) -> RunRecord:
     found = sorted(path.stem for path in (results / "runs").glob("*.json"))
     matching = [key] if key in found else [name for name in found if name.startswith(key)]
     if len(matching) > 1:
         raise ValueError(f"'{key}' begins {len(matching)} runs; give more of it: {', '.join(matching[:3])} …")
     more = " Those of another folder: --results DIR, or set BENCH_RESULTS."
-    return runs.find(results, matching[0] if matching else runs.choose(key, found, f"run in {results}", more))
+    return records.find(results, matching[0] if matching else runs.choose(key, found, f"run in {results}", more))

@@ -33,7 +33,7 @@ def plan(detect, dataset, ratio, metric, results) -> None:
     from benchmark.report import board, frame
 
     runs.choose(metric, [name for name in (*frame.METRICS, *frame.PER_IMAGE, *frame.BEST) if _share(name)], "metric")
-    rows = [row for row in frame.load(results) if dataset in (None, row["run"]["dataset"])]
+    rows = [row for row in frame.load(results) if dataset in (None, row.run.dataset)]
     if not rows:
         raise ValueError(f"There are no rows{f' of {dataset}' if dataset else ''} in {results}; run some first.")
     planned = False

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import methods
-from benchmark import progress, runs, suites
+from benchmark import progress, records, runs, suites
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import MOST_RUNS, RATIO, SEED
@@ -251,7 +251,7 @@ def _print_table(results: Path, planned: list, report: str) -> None:
     from benchmark.sweep import live
 
     standings = live.Standings(results)
-    standings.add([one.key for one in planned if runs.row_path(results, one.key).exists()])
+    standings.add([one.key for one in planned if records.path_of(results, one.key).exists()])
     with progress.watching("Reading rows", len(standings.unread)) as tell:
         standings.read(tell=tell)
     if standings.scores:

@@ -10,7 +10,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from benchmark import stats
-from benchmark.report.frame import Row, runs_frame, scores
+from benchmark.records import RunRecord
+from benchmark.report.frame import runs_frame, scores
 from benchmark.stats import Difference, Interval, Spread
 
 NOTHING = Interval(np.nan, np.nan, np.nan)
@@ -35,8 +36,8 @@ class Board:
     None for the mean over the classes that have a score in the image.
     """
 
-    def __init__(self, rows: Sequence[Row]):
-        self.rows = {row["key"]: row for row in rows}
+    def __init__(self, rows: Sequence[RunRecord]):
+        self.rows = {row.key: row for row in rows}
         self.runs = runs_frame(rows)
         self.done = self.runs[self.runs.status == "done"] if len(self.runs) else self.runs
         self.labels: list[str] = list(dict.fromkeys(self.runs.label)) if len(self.runs) else []
@@ -50,23 +51,23 @@ class Board:
 
     def _check_images(self) -> None:
         first = self.rows[self.done.key.iloc[0]]
-        names = first["scores"]["name"]
+        names = first.scores["name"]
         for key in self.done.key:
-            if (other := self.rows[key]["scores"]["name"]) is not names and other != names:
+            if (other := self.rows[key].scores["name"]) is not names and other != names:
                 raise ValueError(
-                    f"The runs {key} and {first['key']} were scored on different test images, so they cannot be "
+                    f"The runs {key} and {first.key} were scored on different test images, so they cannot be "
                     "compared; their dataset has changed in between, so run one of them again."
                 )
 
     @property
     def classes(self) -> list[str]:
         """Foreground classes."""
-        return next(iter(self.rows.values()))["classes"][1:]
+        return next(iter(self.rows.values())).classes[1:]
 
     @property
     def images(self) -> dict[str, list]:
         """Names, patients and strata of the test images."""
-        return self.rows[self.done.key.iloc[0]]["scores"] if len(self.done) else {"name": [], "patient": []}
+        return self.rows[self.done.key.iloc[0]].scores if len(self.done) else {"name": [], "patient": []}
 
     @cached_property
     def patients(self) -> np.ndarray:
@@ -85,7 +86,7 @@ class Board:
     @property
     def validated(self) -> bool:
         """Whether the split has validation images."""
-        return any(row["certificate"]["images"]["val"] for row in self.rows.values())
+        return any(row.certificate.images["val"] for row in self.rows.values())
 
     @cached_property
     def published(self) -> list[str]:
@@ -129,7 +130,7 @@ class Board:
 
     def has(self, metric: str) -> bool:
         """Whether all finished rows have this metric."""
-        return len(self.done) > 0 and all(metric in self.rows[key]["scores"] for key in self.done.key)
+        return len(self.done) > 0 and all(metric in self.rows[key].scores for key in self.done.key)
 
     def values(
         self, label: str, ratio: float, metric: str, c: int | None = None, places: Sequence[Place] | None = None

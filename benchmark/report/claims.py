@@ -185,15 +185,15 @@ def equal_cost(board: Board, options: Options) -> Table | None:
 def _curve(board: Board, keys: Sequence[str]) -> dict[str, np.ndarray] | None:
     """The mean validation Dice of runs that trained alike, and what they had spent by then; None if never validated."""
     rows = [board.rows[key] for key in keys]
-    rows = [row for row in rows if len(row["validation"].get("step", ()))]
+    rows = [row for row in rows if len(row.validation.get("step", ()))]
     if not rows:
         return None
-    steps = np.asarray(rows[0]["validation"]["step"], dtype=np.float64)
-    share = steps / rows[0]["budget"]["steps"]
-    seconds = np.mean([row["measured"]["seconds"] for row in rows])
+    steps = np.asarray(rows[0].validation["step"], dtype=np.float64)
+    share = steps / rows[0].budget.steps
+    seconds = np.mean([row.measured.seconds for row in rows])
     return {
-        "dice": np.mean([row["validation"]["dice"] for row in rows], axis=0),
+        "dice": np.mean([row.validation["dice"] for row in rows], axis=0),
         "steps": steps,
-        "TFLOPs": share * np.mean([row["budget"]["flops"] for row in rows]) / 1e12,
+        "TFLOPs": share * np.mean([row.budget.flops for row in rows]) / 1e12,
         "s": share * max(seconds, 0.1),
     }

@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from benchmark.records import RunRecord
 from benchmark.report import cells, table
 from benchmark.report.board import Board, Place
-from benchmark.report.frame import Row
 from benchmark.stats import Difference, Interval
 
 DAGGER = f" {table.DAGGER}"  # after the label of runs whose budget is not that of most
@@ -22,7 +22,7 @@ class Comparison:
     `columns` the places in `runs` of a label at a ratio.
     """
 
-    def __init__(self, rows: Sequence[Row]):
+    def __init__(self, rows: Sequence[RunRecord]):
         self.board = Board(rows)
         self.by_key = self.board.rows
         self.runs = self.board.done.reset_index(drop=True)
@@ -33,7 +33,7 @@ class Comparison:
                 self.columns.setdefault(place, []).append(column)
 
     @classmethod
-    def of(cls, rows: "Sequence[Row] | Comparison") -> "Comparison":
+    def of(cls, rows: "Sequence[RunRecord] | Comparison") -> "Comparison":
         """The comparison itself, or that of rows, so that several figures of the same rows share the work."""
         return rows if isinstance(rows, cls) else cls(rows)
 

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from benchmark.records import RunRecord
 from benchmark.report.comparison import Comparison
 from benchmark.report.drawing import (
     ACCENT,
@@ -32,7 +33,6 @@ from benchmark.report.drawing import (
     settle,
     wrapped,
 )
-from benchmark.report.frame import Row
 
 REACH = 10_000  # times the least that is drawn of losses is the most
 
@@ -131,7 +131,7 @@ def _label_lowest(figure: Figure, grid: np.ndarray, panels: int) -> None:
 
 
 @in_style
-def validation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
+def validation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -> Figure | None:
     """Dice on the validation images over the steps: mean over runs, and the range of the runs.
 
     Uneven budgets are left out: a much longer one would squeeze all others to the left. None without two points.
@@ -140,7 +140,7 @@ def validation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> 
     ratio = c.main_ratio() if ratio is None else ratio
     curves = {}
     for label, of_label in _of_labels(c, ratio).items():
-        lines = _by_step([row["validation"] for row in of_label])
+        lines = _by_step([row.validation for row in of_label])
         if len(lines):
             curves[label] = Curve(lines.index.to_numpy(), *(100 * lines.dice[["mean", "min", "max"]].to_numpy().T))
     if not any(len(curve.x) > 1 for curve in curves.values()):
@@ -163,7 +163,7 @@ def validation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> 
 
 
 @in_style
-def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
+def losses(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -> Figure | None:
     """The terms of each method's loss over the steps, means over runs; what is next to 0 is left out.
 
     Uneven budgets are left out. None where no history has two lines.
@@ -171,7 +171,7 @@ def losses(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figu
     c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
     histories = {
-        label: _by_step([row["history"] for row in of_label]) for label, of_label in _of_labels(c, ratio).items()
+        label: _by_step([row.history for row in of_label]) for label, of_label in _of_labels(c, ratio).items()
     }
     histories = {label: lines for label, lines in histories.items() if len(lines) > 1}
     if not histories:
@@ -225,7 +225,7 @@ def _name_terms(axes: Axes, ends: dict[str, tuple[float, str]], x: float) -> Non
         axes.text(x, 10**place, term, size=SMALL, color=colour, va="center")
 
 
-def _of_labels(c: Comparison, ratio: float | None) -> dict[str, list[Row]]:
+def _of_labels(c: Comparison, ratio: float | None) -> dict[str, list[RunRecord]]:
     """The rows of each label of the common budget, of the draws and seeds that all have, as their images are others."""
     labels = [] if ratio is None else c.labels(ratio, uneven=False)
     shared = c.board.shared(labels, ratio)

@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 import methods
 from benchmark import stats
+from benchmark.records import RunRecord
 from benchmark.report.comparison import Comparison
 from benchmark.report.drawing import (
     ACCENT,
@@ -26,7 +27,7 @@ from benchmark.report.drawing import (
     percent,
     settle,
 )
-from benchmark.report.frame import TRAINING, Row
+from benchmark.report.frame import TRAINING
 from benchmark.runs import Run
 from benchmark.stats import Difference
 
@@ -60,7 +61,7 @@ def _families(c: Comparison, ratio: float) -> list[tuple[str, dict[str, Run]]]:
     groups: dict[tuple, dict[str, Run]] = {}
     for (label, at), columns in c.columns.items():
         if at == ratio and not c.runs.uneven[columns[0]]:
-            run = Run.of(c.by_key[c.runs.key[columns[0]]])
+            run = c.by_key[c.runs.key[columns[0]]].run
             groups.setdefault((run.method, *(getattr(run, name) for name in TRAINING)), {})[label] = run
     families = []
     for group in groups.values():
@@ -71,7 +72,7 @@ def _families(c: Comparison, ratio: float) -> list[tuple[str, dict[str, Run]]]:
 
 
 @in_style
-def ablation(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
+def ablation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -> Figure | None:
     """The difference of every variant to the full method with its interval; None without variants."""
     c = Comparison.of(rows)
     ratios = c.ratios()
@@ -154,7 +155,7 @@ def _defaults(method: str) -> dict[str, Any]:
 
 
 @in_style
-def sensitivity(rows: Sequence[Row] | Comparison, ratio: float | None = None) -> Figure | None:
+def sensitivity(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -> Figure | None:
     """Mean Dice over the values of a numeric setting, all else as published; None if no setting has three values."""
     c = Comparison.of(rows)
     most = {r: len(sweeps(c, r)) for r in c.ratios()}

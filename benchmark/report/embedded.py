@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from benchmark.records import RunRecord
 from benchmark.report import frame
-from benchmark.report.frame import Row
 from benchmark.report.overlays import Panel
 
 SCALE = 10_000  # scores are embedded as whole numbers of 1/SCALE, which is how rows round them
@@ -28,7 +28,11 @@ class Detail:
 
 
 def pack(
-    rows: Sequence[Row], methods: Mapping[str, str], cells: Mapping[str, str], panels: Sequence[Panel], detail: Detail
+    rows: Sequence[RunRecord],
+    methods: Mapping[str, str],
+    cells: Mapping[str, str],
+    panels: Sequence[Panel],
+    detail: Detail,
 ) -> str:
     """JSON, deflated, in base 64: see `opened`. It holds nothing that could end a script element."""
     data = opened(rows, methods, cells, panels, detail)
@@ -42,7 +46,11 @@ def unpack(packed: str) -> dict[str, Any]:
 
 
 def opened(
-    rows: Sequence[Row], methods: Mapping[str, str], cells: Mapping[str, str], panels: Sequence[Panel], detail: Detail
+    rows: Sequence[RunRecord],
+    methods: Mapping[str, str],
+    cells: Mapping[str, str],
+    panels: Sequence[Panel],
+    detail: Detail,
 ) -> dict[str, Any]:
     """The runs of one comparison as the page's script reads them.
 
@@ -51,10 +59,10 @@ def opened(
     rows have one, `stratum`; `runs`, whose `scores` follow the order of `images` (the mean over the classes that have a
     score, in 1/SCALE; null where none has); instead of every run's scores `means` by cell; `overlays`.
     """
-    finished = [row for row in rows if "scores" in row]
-    scores = {row["key"]: image_scores(row) for row in finished}
-    data: dict[str, Any] = {"methods": methods, "classes": len(rows[0]["classes"]) - 1, **_images(finished)}
-    data["runs"] = [_run(row, cells[row["key"]], detail) for row in rows]
+    finished = [row for row in rows if row.scores]
+    scores = {row.key: image_scores(row) for row in finished}
+    data: dict[str, Any] = {"methods": methods, "classes": len(rows[0].classes) - 1, **_images(finished)}
+    data["runs"] = [_run(row, cells[row.key], detail) for row in rows]
     for run in data["runs"]:
         if run["key"] in scores:
             of_run = scores[run["key"]]
@@ -74,14 +82,14 @@ def opened(
     return data
 
 
-def image_scores(row: Row) -> Float[np.ndarray, "images"]:
+def image_scores(row: RunRecord) -> Float[np.ndarray, "images"]:
     """Dice of each test image: the mean over the foreground classes that have a score; nan where none has."""
     return _mean(frame.scores(row, "dice").T)
 
 
-def _images(finished: Sequence[Row]) -> dict[str, list]:
+def _images(finished: Sequence[RunRecord]) -> dict[str, list]:
     """Names of the test images, which are the same in all rows; patient and stratum as places in lists of them."""
-    columns = finished[0]["scores"] if finished else {"name": [], "patient": []}
+    columns = finished[0].scores if finished else {"name": [], "patient": []}
     patients, patient = _places(columns["patient"])
     strata, stratum = _places(columns.get("stratum") or [""] * len(columns["name"]))
     about = {"images": list(columns["name"]), "patients": patients, "patient": patient}
@@ -94,25 +102,25 @@ def _places(words: Sequence[str]) -> tuple[list[str], list[int]]:
     return list(numbers), [numbers[word] for word in words]
 
 
-def _run(row: Row, cell: str, detail: Detail) -> dict[str, Any]:
+def _run(row: RunRecord, cell: str, detail: Detail) -> dict[str, Any]:
     run = {
         "cell": cell,
-        "key": row["key"],
-        "status": row["status"],
-        "draw": row["run"]["draw"],
-        "seed": row["run"]["seed"],
-        "steps": row["budget"]["steps"],
-        "seconds": row["measured"]["seconds"],
-        "best": row.get("best", {}).get("step"),
+        "key": row.key,
+        "status": row.status,
+        "draw": row.run.draw,
+        "seed": row.run.seed,
+        "steps": row.budget.steps,
+        "seconds": row.measured.seconds,
+        "best": row.best.step if row.best else None,
     }
     if detail.curves:
-        run["training"] = _thinned(row["history"])
+        run["training"] = _thinned(row.history)
         run["validation"] = (
             {
-                "step": np.asarray(row["validation"]["step"], dtype=np.int64).tolist(),
-                "dice": [_significant(dice, 4) for dice in np.asarray(row["validation"]["dice"], dtype=np.float64)],
+                "step": np.asarray(row.validation["step"], dtype=np.int64).tolist(),
+                "dice": [_significant(dice, 4) for dice in np.asarray(row.validation["dice"], dtype=np.float64)],
             }
-            if row["validation"]
+            if row.validation
             else {}
         )
     return run

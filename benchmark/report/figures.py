@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from benchmark import stats
+from benchmark.records import RunRecord
 from benchmark.report import cells
 from benchmark.report.board import Place
 from benchmark.report.comparison import DAGGER, METRIC, Comparison
@@ -33,12 +34,11 @@ from benchmark.report.drawing import (
     settle,
 )
 from benchmark.report.effects import ablation, sensitivity
-from benchmark.report.frame import Row
 from benchmark.stats import Difference
 
 __all__ = ["FIGURES", "save"]
 
-Rows = Sequence[Row] | Comparison  # of one comparison; who draws several figures of it gives a Comparison
+Rows = Sequence[RunRecord] | Comparison  # of one comparison; who draws several figures of it gives a Comparison
 
 FEW = 3  # methods besides supervised that one panel can show with their bands
 APART = 0.16  # of the axis, between two numbers at it
@@ -220,8 +220,8 @@ def pareto(cost: np.ndarray, score: np.ndarray) -> list[int]:
 
 
 def _machines(c: Comparison) -> set[tuple]:
-    machines = [c.by_key[key]["machine"] for key in c.runs.key]
-    return {(machine["device"], machine.get("threads")) for machine in machines}
+    machines = [c.by_key[key].machine for key in c.runs.key]
+    return {(machine.device, machine.threads) for machine in machines}
 
 
 # ----------------------------------------------------------------------------------------------------------------------

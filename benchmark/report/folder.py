@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from benchmark.progress import Tell, silent
+from benchmark.records import RunRecord
 from benchmark.report import speed, tables
 from benchmark.report.cells import Options
 from benchmark.report.comparison import Comparison
 from benchmark.report.crew import side_by_side
 from benchmark.report.figures import FIGURES, save
-from benchmark.report.frame import Row, comparisons
+from benchmark.report.frame import comparisons
 from benchmark.report.overlays import Panel
 from benchmark.report.page import page
 from benchmark.report.picture import Picture, picture
@@ -40,7 +41,7 @@ class Pictures(NamedTuple):
     overlays: Sequence[Panel] = ()
 
 
-def no_pictures(rows: Sequence[Row]) -> Pictures:
+def no_pictures(rows: Sequence[RunRecord]) -> Pictures:
     return Pictures()
 
 
@@ -50,9 +51,9 @@ def unwatched(what: str, total: int) -> Iterator[Tell]:
 
 
 def draw(
-    rows: Sequence[Row], out: Path, options: Options = Options(),  # noqa: B008
-    pictures: Callable[[Sequence[Row]], Pictures] = no_pictures, watch: Watch = unwatched, speeds: Sequence[Row] = (),
-    said: str = "",
+    rows: Sequence[RunRecord], out: Path, options: Options = Options(),  # noqa: B008
+    pictures: Callable[[Sequence[RunRecord]], Pictures] = no_pictures, watch: Watch = unwatched,
+    speeds: Sequence[dict[str, Any]] = (), said: str = "",
 ) -> list[str]:  # fmt: skip
     """Writes tables/, figures/, index.html and README.md into `out` and returns the names of the comparisons.
 
@@ -89,7 +90,9 @@ def draw(
     return list(groups)
 
 
-def _pieces(groups: dict[str, list[Row]], out: Path, options: Options) -> dict[tuple[str, str], Callable[[], Any]]:
+def _pieces(
+    groups: dict[str, list[RunRecord]], out: Path, options: Options
+) -> dict[tuple[str, str], Callable[[], Any]]:
     """What draws each comparison's tables and each of its figures, those that take longest first."""
     shared = {name: Comparison(group) for name, group in groups.items()}
     figures = {
@@ -103,7 +106,7 @@ def _pieces(groups: dict[str, list[Row]], out: Path, options: Options) -> dict[t
     } | figures
 
 
-def _tables(rows: Sequence[Row], options: Options, folder: Path) -> dict[str, Table]:
+def _tables(rows: Sequence[RunRecord], options: Options, folder: Path) -> dict[str, Table]:
     """Writes the tables of a comparison in every format."""
     drawn = tables.tables(rows, options)
     for table in drawn.values():
@@ -146,7 +149,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _index(
-    groups: dict[str, list[Row]], drawn: dict[str, dict[str, Table]], figures: dict[str, dict[str, Picture]], said: str
+    groups: dict[str, list[RunRecord]],
+    drawn: dict[str, dict[str, Table]],
+    figures: dict[str, dict[str, Picture]],
+    said: str,
 ) -> str:
     """A page of Markdown: what is said; of each comparison the main table, and where the others and the figures are."""
     text = [
@@ -173,7 +179,7 @@ def _index(
 # README
 
 
-def headline(rows: Sequence[Row], folder: str = "results", said: str = "") -> str:
+def headline(rows: Sequence[RunRecord], folder: str = "results", said: str = "") -> str:
     """What README shows, as Markdown: what is said before its first heading, and figure and table of one comparison.
 
     `folder` is where `draw` has written, as seen from README.
@@ -189,12 +195,12 @@ def headline(rows: Sequence[Row], folder: str = "results", said: str = "") -> st
     return (f"{first}\n\n" if first else "") + picture + to_markdown(table, folded=True)
 
 
-def main_table(groups: dict[str, list[Row]]) -> tuple[str, Table | None]:
+def main_table(groups: dict[str, list[RunRecord]]) -> tuple[str, Table | None]:
     """The comparison on whose whole methods most FLOPs were spent, and its methods by labelled share."""
     spent = {
-        name: sum(row["budget"]["flops"] for row in of if not (row["run"]["variant"] or row["run"]["settings"]))
+        name: sum(row.budget.flops for row in of if not (row.run.variant or row.run.settings))
         for name, of in groups.items()
-        if any(row["status"] == "done" for row in of)
+        if any(row.status == "done" for row in of)
     }
     name = max(spent, key=lambda name: (spent[name], name), default="")
     return name, tables.draw(HEADLINE_TABLE, groups[name]) if name else None

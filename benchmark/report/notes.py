@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from benchmark import stats
+from benchmark.records import Certificate, RunRecord
 from benchmark.report.board import Board
 from benchmark.report.cells import Options, supervised
-from benchmark.report.frame import Row, budget, fingerprint
+from benchmark.report.frame import budget, fingerprint
 from benchmark.report.table import Column, Line, Table, digest
-from benchmark.runs import trials_of
+from benchmark.runs import Run, trials_of
 from benchmark.words import some
 
 HASH = 6  # signs of a list's hash that are printed
@@ -38,37 +39,37 @@ def table(
         board.known[of] = trust(board, labels, options.uneven)
     whole = tuple(note for note in (*said, *board.known[of]) if note)
     blocks = "Labelled" if any(line.block for line in lines) else ""
-    subject = " ".join(filter(None, (rows[0]["run"]["dataset"], rows[0]["run"]["task"])))
-    steps = _usual(board, labels)["steps"]
+    subject = " ".join(filter(None, (rows[0].run.dataset, rows[0].run.task)))
+    steps = _usual(board, labels).steps
     told = drawn(name, [board.rows[key] for key in board.runs.key[board.runs.label.isin([*labels, *beside])]], options)
     return Table(name, f"{title}: {subject}, {steps:,} steps", tuple(columns), tuple(lines), whole, told, blocks)
 
 
-def drawn(name: str, rows: Sequence[Row], options: Options) -> dict[str, Any]:
+def drawn(name: str, rows: Sequence[RunRecord], options: Options) -> dict[str, Any]:
     """Which rows a table was drawn from, wherever they lie, and with which options."""
-    runs = [row["run"] for row in rows]
+    runs = [row.run for row in rows]
     return {
         "table": name,
         "comparison": fingerprint(rows[0]),
         "metric": options.metric,
         "uneven": options.uneven,
         "budgets": sorted(map(list, {budget(row) for row in rows})),
-        "methods": sorted({run["method"] for run in runs}),
-        "ratios": sorted({run["ratio"] for run in runs}),
-        "draws": sorted({run["draw"] for run in runs}),
-        "seeds": sorted({run["seed"] for run in runs}),
+        "methods": sorted({run.method for run in runs}),
+        "ratios": sorted({run.ratio for run in runs}),
+        "draws": sorted({run.draw for run in runs}),
+        "seeds": sorted({run.seed for run in runs}),
         "runs": len(rows),
-        "keys": digest(row["key"] for row in rows),
+        "keys": digest(row.key for row in rows),
     }
 
 
-def selected(rows: Iterable[Row], told: dict[str, Any]) -> list[Row]:
+def selected(rows: Iterable[RunRecord], told: dict[str, Any]) -> list[RunRecord]:
     """The rows that a table says it was drawn from, and what has since been added between them."""
     many = {"method": "methods", "ratio": "ratios", "draw": "draws", "seed": "seeds"}
     return [
         row
         for row in rows
-        if all(row["run"][one] in told[all_] for one, all_ in many.items())
+        if all(getattr(row.run, one) in told[all_] for one, all_ in many.items())
         and list(budget(row)) in told["budgets"]
         and fingerprint(row) == told["comparison"]
     ]
@@ -106,15 +107,15 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
             "† Trained with another budget than most" + ("." if uneven else ", and for that reason not ranked.")
         )
     said += unpaired(board, labels)
-    run = rows[0]["run"]
+    run = rows[0].run
     most = _usual(board, labels)
-    weights = f"{run['weights']} weights" if run["weights"] in ("imagenet", "none") else "weights from a file"
+    weights = f"{run.weights} weights" if run.weights in ("imagenet", "none") else "weights from a file"
     said.append(
-        f"All methods: {run['encoder']} with {run['decoder']} decoder of width {run['width']} ({weights}), "
-        f"{most['steps']} steps of {most['labelled']} labelled and {most['unlabelled']} unlabelled crops of "
-        f"{most['crop']} pixels, {most['optimiser']}; the score is that of the last step."
+        f"All methods: {run.encoder} with {run.decoder} decoder of width {run.width} ({weights}), "
+        f"{most.steps} steps of {most.labelled} labelled and {most.unlabelled} unlabelled crops of "
+        f"{most.crop} pixels, {most.optimiser}; the score is that of the last step."
     )
-    said.append(settings([row["run"] for row in rows]))
+    said.append(settings([row.run for row in rows]))
     return [*said, *certificate(rows), stats.reservation(len(board.patient_names)) if len(done) else ""]
 
 
@@ -133,16 +134,16 @@ def unpaired(board: Board, labels: Sequence[str]) -> list[str]:
     return said
 
 
-def _usual(board: Board, labels: Sequence[str]) -> dict[str, Any]:
+def _usual(board: Board, labels: Sequence[str]) -> Run:
     """A run of these labels with the common budget, if they have one."""
     frame = board.runs[board.runs.label.isin(labels)]
     usual = frame[~frame.uneven] if (~frame.uneven).any() else frame
-    return board.rows[usual.key.iloc[0]]["run"]
+    return board.rows[usual.key.iloc[0]].run
 
 
-def settings(runs: Sequence[dict[str, Any]]) -> str:
+def settings(runs: Sequence[Run]) -> str:
     """Whether methods were tuned, and how."""
-    trials = {trials_of(run["tuned"]) for run in runs if run.get("tuned")}
+    trials = {trials_of(run.tuned) for run in runs if run.tuned}
     if not trials:
         return "Settings: published defaults, none tuned."
     return (
@@ -151,36 +152,36 @@ def settings(runs: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def certificate(rows: Sequence[Row]) -> list[str]:
+def certificate(rows: Sequence[RunRecord]) -> list[str]:
     """The parts of the split with their sizes and the hashes of their lists, what the audit found, and the leak."""
-    held = [row["certificate"] for row in rows]
-    said = [f"Split '{rows[0]['run']['split']}': test {_part(held, 'test')}."]
-    drawn: dict[float, dict[int, dict[str, Any]]] = defaultdict(dict)
+    held = [row.certificate for row in rows]
+    said = [f"Split '{rows[0].run.split}': test {_part(held, 'test')}."]
+    drawn: dict[float, dict[int, Certificate]] = defaultdict(dict)
     for row in rows:
-        drawn[row["run"]["ratio"]][row["run"]["draw"]] = row["certificate"]
+        drawn[row.run.ratio][row.run.draw] = row.certificate
     for ratio, draws in sorted(drawn.items()):
         of = [draws[draw] for draw in sorted(draws)]
-        unlabelled = _range([one["images"]["unlabelled"] for one in of])
+        unlabelled = _range([one.images["unlabelled"] for one in of])
         said.append(
             f"At {100 * ratio:g} %: labelled {_part(of, 'labelled')}; {unlabelled} unlabelled; "
             f"validation {_part(of, 'val')}."
         )
     pairs: dict[tuple[str, str], None] = {}
     for row in rows:
-        for pair, counts in row["certificate"]["audit"].items():
+        for pair, counts in row.certificate.audit.items():
             pairs[pair.replace("-", " and ").replace("val", "validation"), _findings(counts)] = None
     found = [f"{pair} share {findings}" for pair, findings in pairs if findings]
     said.append(f"Audit: {'; '.join(found)}." if found else _clean(pairs))
-    said += [f"This split leaks: {leak}." for leak in dict.fromkeys(row["certificate"]["leak"] for row in rows) if leak]
+    said += [f"This split leaks: {leak}." for leak in dict.fromkeys(row.certificate.leak for row in rows) if leak]
     return said
 
 
-def _part(held: Sequence[dict[str, Any]], part: str) -> str:
+def _part(held: Sequence[Certificate], part: str) -> str:
     """How large a part of the split is in these certificates: "7 images of 6 to 7 patients (lists 87e447, 9b1c40)"."""
-    images, patients = ([one[what][part] for one in held] for what in ("images", "patients"))
+    images, patients = ([getattr(one, what)[part] for one in held] for what in ("images", "patients"))
     if not any(images):
         return "no image"
-    lists = list(dict.fromkeys(one["lists"][part][:HASH] for one in held))
+    lists = list(dict.fromkeys(one.lists[part][:HASH] for one in held))
     more = f" and {len(lists) - LISTS} more" if len(lists) > LISTS else ""
     named = f"{'lists' if len(lists) > 1 else 'list'} {', '.join(lists[:LISTS])}{more}"
     sizes = (f"{_range(n)} {word}{'s' if max(n) > 1 else ''}" for n, word in ((images, "image"), (patients, "patient")))
@@ -210,16 +211,16 @@ def _flooded(board: Board, labels: Sequence[str]) -> str:
     found = []
     for label, ratio in board.done[["label", "ratio"]].drop_duplicates().itertuples(index=False):
         keys = board.keys(label, ratio) if label in labels else ()
-        background = (np.asarray(board.rows[key]["scores"]["background_dice"], np.float64) for key in keys)
+        background = (np.asarray(board.rows[key].scores["background_dice"], np.float64) for key in keys)
         runs_ = sum(np.nanmedian(dice) < FLOODED for dice in background if not np.isnan(dice).all())
         if runs_:
             found.append(f"{label} at {100 * ratio:g} % ({runs_} of {some(len(keys), 'run')})")
     return f"Nearly everything is called foreground, on most images, by {', '.join(found)}." if found else ""
 
 
-def _empty(board: Board, rows: Sequence[Row]) -> list[str]:
-    present = np.array([row["scores"]["present"] for row in rows], dtype=bool)
-    predicted = np.array([row["scores"]["predicted"] for row in rows], dtype=bool)
+def _empty(board: Board, rows: Sequence[RunRecord]) -> list[str]:
+    present = np.array([row.scores["present"] for row in rows], dtype=bool)
+    predicted = np.array([row.scores["predicted"] for row in rows], dtype=bool)
     said = []
     for c, name in enumerate(board.classes):
         scored = (present | predicted)[..., c].sum(1)
@@ -234,7 +235,7 @@ def _empty(board: Board, rows: Sequence[Row]) -> list[str]:
     return said
 
 
-def _done(board: Board, labels: Sequence[str]) -> list[Row]:
+def _done(board: Board, labels: Sequence[str]) -> list[RunRecord]:
     """The finished rows of these labels."""
     return [board.rows[key] for key in board.done.key[board.done.label.isin(labels)]] if len(board.done) else []
 
@@ -244,8 +245,8 @@ def cost(board: Board, labels: Sequence[str]) -> list[str]:
     rows = _done(board, labels)
     if not rows:
         return []
-    used = [row["machine"] for row in rows]
-    machines = sorted({f"{m['device']} ({some(m.get('threads', 1), 'thread')})" for m in used})
+    used = [row.machine for row in rows]
+    machines = sorted({f"{machine.device} ({some(machine.threads, 'thread')})" for machine in used})
     return [f"FLOPs as a multiple of supervised's; seconds of training and peak memory on {' and '.join(machines)}."]
 
 

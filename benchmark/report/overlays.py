@@ -54,7 +54,7 @@ def telling_images(rows: Sequence[dict[str, Any]], count: int = 3) -> list[str]:
     """Names of `count` test images from the worst to the best, evenly spread by their mean Dice over all runs."""
     dice: dict[str, list[float]] = {}
     for row in rows:
-        scores = row.get("scores", {"name": [], "dice": []})
+        scores = row.scores or {"name": [], "dice": []}
         for name, values in zip(scores["name"], scores["dice"], strict=True):
             dice.setdefault(name, []).extend(value for value in values if value is not None and not np.isnan(value))
     ranked = sorted((np.mean(values), name) for name, values in dice.items() if values)

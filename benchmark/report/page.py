@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from benchmark.records import RunRecord
 from benchmark.report import tables
 from benchmark.report.embedded import Detail, pack
-from benchmark.report.frame import Row, runs_frame
+from benchmark.report.frame import runs_frame
 from benchmark.report.overlays import Panel
 from benchmark.report.picture import Picture
 from benchmark.report.speed import Drawn
@@ -43,7 +44,7 @@ Downloads = Mapping[str, Mapping[str, str]]  # of a comparison: by table, kind (
 
 
 def page(
-    comparisons: Mapping[str, Sequence[Row]],
+    comparisons: Mapping[str, Sequence[RunRecord]],
     figures: Mapping[str, Mapping[str, Picture]],
     panels: Mapping[str, Sequence[Panel]] | None = None,
     *,
@@ -122,7 +123,7 @@ class Section:
     """One comparison on the page: its tables, notes and figures, and what its cells open."""
 
     def __init__(
-        self, name: str, slug: str, rows: Sequence[Row], drawn: Mapping[str, Table], panels: Sequence[Panel],
+        self, name: str, slug: str, rows: Sequence[RunRecord], drawn: Mapping[str, Table], panels: Sequence[Panel],
         figures: Mapping[str, Picture], downloads: Downloads,
     ):  # fmt: skip
         self.name, self.slug, self.rows, self.panels = name, slug, rows, panels
@@ -131,10 +132,10 @@ class Section:
         self.methods = {slug: label for label, slug in slugs.items()}
         self.cells = {line.key: f"{slugs[line.label]}/{line.ratio:g}" for line in runs.itertuples()}
         self.figures = {TITLES.get(name, name): figure for name, figure in figures.items()}
-        scores = sum(len(row["scores"]["name"]) for row in rows if "scores" in row)
+        scores = sum(len(row.scores["name"]) for row in rows if row.scores)
         self.detail = Detail(every_run=scores < LIMIT)  # of a byte each, at least, so that more are not even tried
         self.data = self._pack()
-        self.leaks = list(dict.fromkeys(row["certificate"]["leak"] for row in rows if row["certificate"]["leak"]))
+        self.leaks = list(dict.fromkeys(row.certificate.leak for row in rows if row.certificate.leak))
         ordered = [drawn[name] for name in MAIN if name in drawn]
         ordered += [table for name, table in drawn.items() if name not in MAIN]
         blocks = Counter(line.block for table in ordered for line in table.lines if line.block)

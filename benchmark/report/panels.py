@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.datasets.store import Store
+from benchmark.records import RunRecord
 from benchmark.report.comparison import Comparison
 from benchmark.report.drawing import SMALL, TEXT, finished, in_style, page, percent, wrapped
-from benchmark.report.frame import Row
 from benchmark.report.pictures import COLOURS, PREDICTION, TRUTH, outline, show
 
-Predict = Callable[[Row, Sequence[UInt8[np.ndarray, "h w 3"]]], Sequence[UInt8[np.ndarray, "h w"]]]
+Predict = Callable[[RunRecord, Sequence[UInt8[np.ndarray, "h w 3"]]], Sequence[UInt8[np.ndarray, "h w"]]]
 
 QUANTILES = {"hard": 0.1, "typical": 0.5, "easy": 0.9}  # of supervised's Dice over the test images
 FEW, MANY = 7, 10  # pictures beside each other: an inch each, or less so that three images fit a page
@@ -31,7 +31,9 @@ class Panel(NamedTuple):
     predictions: Sequence[tuple[str, float, UInt8[np.ndarray, "h w"]]]  # label, Dice (nan if undefined), classes
 
 
-def panels(rows: Sequence[Row] | Comparison, store: Store, predict: Predict, ratio: float | None = None) -> list[Panel]:
+def panels(
+    rows: Sequence[RunRecord] | Comparison, store: Store, predict: Predict, ratio: float | None = None
+) -> list[Panel]:
     """A hard, a typical and an easy test image with the predictions of every method's first run at one ratio.
 
     The images are those at the `QUANTILES` of supervised's Dice (of the first method's, without it), so that nobody
@@ -55,7 +57,7 @@ def panels(rows: Sequence[Row] | Comparison, store: Store, predict: Predict, rat
             picked[name] = i
     places = {record.name: place for place, record in enumerate(store.records)}
     at = [places[c.board.images["name"][i]] for i in picked.values()]
-    images, task = [store.image(place) for place in at], c.by_key[c.runs.key[0]]["run"]["task"]
+    images, task = [store.image(place) for place in at], c.by_key[c.runs.key[0]].run.task
     predicted = {label: predict(c.by_key[c.runs.key[column]], images) for label, column in first.items()}
     return [
         Panel(

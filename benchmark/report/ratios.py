@@ -1,8 +1,8 @@
 """Rows of ratios as a table: how many times as fast something is here as what it took turns with."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from benchmark.report.frame import Row
 from benchmark.report.table import Cell, Column, Line, Table, digest
 
 NAME = "speed-ratios"
@@ -12,7 +12,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def table(rows: Sequence[Row]) -> Table | None:
+def table(rows: Sequence[dict[str, Any]]) -> Table | None:
     """A line for each ratio, a block for each device and number of threads; None without rows of ratios."""
     rows = [row for row in rows if "ratio" in row]
     if not rows:
@@ -27,7 +27,7 @@ def table(rows: Sequence[Row]) -> Table | None:
     return Table(NAME, "How many times as fast as what others do", COLUMNS, tuple(lines), notes, drawn, "Device")
 
 
-def _line(row: Row) -> Line:
+def _line(row: dict[str, Any]) -> Line:
     ratio, least, (low, high), runs = row["ratio"], row["least"], row["quartiles"], (row["key"],)
     return Line(
         (
@@ -40,6 +40,6 @@ def _line(row: Row) -> Line:
     )
 
 
-def _where(row: Row) -> str:
+def _where(row: dict[str, Any]) -> str:
     threads = row["machine"]["threads"]
     return f"{row['machine']['device']}, {threads} thread{'s' * (threads > 1)}"

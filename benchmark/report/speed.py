@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,11 @@ import methods
 from benchmark import timing
 from benchmark.report import ratios
 from benchmark.report.drawing import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
-from benchmark.report.frame import Row
 from benchmark.report.picture import Picture, picture
 from benchmark.report.table import FORMATS, Cell, Column, Line, Table, digest, rendered, to_markdown
 from benchmark.runs import choose, write_whole
+
+SpeedRecord = dict[str, Any]  # of `benchmark.timing`
 
 METHOD = Column("Method", "text")
 PREFIX = "speed-"  # of the names of these tables
@@ -35,7 +36,7 @@ BARE = ("dataset", "encoder", "decoder", "precision")  # what a title always say
 # A line for each row
 
 
-def speed_frame(rows: Sequence[Row]) -> pd.DataFrame:
+def speed_frame(rows: Sequence[SpeedRecord]) -> pd.DataFrame:
     """One line for each row, supervised first, then by year: every number that the tables print, in plain units.
 
     Columns: `key`, `device`, `label`, `method`, `year`, `batch` (labelled images a step), `unstable` (the spread of a
@@ -52,7 +53,7 @@ def speed_frame(rows: Sequence[Row]) -> pd.DataFrame:
     return frame.drop(columns="other").reset_index(drop=True)
 
 
-def _line(row: Row) -> dict[str, float | str | bool]:
+def _line(row: SpeedRecord) -> dict[str, float | str | bool]:
     run, modes = row["run"], row["modes"]
     timed = {mode: timing.timing(found["seconds"]) for mode, found in modes.items()}
     told = ", ".join([run["variant"]] * bool(run["variant"]) + [f"{k}={v}" for k, v in run["settings"]])
@@ -90,9 +91,9 @@ def _line(row: Row) -> dict[str, float | str | bool]:
     return line
 
 
-def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def places(rows: Sequence[SpeedRecord]) -> dict[str, list[SpeedRecord]]:
     """Rows of methods by device, threads, data and network, under names that tell two groups apart."""
-    groups: dict[tuple, list[Row]] = defaultdict(list)
+    groups: dict[tuple, list[SpeedRecord]] = defaultdict(list)
     for row in (row for row in rows if "ratio" not in row):
         machine = row["machine"]
         threads = machine["threads"] if machine["kind"] == "cpu" else None
@@ -112,13 +113,13 @@ def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
 # Tables
 
 
-def tables(rows: Sequence[Row], place: str) -> dict[str, Table]:
+def tables(rows: Sequence[SpeedRecord], place: str) -> dict[str, Table]:
     """The tables of rows of one place, by name; of several runs at once only if it was measured."""
     drawn = {name: draw(rows, place) for name, draw in TABLES.items()}
     return {name: table for name, table in drawn.items() if table}
 
 
-def training(rows: Sequence[Row], place: str) -> Table:
+def training(rows: Sequence[SpeedRecord], place: str) -> Table:
     """A line for each method and batch: seconds, images, operations, memory and energy of a training step."""
     frame, ceiling = speed_frame(rows), "of ceiling %"
     columns = {
@@ -149,7 +150,7 @@ def training(rows: Sequence[Row], place: str) -> Table:
     return _table("training", "Training speed", place, frame, columns, rows, said)
 
 
-def prediction(rows: Sequence[Row], place: str) -> Table:
+def prediction(rows: Sequence[SpeedRecord], place: str) -> Table:
     """A line for each method and batch: seconds, images, operations and memory of a prediction."""
     frame = speed_frame(rows)
     columns = {
@@ -170,7 +171,7 @@ def prediction(rows: Sequence[Row], place: str) -> Table:
     return _table("prediction", "Prediction speed", place, frame, columns, rows, said)
 
 
-def packing(rows: Sequence[Row], place: str) -> Table | None:
+def packing(rows: Sequence[SpeedRecord], place: str) -> Table | None:
     """A line for each method and batch: trainings an hour with so many of them at once; None if never measured."""
     rows = [row for row in rows if row["together"]]
     if not rows:
@@ -192,7 +193,7 @@ def packing(rows: Sequence[Row], place: str) -> Table | None:
     return _table("packing", "Several runs on one device", place, frame, columns, rows, said)
 
 
-def whole_runs(rows: Sequence[Row], place: str) -> Table:
+def whole_runs(rows: Sequence[SpeedRecord], place: str) -> Table:
     """A line for each method and batch: what a whole run would take; below, what a table of all of them would."""
     frame, by_key = speed_frame(rows), {row["key"]: row for row in rows}
     seconds = pd.DataFrame([timing.run_seconds(by_key[key]) for key in frame.key])
@@ -211,14 +212,14 @@ def whole_runs(rows: Sequence[Row], place: str) -> Table:
     return _table("runs", "Whole runs", place, frame, columns, rows, said)
 
 
-TABLES: dict[str, Callable[[Sequence[Row], str], Table | None]] = {
+TABLES: dict[str, Callable[[Sequence[SpeedRecord], str], Table | None]] = {
     "training": training, "prediction": prediction, "packing": packing, "runs": whole_runs,
 }  # fmt: skip
 
 
 def _table(
     name: str, title: str, place: str, frame: pd.DataFrame, columns: dict[Column, tuple[pd.Series, float]],
-    rows: Sequence[Row], said: Sequence[str],
+    rows: Sequence[SpeedRecord], said: Sequence[str],
 ) -> Table:  # fmt: skip
     """A block for each batch. Columns in which nothing was measured are left out."""
     shown = {column: scale * values for column, (values, scale) in columns.items() if values.notna().any()}
@@ -257,18 +258,18 @@ def _cell(value: float, key: str) -> Cell:
     return Cell(f"{value:.{digits}f}".replace("-", "−"), float(value), runs=(key,))
 
 
-def _unlabelled(rows: Sequence[Row], key: str) -> int:
+def _unlabelled(rows: Sequence[SpeedRecord], key: str) -> int:
     return next(row["run"]["unlabelled"] for row in rows if row["key"] == key)
 
 
-def _ceilings(rows: Sequence[Row]) -> str:
+def _ceilings(rows: Sequence[SpeedRecord]) -> str:
     rates = [row["ceiling"]["matmul"] / 1e12 for row in rows]
     rounded = " with factors rounded to TF32" if any(row["ceiling"]["tf32"] for row in rows) else ""
     low, high = (f"{rate:.3g}" for rate in (min(rates), max(rates)))
     return f"{low if low == high else f'{low} to {high}'} TFLOP/s{rounded}"
 
 
-def _trust(rows: Sequence[Row]) -> list[str]:
+def _trust(rows: Sequence[SpeedRecord]) -> list[str]:
     """What may have disturbed the measurements, and how many calls they rest on."""
     calls = {len(mode["seconds"]) for row in rows for mode in row["modes"].values()}
     said = [
@@ -297,7 +298,7 @@ def _range(numbers: set[float]) -> str:
 
 
 @in_style
-def throughput(rows: Sequence[Row]) -> Figure | None:
+def throughput(rows: Sequence[SpeedRecord]) -> Figure | None:
     """Images a second of each method, in training and prediction; a marker for each batch size. None without rows."""
     frame = speed_frame(rows)
     if frame.empty:
@@ -365,7 +366,7 @@ class Drawn(NamedTuple):
         return {ending.upper(): f"tables/{self.folder}/{PREFIX}{table}.{ending}" for ending in FORMATS}
 
 
-def draw(rows: Sequence[Row], out: Path) -> list[Drawn]:
+def draw(rows: Sequence[SpeedRecord], out: Path) -> list[Drawn]:
     """Writes tables/speed/… and figures/speed/… of each place into `out`, and the table of ratios."""
     places_ = []
     for name, group in places(rows).items():
@@ -396,7 +397,7 @@ def index(drawn: Sequence[Drawn]) -> str:
     return "\n".join(said)
 
 
-def again(told: dict, rows: Sequence[Row]) -> Table | None:
+def again(told: dict, rows: Sequence[SpeedRecord]) -> Table | None:
     """The table that says of itself that it was drawn so, from the rows that are there now; None without such rows."""
     if told["table"] == ratios.NAME:
         return ratios.table(rows)

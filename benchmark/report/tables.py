@@ -6,10 +6,11 @@ from functools import partial
 
 import numpy as np
 
+from benchmark.records import RunRecord
 from benchmark.report import breakdown, cells, claims, notes
 from benchmark.report.board import Board
 from benchmark.report.cells import METHOD, SCORES, Options, percent
-from benchmark.report.frame import BEST, FINDING, Row
+from benchmark.report.frame import BEST, FINDING
 from benchmark.report.table import Cell, Column, Line, Table
 
 MAIN = ("dice", "jaccard", "hd95", "assd")
@@ -17,14 +18,14 @@ FURTHER = ("boundary_f1",)
 WHOLE = ("object_f1", "object_dice", "object_hausdorff", "ece")
 
 
-def tables(rows: Sequence[Row], options: Options = Options()) -> dict[str, Table]:  # noqa: B008
+def tables(rows: Sequence[RunRecord], options: Options = Options()) -> dict[str, Table]:  # noqa: B008
     """Every table that the rows of one comparison suffice for, by name."""
     board = Board(rows)
     drawn = {name: function(board, options) for name, function in _functions(board).items()}
     return {name: table for name, table in drawn.items() if table}
 
 
-def draw(name: str, rows: Sequence[Row], options: Options = Options()) -> Table | None:  # noqa: B008
+def draw(name: str, rows: Sequence[RunRecord], options: Options = Options()) -> Table | None:  # noqa: B008
     """One table; None where the rows do not suffice."""
     board = Board(rows)
     function = _functions(board).get(name)
@@ -61,7 +62,7 @@ def comparison(board: Board, options: Options) -> Table | None:
 def further(board: Board, options: Options) -> Table | None:
     """Boundaries; who finds what, where some images have nothing to find; the step that was best on validation."""
     labels, validated = board.published, board.validated
-    finding = any(not np.all(row["scores"]["present"]) for row in board.rows.values() if row["status"] == "done")
+    finding = any(not np.all(row.scores["present"]) for row in board.rows.values() if row.status == "done")
     said = [
         notes.legend(options.uneven),
         "HD95 and ASSD in pixels, all else in points of 100." if finding else "All in points of 100.",
@@ -155,7 +156,7 @@ def ablation(board: Board, options: Options, method: str) -> Table | None:
         f"{score.unit} Differences (Δ) of means on the same test images after the same draws and seeds; p adjusted by "
         "Holm over the lines of a block.",
     ]
-    title = f"Ablation of {board.rows[runs.key.iloc[0]]['title']}"
+    title = f"Ablation of {board.rows[runs.key.iloc[0]].title}"
     return notes.table(f"ablation_{method}", title, columns, lines, board, labels, options, said, board.published)
 
 

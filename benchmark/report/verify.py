@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.records import RunRecord
 from benchmark.report import notes, speed, tables
 from benchmark.report.cells import Options
-from benchmark.report.frame import Row
 from benchmark.report.table import END, FORMATS, PROVENANCE, Table
 
 WORDS = re.compile(r"\w*\d\w*(?:\.\d+)*")  # with a digit in them: in captions, notes and layout
@@ -46,7 +46,7 @@ class Verdict:
     findings: list[Finding] = field(default_factory=list)
 
 
-def verify(path: Path, rows: Sequence[Row], speeds: Sequence[Row] = ()) -> Verdict:
+def verify(path: Path, rows: Sequence[RunRecord], speeds: Sequence[dict[str, Any]] = ()) -> Verdict:
     """Draws the tables of a file (.csv, .md or .tex; in a paper, too) again from the rows and compares every number.
 
     A table is found by the line that says how it was drawn. Its lines and columns are found by their names, so that
@@ -93,7 +93,8 @@ def _regions(text: str, ending: str) -> Iterator[tuple[str, int, str]]:
 
 
 def _check(
-    told: str, first: int, text: str, ending: str, rows: Sequence[Row], speeds: Sequence[Row], verdict: Verdict
+    told: str, first: int, text: str, ending: str, rows: Sequence[RunRecord], speeds: Sequence[dict[str, Any]],
+    verdict: Verdict,
 ) -> None:  # fmt: skip
     """Adds what does not hold in one table."""
     try:
@@ -117,7 +118,7 @@ def _check(
     _compare(read(text, first, keys), read(expected, start, keys), verdict)
 
 
-def _again(drawn: dict[str, Any], rows: Sequence[Row], speeds: Sequence[Row]) -> Table | None:
+def _again(drawn: dict[str, Any], rows: Sequence[RunRecord], speeds: Sequence[dict[str, Any]]) -> Table | None:
     """The table as it would be drawn now."""
     if drawn["table"].startswith(speed.PREFIX):
         return speed.again(drawn, speeds)

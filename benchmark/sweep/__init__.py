@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from benchmark import runs
+from benchmark import records
 from benchmark.runs import Run
 from benchmark.sweep.plan import Planned
 from benchmark.sweep.task import DONE, ELSEWHERE, FAILED, FULL, failure, failure_path, record_failure, running_path
@@ -91,7 +91,7 @@ def carry_out(planned: Sequence[Planned], executor: Executor, results: Path, sho
 
 def _ending(results: Path, run: Run, how: str) -> tuple[str | None, str]:
     """How a run ended, by its files; None if it has left neither row nor failure."""
-    if runs.row_path(results, run.key).exists():
+    if records.path_of(results, run.key).exists():
         failure_path(results, run.key).unlink(missing_ok=True)
         return DONE, ""
     failed = failure(results, run.key) if how == "" else None

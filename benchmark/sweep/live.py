@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from benchmark import runs
+from benchmark import records
 from benchmark.progress import Tell, silent
 from benchmark.runs import Run
 from benchmark.sweep.plan import Planned
@@ -45,10 +45,10 @@ class Standings:
         """Reads rows that came since; with a limit, the rest another time."""
         start, total = time.monotonic(), len(self.unread)
         while self.unread and time.monotonic() - start < within_s:
-            row = runs.find(self.results, self.unread.popleft())
+            row = records.find(self.results, self.unread.popleft())
             tell(total - len(self.unread), "")
-            if row and row["status"] == "done" and (dice := _mean_dice(row)) is not None:
-                self.scores.setdefault((self.name(Run.of(row)), row["run"]["ratio"]), []).append(dice)
+            if row and row.status == "done" and (dice := _mean_dice(row)) is not None:
+                self.scores.setdefault((self.name(row.run), row.run.ratio), []).append(dice)
 
     def name(self, run: Run) -> str:
         """Under which name its score is listed."""
@@ -150,10 +150,10 @@ class Lines:
         if ending == FAILED:
             _say(f"failed    {run.key}: {sentence}")
         else:
-            row = runs.find(self.progress.results, run.key)
-            dice = _mean_dice(row) if row["status"] == "done" else None
-            result = row["status"] if dice is None else f"Dice {dice:.3f}"
-            _say(f"finished  {run.key}: {result} in {duration(row['measured']['seconds'])} of training")
+            row = records.find(self.progress.results, run.key)
+            dice = _mean_dice(row) if row.status == "done" else None
+            result = row.status if dice is None else f"Dice {dice:.3f}"
+            _say(f"finished  {run.key}: {result} in {duration(row.measured.seconds)} of training")
         _say(f"          {self.progress.sentence()}")
 
 
@@ -225,14 +225,14 @@ def _label(run: Run) -> str:
     return f"{name_of(run)} at {run.ratio:g}, draw {run.draw}, seed {run.seed}"
 
 
-def _mean_dice(row: dict[str, Any]) -> float | None:
+def _mean_dice(row: records.RunRecord) -> float | None:
     """Over images and foreground classes; an image without the class, predicted as such, does not count.
 
     Of a trial, which has no scores of test images, it is that of the validation images.
     """
-    if "scores" not in row:
-        return row["validation"]["dice"][-1]
-    values = [value for image in row["scores"]["dice"] for value in image if value is not None]
+    if not row.scores:
+        return row.validation["dice"][-1]
+    values = [value for image in row.scores["dice"] for value in image if value is not None]
     return sum(values) / len(values) if values else None
 
 

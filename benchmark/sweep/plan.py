@@ -14,12 +14,13 @@ from typing import Any
 import torch
 
 import methods
-from benchmark import cost, machine, runs, train
+from benchmark import cost, machine, records, train
 from benchmark.data import check_crop, draw
 from benchmark.datasets import store as stores
 from benchmark.datasets.splits import labelled_count
 from benchmark.datasets.store import Store
 from benchmark.progress import silent
+from benchmark.records import RunRecord
 from benchmark.runs import Run
 from benchmark.suites import BASELINE
 from benchmark.sweep.task import DONE, FAILED, keys_in
@@ -201,8 +202,8 @@ class Estimates:
     def _read(self, method: str, dataset: str) -> list[dict[str, Any]]:
         """What a few rows of a method tell, those of the dataset first, on a device of the kind that will be used."""
         keys = sorted(self.keys[method], key=lambda key: f"_{dataset}" not in key)
-        rows = (runs.find(self.results, key) for key in keys[:READ])
-        return [_told(row) for row in rows if row and row["status"] == "done" and self.gpu == _on_gpu(row)]
+        rows = (records.find(self.results, key) for key in keys[:READ])
+        return [_told(row) for row in rows if row and row.status == "done" and self.gpu == _on_gpu(row)]
 
     def _measured(self, run: str) -> float | None:
         """Seconds of a step, on a CPU with one thread; None where nobody takes the time."""
@@ -251,18 +252,18 @@ def _as_baseline(run: Run) -> str:
 
 
 def _parsed(run: str) -> Run:
-    return Run.of({"run": json.loads(run)})
+    return Run.of(json.loads(run))
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    run = Run.of(row)
+def _told(row: RunRecord) -> dict[str, Any]:
+    run = row.run
     return {
         "network": tuple(getattr(run, name) for name in NETWORK),
         "labels": _labels(run),
-        "pace": row["measured"]["seconds"] / run.steps,
-        "memory": row["measured"]["peak_memory"],
-        "device": row["machine"]["device"],
-        "threads": row["machine"]["threads"],
+        "pace": row.measured.seconds / run.steps,
+        "memory": row.measured.peak_memory,
+        "device": row.machine.device,
+        "threads": row.machine.threads,
     }
 
 
@@ -270,7 +271,5 @@ def _labels(run: Run) -> tuple[str, str, str]:
     return run.variant, str(run.settings), run.dataset
 
 
-def _on_gpu(row: dict[str, Any]) -> bool:
-    """By the name of the device where a row of before does not say its kind."""
-    named = any(maker in row["machine"]["device"] for maker in ("NVIDIA", "Radeon", "Instinct"))
-    return row["machine"]["kind"] == "cuda" if "kind" in row["machine"] else named
+def _on_gpu(row: RunRecord) -> bool:
+    return row.machine.kind == "cuda"

@@ -26,7 +26,7 @@ def main() -> None:
         machine.inherited = machine.library_memory()
         for line in sys.stdin:
             if not (child := os.fork()):
-                _carry_out(task, Run.of({"run": json.loads(line)}), answers.fileno())
+                _carry_out(task, Run.of(json.loads(line)), answers.fileno())
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers)
 
 

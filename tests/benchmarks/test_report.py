@@ -1,16 +1,18 @@
 """Ten thousand rows are reported within limits: `pytest -n0 -s --benchmark-only tests/benchmarks/test_report.py`."""
 
+import dataclasses
 import itertools
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from rows import row
 
 import methods
+from benchmark import records
 
 ROWS, PATIENTS = 10_000, 24
 RATIOS, DRAWS = (0.05, 0.1, 0.2, 0.5, 1.0), 3  # of each method and dataset; as many datasets as rows need
@@ -29,9 +31,9 @@ def many(request, tmp_path) -> tuple[Path, tuple[int, int]]:
     for method, ratio, draw in itertools.product(methods.names(), RATIOS, range(DRAWS)):
         one = row(method, ratio=ratio, draw=draw, images=images, patients=PATIENTS, empty=(1, 2))
         for dataset, seed in places[: min(left, copies)]:
-            one["run"] |= {"dataset": dataset, "seed": seed}
-            one["key"] = f"{method}_{dataset}_r{ratio:g}_d{draw}_s{seed}"
-            (tmp_path / "runs" / f"{one['key']}.json").write_text(json.dumps(one, separators=(",", ":")))
+            one.run = dataclasses.replace(one.run, dataset=dataset, seed=seed)
+            one.key = f"{method}_{dataset}_r{ratio:g}_d{draw}_s{seed}"
+            records.path_of(tmp_path, one.key).write_bytes(msgspec.json.encode(one))
         left -= min(left, copies)
     return tmp_path, request.param
 
