@@ -190,6 +190,7 @@ def _carry_out(
         measured=Measured(seconds=round(state.seconds, 1), peak_memory=None),
         machine=_machine(device, processes.size),
         pixel_um=store.pixel_um,
+        unit=store.unit,
     )
     if finite and not trial:
         checkpoint()

@@ -43,11 +43,11 @@ def test_order_crops_and_noise_differ_each_by_itself(store, toy, same_images):
 
 
 def test_initial_weights_differ_between_repeats_and_not_between_methods_of_one(store, toy):
-    built = [train.build(run, len(store.classes)) for run in repeats(toy)]
-    heads = [[p for name, p in method.named_parameters() if "head" in name and p.ndim > 1][0] for method in built]
+    built = [train.build(run, len(store.classes(""))) for run in repeats(toy)]
+    heads = [next(p for name, p in method.named_parameters() if "head" in name and p.ndim > 1) for method in built]
     assert all_differ(heads)
-    alone = train.build(dataclasses.replace(toy, method="supervised"), len(store.classes))
-    shared = [p for name, p in alone.named_parameters() if "head" in name and p.ndim > 1][0]
+    alone = train.build(dataclasses.replace(toy, method="supervised"), len(store.classes("")))
+    shared = next(p for name, p in alone.named_parameters() if "head" in name and p.ndim > 1)
     assert torch.equal(shared, heads[0])
 
 

@@ -1,6 +1,7 @@
 """The loop: exact resuming, one row, masks that are never opened, divergence that is told."""
 
 import dataclasses
+import json
 import platform
 import random
 import shutil
