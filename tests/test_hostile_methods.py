@@ -10,7 +10,7 @@ from conftest import TOY
 from test_sweep import carried_out, wanted
 
 import methods
-from benchmark import runs
+from benchmark import records
 from benchmark.cli import main
 from methods.base import REGISTRY
 from methods.parts.nets import Arch
@@ -128,7 +128,7 @@ def test_a_sweep_records_a_broken_method_as_failed_and_goes_on(store, data, fold
     assert ran == ["supervised", "mine"]
     assert [ending for _, ending, _ in endings] == ["done", "failed"], endings
     assert said in endings[1][2]
-    assert len(runs.load(tmp_path)) == 1
+    assert len(records.load(tmp_path)) == 1
 
 
 def test_a_run_of_a_method_that_raises_is_one_sentence_with_the_line(data, folder, tmp_path, monkeypatch):

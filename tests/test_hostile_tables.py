@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rows import suite
 
-from benchmark import runs
+from benchmark import records
 from benchmark.cli import main
 from benchmark.report import tables
 from benchmark.report.table import FORMATS
@@ -32,7 +32,7 @@ def bench(*words: object) -> tuple[int, str]:
 def results(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     for row in ROWS:
-        runs.save(row, folder)
+        records.save(row, folder)
     return folder
 
 
