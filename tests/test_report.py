@@ -131,7 +131,9 @@ def test_a_contact_sheet_shows_every_part_and_images_without_a_mask(tmp_path):
 
     store = SimpleNamespace(
         name="toy",
-        classes=("background", "gland"),
+        classes=lambda: ("background", "gland"),
+        unit="patient",
+        ignores=False,
         records=records,
         dataset=SimpleNamespace(splits={"patient": "by patient"}),
         used=lambda split: {"train": [0, 1, 2], "val": [], "test": [3, 4]},

@@ -191,14 +191,15 @@ def predict(images, key, out, device, results) -> None:
     from benchmark.datasets.folder import OF_MASKS
     from benchmark.report import pictures
 
-    method, asked, where = train.trained(row, results, device), row.run, machine.device(device)
-    images = [
-        one for path in images for one in (files.pictures(path, others=True).values() if path.is_dir() else (path,))
-    ]
-    stems = [path.stem for path in images]
-    if len(set(stems)) < len(stems):
+    images = files.all_pictures(images)
+    targets = [out / f"{files.nfc(path.stem)}{OF_MASKS}.png" for path in images]
+    overlays = [out / f"{files.nfc(path.stem)}_overlay.png" for path in images]
+    if len({*targets, *overlays}) < 2 * len(images):
         raise ValueError("Two of the images have the same name, so their masks would, too; predict them separately.")
-    for path in images:
+    for target in (*targets, *overlays):
+        pictures.check_replaceable(target)
+    method, asked, where = train.trained(row, results, device), row.run, machine.device(device)
+    for path, target, overlay in zip(images, targets, overlays, strict=True):
         image = files.read_image(path)
         size = resample.size(*image.shape[:2], asked.scale)
         reduced = image if asked.scale == 1 else resample.average(image, size)
@@ -208,8 +209,8 @@ def predict(images, key, out, device, results) -> None:
                 progress=lambda done, total: tell(done, "rows"),
             )  # fmt: skip
         classes = resample.enlarge(classes, image.shape[:2])
-        pictures.save_png(classes, out / f"{path.stem}{OF_MASKS}.png")
-        pictures.save_png(pictures.overlay(image, classes), out / f"{path.stem}_overlay.png")
+        pictures.save_png(classes, target)
+        pictures.save_png(pictures.overlay(image, classes), overlay)
     click.echo(f"{len(images)} masks and overlays are in {out}; class numbers are pixel values.")
 
 

@@ -5,7 +5,7 @@ import struct
 import unicodedata
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -83,6 +83,22 @@ def pictures(folder: Path, others: bool = False) -> dict[str, Path]:
         other = found.setdefault(nfc(path.stem), path)
         if other != path:
             raise ValueError(f"{other} and {path.name} have the same stem; rename or remove one of them.")
+    return found
+
+
+def all_pictures(paths: Iterable[Path]) -> list[Path]:
+    """Image files and those of folders, in this order; a folder without any is a ValueError."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = pictures(path, others=True)
+            if not inside:
+                raise ValueError(f"There is no image ({' '.join(SUFFIXES)}) in {path}; give images or their folder.")
+            found += inside.values()
+        else:
+            check_name(path)
+            check_regular(path)
+            found.append(path)
     return found
 
 

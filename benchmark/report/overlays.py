@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from benchmark.datasets.base import IGNORE
 from benchmark.report.pictures import overlay
 
 PIXELS = 288  # the longer side of a panel: what a phone shows without enlarging
@@ -31,7 +32,8 @@ def panel(
 ) -> Panel:
     """One foreground class: the truth in blue, and over it the prediction in orange, so that blue is what differs.
 
-    Several classes: the truth on the left and the prediction on the right, colours telling the classes.
+    Several classes: the truth on the left and the prediction on the right, colours telling the classes. Pixels with the
+    ignore label have a grey veil.
     """
     shrink = min(1.0, PIXELS / max(truth.shape))
     size = tuple(max(1, round(shrink * side)) for side in truth.shape[::-1])
@@ -40,7 +42,7 @@ def panel(
         np.asarray(Image.fromarray(np.asarray(labels)).resize(size, Image.Resampling.NEAREST))
         for labels in (truth, prediction)
     )
-    if max(truth.max(), prediction.max()) <= 1:
+    if max(truth.max(where=truth != IGNORE, initial=0), prediction.max()) <= 1:
         drawn = overlay(overlay(small, truth), 2 * prediction)
     else:
         gap = np.full((len(small), 4, 3), 255, np.uint8)

@@ -13,7 +13,7 @@ from benchmark.datasets.store import Store
 from benchmark.records import RunRecord
 from benchmark.report.comparison import Comparison
 from benchmark.report.drawing import SMALL, TEXT, finished, in_style, page, percent, wrapped
-from benchmark.report.pictures import COLOURS, PREDICTION, TRUTH, outline, show
+from benchmark.report.pictures import COLOURS, PREDICTION, TRUTH, ignored_colour, outline, show
 
 Predict = Callable[[RunRecord, Sequence[UInt8[np.ndarray, "h w 3"]]], Sequence[UInt8[np.ndarray, "h w"]]]
 
@@ -103,6 +103,7 @@ def qualitative(shown: Sequence[Panel], classes: Sequence[str]) -> Figure | None
                 outline(axes, labels, colours, PIXELS, 0.6)
     binary = len(classes) <= 2
     colours = {"truth": TRUTH, "prediction": PREDICTION} if binary else dict(zip(classes[1:], COLOURS, strict=False))
+    colours |= ignored_colour(panel.truth for panel in shown)
     figure.legend(
         [Line2D([], [], color=colour) for colour in colours.values()], list(colours), loc="outside lower center",
         ncols=len(colours),

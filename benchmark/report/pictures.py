@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from benchmark.datasets.base import IGNORE
 from benchmark.datasets.store import Store
 from benchmark.runs import write_whole
 from benchmark.words import some
@@ -22,8 +23,10 @@ from benchmark.words import some
 # Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision; those that tissue is not
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#56B4E9", "#D55E00", "#000000")
 TRUTH, PREDICTION = "#0072B2", "#E69F00"
+IGNORED, IGNORED_NAME = "#808080", "ignored"  # a veil over pixels with the ignore label, which are no class
 DPI = 200
 PANEL_PIXELS, SHEET_PIXELS = 1000, 400  # a side of an image in a picture and on a contact sheet; more is not seen
+WRITER = b"Software\0bench predict"  # a text in the PNG files that `save_png` writes
 BAND_ROWS = 512  # of an image that are worked on at a time
 
 
@@ -54,9 +57,11 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
             if record.annotated:
                 mask = store.label(i)
                 outline(axes, mask, COLOURS, SHEET_PIXELS)
-                said = f"{(mask > 0).mean():.0%} foreground"
+                decided = mask != IGNORE if store.ignores else np.ones_like(mask, bool)
+                said = f"{(mask[decided] > 0).mean():.0%} foreground" if decided.any() else "ignored"
             axes.set_title(f"{store.unit} {record.patient}, {said}", size=7, parse_math=False)
-    _legend(figure, dict(zip(store.classes()[1:], COLOURS, strict=False)))
+    shown = [store.label(i) for places in picked.values() for i in places if store.records[i].annotated]
+    _legend(figure, dict(zip(store.classes()[1:], COLOURS, strict=False)) | ignored_colour(shown))
     _save_figure(figure, path)
 
 
@@ -96,11 +101,16 @@ def run_picture(
             outline(guessed, truth, (TRUTH,), PANEL_PIXELS)
         outline(guessed, prediction, (PREDICTION,) if binary else COLOURS, PANEL_PIXELS)
         plain.set_title(name, size=9, loc="left", parse_math=False)
-        true.set_title("truth" if truth.any() else "truth: none there", size=9)
+        true.set_title("truth" if ((truth > 0) & (truth != IGNORE)).any() else "truth: none there", size=9)
         guessed.set_title(f"prediction, Dice {dice:.3f}", size=9)
     colours = {"truth": TRUTH, "prediction": PREDICTION} if binary else dict(zip(classes[1:], COLOURS, strict=False))
-    _legend(figure, colours)
+    _legend(figure, colours | ignored_colour(truth for _, _, _, truth, _ in panels))
     _save_figure(figure, path)
+
+
+def ignored_colour(truths: Iterable[UInt8[np.ndarray, "h w"]]) -> dict[str, str]:
+    """The entry of a legend for pixels with the ignore label, if there are any."""
+    return {IGNORED_NAME: IGNORED} if any((truth == IGNORE).any() for truth in truths) else {}
 
 
 def show(axes: Axes, image: UInt8[np.ndarray, "h w 3"], pixels: int) -> None:
@@ -112,7 +122,7 @@ def show(axes: Axes, image: UInt8[np.ndarray, "h w 3"], pixels: int) -> None:
 def outline(
     axes: Axes, labels: UInt8[np.ndarray, "h w"], colours: Sequence[str], pixels: int, points: float = 1.0
 ) -> None:
-    """Lines around every class, white beneath so that they stand out from dark and pale tissue.
+    """Lines around every class, white beneath so that they stand out from dark and pale tissue; a veil over `IGNORE`.
 
     The image's own edge closes a line, so that one sees which side of it is inside.
     """
@@ -121,7 +131,9 @@ def outline(
     x, y = (every * (np.arange(-1, side - 1) + 0.5) for side in labels.shape[::-1])
     for places in (x, y):
         places[[0, -1]] = places[[1, -2]]  # no pixel is added: the line along an edge lies on the outermost ones
-    for c in np.unique(labels[labels > 0]):
+    if (ignored := labels == IGNORE).any():
+        axes.contourf(x, y, ignored.astype(np.float32), levels=[0.5, 1.5], colors=[IGNORED], alpha=0.6)
+    for c in np.unique(labels[(labels > 0) & ~ignored]):
         colour = colours[(c - 1) % len(colours)]
         lines = axes.contour(x, y, labels == c, levels=[0.5], colors=[colour], linewidths=points)
         lines.set_path_effects([patheffects.withStroke(linewidth=2 * points, foreground="white")])
@@ -143,6 +155,7 @@ def _save_figure(figure: Figure, path: Path) -> None:
 def overlay(image: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """A copy of the image in which every class is framed, from inside, in its colour and then in white.
 
+    Over pixels with the ignore label lies a grey veil.
     The image's own edge closes a frame, so that one sees which side of a line is inside.
     """
     if image.shape[:2] != labels.shape:
@@ -152,6 +165,8 @@ def overlay(image: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"])
     framed = np.array(image)
     for top in range(0, len(labels), BAND_ROWS):
         here = slice(top, top + BAND_ROWS)
+        ignored = labels[here] == IGNORE
+        framed[here][ignored] = framed[here][ignored] // 2 + 64
         for reach, frame in ((2 * thick, None), (thick, colours)):
             above = min(reach, top)
             band = labels[top - above : top + BAND_ROWS + reach]
@@ -159,14 +174,29 @@ def overlay(image: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"])
                 continue
             around = 2 * reach + 1
             edge = maximum_filter(band, around) != minimum_filter(band, around, mode="constant")
-            edge = edge[above : above + BAND_ROWS] & (labels[here] > 0)
+            edge = edge[above : above + BAND_ROWS] & (labels[here] > 0) & (labels[here] != IGNORE)
             framed[here][edge] = 255 if frame is None else frame[(labels[here][edge] - 1) % len(frame)]
     return framed
 
 
 def save_png(pixels: UInt8[np.ndarray, "h w *rgb"], path: Path) -> None:
-    """Writes a grey (H, W) or RGB (H, W, 3) PNG band by band, so that the largest image needs no second copy."""
+    """Writes a grey (H, W) or RGB (H, W, 3) PNG band by band, so that the largest image needs no second copy.
+
+    The file says who wrote it, so that nothing else is ever replaced: a file of another origin is a ValueError.
+    """
+    check_replaceable(path)
     write_whole(path, lambda temporary: _write_png(pixels, temporary))
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuses to replace a file that `save_png` did not write."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        if WRITER not in file.read(200):
+            raise ValueError(
+                f"{path} was not written by `bench predict`, so it is kept; give another folder with --out."
+            )
 
 
 def _write_png(pixels: UInt8[np.ndarray, "h w *rgb"], path: Path) -> None:
@@ -174,6 +204,7 @@ def _write_png(pixels: UInt8[np.ndarray, "h w *rgb"], path: Path) -> None:
     with path.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2 if channels else 0, 0, 0, 0))
+        _chunk(file, b"tEXt", WRITER)
         deflate = zlib.compressobj()
         above = np.zeros((1, *pixels.shape[1:]), np.uint8)
         for top in range(0, height, BAND_ROWS):
