@@ -102,7 +102,7 @@ def test_numbers_in_the_definitions_are_those_of_the_code():
     assert stats.FEWEST_PATIENTS == folder.FEW == 10
     train, val, test = (f"{100 * share:g} %" for share in splits.FRACTIONS.values())
     own = " ".join(text("docs/own-images.md").split())
-    assert f"**Ten or more patients with masks**: {train} are for training, {val} for validation, {test} for test" in own
+    assert f"{train} are for training, {val} for validation, {test} for test (split `patient`)" in own
     shares = f"of those with masks {train} are for training, {val} for validation, {test} for test"
     assert shares in folder.Folder.splits["patient"]
 
