@@ -21,7 +21,7 @@ from benchmark.report.frame import comparisons
 from benchmark.report.overlays import Panel
 from benchmark.report.page import page
 from benchmark.report.picture import Picture, picture
-from benchmark.report.table import Table, rendered, to_markdown
+from benchmark.report.table import Table, markdown, rendered, to_markdown
 from benchmark.runs import write_whole
 
 HEADLINE = "<!-- headline: drawn by bench report -->", "<!-- end of headline -->"
@@ -161,17 +161,19 @@ def _index(
         *([said] if said else ()),
     ]
     for name, rows in groups.items():
-        text.append(f"## {name}\n\n{len(rows)} runs.\n")
+        text.append(f"## {markdown(name)}\n\n{len(rows)} runs.\n")
         folder = slug(name)
         if HEADLINE_TABLE in drawn[name]:
             text.append(to_markdown(drawn[name][HEADLINE_TABLE], folded=True))
         links = [
-            f"- {table.title.partition(': ')[0]}: "
+            f"- {markdown(table.title.partition(': ')[0])}: "
             + ", ".join(f"[{e}](tables/{folder}/{table.name}.{e})" for e in ("md", "csv", "tex"))
             for table in drawn[name].values()
         ]
         text.append("\n".join(links) + "\n")
-        text += [f"![{kind}](figures/{folder}/{kind}.png)\n\n{of.caption}\n" for kind, of in figures[name].items()]
+        text += [
+            f"![{kind}](figures/{folder}/{kind}.png)\n\n{markdown(of.caption)}\n" for kind, of in figures[name].items()
+        ]
     return "\n".join(text)
 
 
@@ -190,7 +192,7 @@ def headline(rows: Sequence[RunRecord], folder: str = "results", said: str = "")
         raise ValueError("There are no finished runs, so there is no headline; give `bench sweep quick` first.")
     shared = Comparison(groups[name])
     shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](shared)), None)
-    picture = f"![{table.title}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
+    picture = f"![{markdown(table.title)}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
     first = said.partition("\n#")[0].strip()
     return (f"{first}\n\n" if first else "") + picture + to_markdown(table, folded=True)
 

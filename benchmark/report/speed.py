@@ -15,7 +15,7 @@ from benchmark import timing
 from benchmark.report import ratios
 from benchmark.report.drawing import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
 from benchmark.report.picture import Picture, picture
-from benchmark.report.table import FORMATS, Cell, Column, Line, Table, digest, rendered, to_markdown
+from benchmark.report.table import FORMATS, Cell, Column, Line, Table, digest, markdown, rendered, to_markdown
 from benchmark.runs import choose, write_whole
 
 SpeedRecord = dict[str, Any]  # of `benchmark.timing`
@@ -390,9 +390,9 @@ def index(drawn: Sequence[Drawn]) -> str:
         said.append(to_markdown(place.tables[place.shown], folded=True))
         for kind, table in place.tables.items():
             links = ", ".join(f"[{ending.lower()}]({link})" for ending, link in place.links(kind).items())
-            said.append(f"- {table.title}: {links}")
+            said.append(f"- {markdown(table.title)}: {links}")
         if place.figure:
-            said.append(f"\n![throughput](figures/{place.folder}/throughput.png)\n\n{place.figure.caption}")
+            said.append(f"\n![throughput](figures/{place.folder}/throughput.png)\n\n{markdown(place.figure.caption)}")
         said.append("")
     return "\n".join(said)
 

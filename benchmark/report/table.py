@@ -68,8 +68,9 @@ class Table:
 
 
 def provenance(table: Table) -> str:
-    """One line of ASCII that says how a table was drawn."""
-    return f"{PROVENANCE} {json.dumps(table.drawn)}"
+    """One line of ASCII that says how a table was drawn; no name in it can end the comment that it stands in."""
+    told = json.dumps(table.drawn).replace("<", "\\u003c").replace(">", "\\u003e")
+    return f"{PROVENANCE} {told}"
 
 
 def digest(keys: Iterable[str]) -> str:
@@ -130,15 +131,20 @@ def to_markdown(table: Table, folded: bool = False) -> str:
     for line in table.lines:
         block = [line.block] if table.blocks else []
         rows.append(block + [_emphasised(cell, "**{}**") for cell in line.cells])
-    body = "\n".join("| " + " | ".join(_escaped(field) for field in row) + " |" for row in rows)
-    notes = "\n".join(f"- {_escaped(note)}" for note in table.notes)
+    body = "\n".join("| " + " | ".join(markdown(field) for field in row) + " |" for row in rows)
+    notes = "\n".join(f"- {markdown(note)}" for note in table.notes)
     if folded:
         notes = f"<details><summary>How to read it, and what it rests on</summary>\n\n{notes}\n\n</details>"
-    return f"<!-- {provenance(table)} -->\n**{table.title}**\n\n{body}\n\n{notes}\n<!-- {END} -->\n"
+    return f"<!-- {provenance(table)} -->\n**{markdown(table.title)}**\n\n{body}\n\n{notes}\n<!-- {END} -->\n"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+def markdown(text: str) -> str:
+    """A text of one line in which no name can be HTML, a link, a picture or the next cell of a table.
+
+    >>> markdown("<img src=x> [a](https://example.org) | b")
+    '&lt;img src=x> [a]\\\\(https://example.org) \\\\| b'
+    """
+    return " ".join(text.splitlines()).replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def _emphasised(cell: Cell, bold: str) -> str:

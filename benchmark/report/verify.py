@@ -172,7 +172,7 @@ def _read_markdown(text: str, first: int, keys: int) -> Sheet:
             sheet.told += _words(number, line)
             continue
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
-        cells = [cell.replace("\\|", "|").replace("&lt;", "<") for cell in cells]
+        cells = [cell.replace("\\|", "|").replace("&lt;", "<").replace("]\\(", "](") for cell in cells]
         if not sheet.heads:
             sheet.heads = cells
             sheet.layout += _words(number, line)
