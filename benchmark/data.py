@@ -84,6 +84,7 @@ def certificate(store: Store, run: Run, drawn: Draw, findings: dict[str, Any]) -
         lists={part: _hash("\n".join(store.records[i].name for i in places)) for part, places in parts.items()},
         labelled=drawn.labelled,
         leak=store.dataset.leaks.get(run.split, ""),
+        cautions=store.cautions(run.split, run.task),
         audit=findings,
     )
 

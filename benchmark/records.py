@@ -21,6 +21,7 @@ class Certificate(msgspec.Struct, kw_only=True):
     lists: dict[str, str]  # hashes of the names of the images
     labelled: list[int]  # places of the labelled images in the store
     leak: str = ""  # what a published split is known to share between parts
+    cautions: list[str] = []  # sentences about the split and the task that stand under every table
     audit: dict[str, dict[str, int]] = {}  # pair of parts -> what they share
 
 

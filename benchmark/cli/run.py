@@ -28,6 +28,7 @@ from benchmark.cli.options import (
 )
 from benchmark.records import RunRecord
 from benchmark.runs import Run
+from benchmark.words import in_units, plural
 
 
 @click.command(
@@ -137,11 +138,13 @@ def _print_scores(row: RunRecord) -> None:
     seconds, images = row.measured.seconds, row.certificate.images
     console.print(
         f"Trained on {images['labelled']} labelled and {images['unlabelled']} unlabelled images for "
-        f"{row.budget.steps} steps in {seconds:.0f} s; intervals over patients.",
+        f"{row.budget.steps} steps in {seconds:.0f} s; intervals over {plural(row.unit)}.",
         highlight=False,
     )
     if said := stats.reservation(row.certificate.patients["test"]):
-        console.print(said, highlight=False)
+        console.print(in_units(said, row.unit), highlight=False)
+    for caution in row.certificate.cautions:
+        console.print(caution, highlight=False)
     if row.certificate.leak:
         console.print(f"This split leaks: {row.certificate.leak}", highlight=False)
 

@@ -69,6 +69,11 @@ class Board:
         """Names, patients and strata of the test images."""
         return self.rows[self.done.key.iloc[0]].scores if len(self.done) else {"name": [], "patient": []}
 
+    @property
+    def unit(self) -> str:
+        """What the split keeps apart: "patient", or what the dataset has instead."""
+        return next(iter(self.rows.values())).unit
+
     @cached_property
     def patients(self) -> np.ndarray:
         """The number of each test image's patient; `patient_names` has their names."""

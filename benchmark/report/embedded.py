@@ -13,6 +13,7 @@ from jaxtyping import Float
 from benchmark.records import RunRecord
 from benchmark.report import frame
 from benchmark.report.overlays import Panel
+from benchmark.words import plural
 
 SCALE = 10_000  # scores are embedded as whole numbers of 1/SCALE, which is how rows round them
 CURVE_LINES = 25  # of a training curve; more is not seen in so small a picture
@@ -55,13 +56,15 @@ def opened(
     """The runs of one comparison as the page's script reads them.
 
     `cells` says for each run's key the cell that it is in, METHOD/RATIO, and `methods` how each METHOD is printed.
-    Keys: `methods`; `classes`, how many foreground classes there are; `images`, and for each its `patient` and, where
-    rows have one, `stratum`; `runs`, whose `scores` follow the order of `images` (the mean over the classes that have a
-    score, in 1/SCALE; null where none has); instead of every run's scores `means` by cell; `overlays`.
+    Keys: `methods`; `classes`, how many foreground classes there are; `unit` and `units`, what the split keeps apart;
+    `images`, and for each its `patient` (that unit) and, where rows have one, `stratum`; `runs`, whose `scores` follow
+    the order of `images` (the mean over the classes that have a score, in 1/SCALE; null where none has); instead of
+    every run's scores `means` by cell; `overlays`.
     """
     finished = [row for row in rows if row.scores]
     scores = {row.key: image_scores(row) for row in finished}
-    data: dict[str, Any] = {"methods": methods, "classes": len(rows[0].classes) - 1, **_images(finished)}
+    unit = {"unit": rows[0].unit, "units": plural(rows[0].unit)}
+    data: dict[str, Any] = {"methods": methods, "classes": len(rows[0].classes) - 1, **unit, **_images(finished)}
     data["runs"] = [_run(row, cells[row.key], detail) for row in rows]
     for run in data["runs"]:
         if run["key"] in scores:

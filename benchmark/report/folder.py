@@ -23,6 +23,7 @@ from benchmark.report.page import page
 from benchmark.report.picture import Picture, picture
 from benchmark.report.table import Table, markdown, rendered, to_markdown
 from benchmark.runs import write_whole
+from benchmark.words import in_units
 
 HEADLINE = "<!-- headline: drawn by bench report -->", "<!-- end of headline -->"
 FINDING = "<!-- finding: drawn by bench report -->", "<!-- end of finding -->"  # its first paragraph, higher up
@@ -121,6 +122,7 @@ def _figure(comparison: Comparison, kind: str, folder: Path) -> Picture | None:
     if figure is None:
         return None
     caption = f"{figure.get_label()} {comparison.basis(kind not in TRAINING)}"
+    caption = in_units(caption, comparison.board.unit)
     return picture(save(figure, folder / kind)[0].read_bytes(), caption)
 
 

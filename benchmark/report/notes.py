@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from benchmark.report.cells import Options, supervised
 from benchmark.report.frame import budget, fingerprint
 from benchmark.report.table import Column, Line, Table, digest
 from benchmark.runs import Run, trials_of
-from benchmark.words import some
+from benchmark.words import in_units, some
 
 HASH = 6  # signs of a list's hash that are printed
 FLOODED = 0.02  # Dice of the background, below which hardly any was found
@@ -37,12 +38,14 @@ def table(
     of = ("trust", options.uneven, *labels)
     if of not in board.known:
         board.known[of] = trust(board, labels, options.uneven)
-    whole = tuple(note for note in (*said, *board.known[of]) if note)
+    unit = rows[0].unit
+    whole = [in_units(note, unit) for note in (*said, *board.known[of]) if note] + cautions(rows)
+    title, columns = in_units(title, unit), [replace(one, name=in_units(one.name, unit)) for one in columns]
     blocks = "Labelled" if any(line.block for line in lines) else ""
     subject = " ".join(filter(None, (rows[0].run.dataset, rows[0].run.task)))
     steps = _usual(board, labels).steps
     told = drawn(name, [board.rows[key] for key in board.runs.key[board.runs.label.isin([*labels, *beside])]], options)
-    return Table(name, f"{title}: {subject}, {steps:,} steps", tuple(columns), tuple(lines), whole, told, blocks)
+    return Table(name, f"{title}: {subject}, {steps:,} steps", tuple(columns), tuple(lines), tuple(whole), told, blocks)
 
 
 def drawn(name: str, rows: Sequence[RunRecord], options: Options) -> dict[str, Any]:
@@ -174,6 +177,11 @@ def certificate(rows: Sequence[RunRecord]) -> list[str]:
     said.append(f"Audit: {'; '.join(found)}." if found else _clean(pairs))
     said += [f"This split leaks: {leak}." for leak in dict.fromkeys(row.certificate.leak for row in rows) if leak]
     return said
+
+
+def cautions(rows: Sequence[RunRecord]) -> list[str]:
+    """What whoever reads scores of this split and task must know."""
+    return list(dict.fromkeys(sentence for row in rows for sentence in row.certificate.cautions))
 
 
 def _part(held: Sequence[Certificate], part: str) -> str:

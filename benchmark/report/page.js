@@ -300,10 +300,11 @@ function scorePart(data, { slug, method, ratio, key, other }, runs, others, ever
   );
   const what = other ? "Difference" : "Dice";
   const several = Math.max(...lines.map((line) => line.of)) > 1;
+  const named = data.unit[0].toUpperCase() + data.unit.slice(1);
   const heads = [
     "Image",
     what,
-    "Patient",
+    named,
     ...(data.strata ? ["Stratum"] : []),
     ...(several ? ["Lowest run", "Highest run"] : []),
   ];
@@ -319,12 +320,12 @@ function scorePart(data, { slug, method, ratio, key, other }, runs, others, ever
         ]
       : []),
   ]);
-  const images = table(heads, rows, ["Image", "Patient", "Stratum"]);
+  const images = table(heads, rows, ["Image", named, "Stratum"]);
   sort(images.firstChild, images.querySelector("thead tr").cells[1], "ascending");
   const parts = [
     html("h3", {}, other ? `Dice less that of ${data.methods[other]}, image by image` : "Dice of every test image"),
     html("p", { class: "controls" }, one, against),
-    dots(lines, what),
+    dots(data, lines, what),
     images,
   ];
   if (lines.length > SHORT) {
@@ -417,7 +418,7 @@ function frame(width, height, xs, ys, name, xTicks) {
   return [node, x, y];
 }
 
-function dots(lines, what) {
+function dots(data, lines, what) {
   const by = new Map();
   for (const line of lines.filter((line) => line.score !== null)) {
     if (!by.has(line.patient)) by.set(line.patient, []);
@@ -431,7 +432,8 @@ function dots(lines, what) {
   const [width, height] = [wide(), 240];
   const low = Math.floor(Math.min(...values) / 10) * 10;
   const high = what === "Dice" ? 100 : Math.ceil(Math.max(...values) / 10) * 10;
-  const words = `${what} of ${many(all.length, "test image")} of ${many(groups.length, "patient")}`;
+  const units = `${groups.length} ${groups.length === 1 ? data.unit : data.units}`;
+  const words = `${what} of ${many(all.length, "test image")} of ${units}`;
   const [node, x, y] = frame(width, height, [-0.5, groups.length - 0.5], [low, Math.max(high, low + 10)], words, false);
   const along = (value, look) =>
     node.append(svg("line", { class: look, x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
@@ -443,7 +445,7 @@ function dots(lines, what) {
   if (!named)
     under(
       (groups.length - 1) / 2,
-      `${many(groups.length, "patient")}, the ${what === "Dice" ? "worst" : "lowest"} first`,
+      `${units}, the ${what === "Dice" ? "worst" : "lowest"} first`,
     );
   groups.forEach(([patient, images, middle], place) => {
     images.forEach((image, i) => {
@@ -460,12 +462,13 @@ function dots(lines, what) {
   });
   along(mean(values), "mean");
   const usual =
-    "A dot is an image, a bar its patient's mean, the dashed line the mean of all images. Point at a dot to read it.";
+    `A dot is an image, a bar the mean of its ${data.unit}, the dashed line the mean of all images. ` +
+    "Point at a dot to read it.";
   const caption = html("p", { class: "caption" }, usual);
   node.addEventListener("pointerover", (event) => {
     node.querySelector(".picked")?.classList.remove("picked");
     const line = event.target.line;
-    caption.textContent = line ? `${line.name}, patient ${line.patient}: ${what} ${shown(line.score)}` : usual;
+    caption.textContent = line ? `${line.name}, ${data.unit} ${line.patient}: ${what} ${shown(line.score)}` : usual;
     if (line) event.target.classList.add("picked");
   });
   return html("figure", { class: "dots" }, node, caption);

@@ -21,6 +21,7 @@ from benchmark.report.overlays import Panel
 from benchmark.report.picture import Picture
 from benchmark.report.speed import Drawn
 from benchmark.report.table import DAGGER, Cell, Column, Table
+from benchmark.words import in_units
 
 LIMIT = 5_000_000  # bytes of the page
 MAIN = ("ratios", "comparison")  # the tables that come first; the first of all is open when the page is
@@ -131,7 +132,7 @@ class Section:
         slugs = dict(zip(labels := list(dict.fromkeys(runs.label)), _slugs(labels), strict=True))
         self.methods = {slug: label for label, slug in slugs.items()}
         self.cells = {line.key: f"{slugs[line.label]}/{line.ratio:g}" for line in runs.itertuples()}
-        self.figures = {TITLES.get(name, name): figure for name, figure in figures.items()}
+        self.figures = {in_units(TITLES.get(name, name), rows[0].unit): figure for name, figure in figures.items()}
         scores = sum(len(row.scores["name"]) for row in rows if row.scores)
         self.detail = Detail(every_run=scores < LIMIT)  # of a byte each, at least, so that more are not even tried
         self.data = self._pack()
