@@ -32,6 +32,7 @@ FLOORS = {
     "benchmark.datasets": 1,
     "benchmark.simulation": 1,
     "benchmark.records": 1,
+    "benchmark.pilot": 2,
     "methods.base": 0,
     "benchmark.runs": 0,
     "benchmark.metrics": 0,

@@ -2,7 +2,7 @@
 
 import click
 
-from benchmark.cli import data, methods, report, run, speed, statistics, sweep, tune
+from benchmark.cli import data, methods, pilot, report, run, speed, statistics, sweep, tune
 from benchmark.cli.errors import Sentences
 
 
@@ -30,7 +30,7 @@ def main() -> None:
 
 for command in (run.run, run.predict, sweep.sweep, sweep.ablate, tune.tune, report.report, report.verify):
     main.add_command(command)
-for command in (statistics.plan, statistics.simulate, speed.speed, data.data):
+for command in (pilot.pilot, statistics.plan, statistics.simulate, speed.speed, data.data):
     main.add_command(command)
 for command in (methods.list_methods, methods.new, methods.check, methods.doctor):
     main.add_command(command)

@@ -21,8 +21,8 @@ TIMED = 3  # steps, where no row tells how long one takes
 INTERRUPTED = 130  # the exit status of a program that was stopped by Ctrl-C
 
 
-def who_options(command):
-    """The options that make a `Who`, and where runs and data lie."""
+def who_options(command, plan: str = "--dry-run"):
+    """The options that make a `Who`, and where runs and data lie; `plan` names the one that runs nothing."""
     options = [
         click.option("--workers", type=Number(int, 1, 1000, example=4),
                      help="Runs at once.  [default: as many as fit; Slurm and Ray: all]"),
@@ -37,7 +37,7 @@ def who_options(command):
         click.option("--gpus-per-task", "gpus", type=Number(float, 0, example=0.25), default=0, show_default=True,
                      help="Slurm and Ray: GPUs of a run; on Ray also a fraction, such as 0.25."),
         click.option("--slurm", "flags", multiple=True, metavar="KEY=VALUE", help="Any option of sbatch; repeatable."),
-        click.option("--dry-run", is_flag=True, help="Print the plan and run nothing."),
+        click.option(plan, "dry_run", is_flag=True, help="Print the plan and run nothing."),
         results_option,
         data_option,
     ]  # fmt: skip

@@ -287,6 +287,16 @@ def at_resolution(store: Store, run: Run) -> Store:
     return Store(final)
 
 
+def largest_crop(store: Store, split: str, scale: float) -> int:
+    """The side of the largest crop that fits into every training image at a scale (`Record.largest_crop`)."""
+    sides = []
+    for place in store.split(split)["train"]:
+        record = store.records[place]
+        height, width = resample.size(record.height, record.width, scale)
+        sides.append(replace(record, height=height, width=width).largest_crop)
+    return min(sides)
+
+
 def _made_from(stored: Store, folder: Path) -> bool:
     """Whether there is a whole store in `folder` that was made from this one."""
     try:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmark.progress import Tell, silent
 from benchmark.records import RunRecord
-from benchmark.report import speed, tables
+from benchmark.report import pilot, speed, tables
 from benchmark.report.cells import Options
 from benchmark.report.comparison import Comparison
 from benchmark.report.crew import side_by_side
@@ -133,7 +133,7 @@ def slug(name: str) -> str:
 
 def left_over(out: Path, names: Sequence[str]) -> list[Path]:
     """Folders of tables and figures that `draw` left for comparisons which the rows no longer have."""
-    kept = {"speed", *map(slug, names)}
+    kept = {"speed", pilot.NAME, *map(slug, names)}
     there = [path for kind in (TABLES, "figures") for path in sorted((out / kind).glob("*/"))]
     return [path for path in there if path.name not in kept]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.records import RunRecord
-from benchmark.report import notes, speed, tables
+from benchmark.report import notes, pilot, speed, tables
 from benchmark.report.cells import Options
 from benchmark.report.table import END, FORMATS, PROVENANCE, Table
 
@@ -122,6 +122,8 @@ def _again(drawn: dict[str, Any], rows: Sequence[RunRecord], speeds: Sequence[di
     """The table as it would be drawn now."""
     if drawn["table"].startswith(speed.PREFIX):
         return speed.again(drawn, speeds)
+    if drawn["table"] == pilot.NAME:
+        return pilot.again(drawn, rows)
     options = Options(drawn["metric"], drawn["uneven"])
     return tables.draw(drawn["table"], notes.selected(rows, drawn), options)
 
