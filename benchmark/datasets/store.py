@@ -61,6 +61,11 @@ class Store:
 
     def __init__(self, folder: Path):
         index = _index(folder)
+        if index.kind not in datasets.names():
+            raise ValueError(
+                f"The store {folder} is of the kind {index.kind!r}, for which there is no file in benchmark/datasets; "
+                "put it back there, or add the images as another kind."
+            )
         self.scale = index.scale
         self.folder, self.name, self.kind = folder, _name(folder), index.kind
         self.pixel_um: float | None = index.pixel_um or datasets.get(self.kind).pixel_um  # at this resolution
