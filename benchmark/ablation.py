@@ -83,7 +83,7 @@ def _built(run: Run, classes: int) -> Method:
 def _step(method: Method, batch: Batch, t: float) -> tuple[float, dict[str, tuple[Tensor, Tensor]]]:
     """The loss of a step, and each parameter that may learn with its gradient."""
     method.zero_grad()
-    total = sum(method.losses(batch, t).values())
+    total = sum(method.losses(batch, torch.tensor(t, dtype=torch.float64)).values())
     total.backward()
     own = {key: p for key, p in method.named_parameters() if p.requires_grad}
     return total.item(), {key: (p, torch.zeros_like(p) if p.grad is None else p.grad) for key, p in own.items()}

@@ -22,9 +22,9 @@ def count(method: Method, batch: Batch, precision: str = "float32") -> dict[str,
     that starts cheaper is charged its full price. FLOPs are those of convolutions, matrix products and attention;
     `counted` is their share of all operations, see `Others`.
     """
-    probe = copy.deepcopy(method).train()
+    probe, end = copy.deepcopy(method).train(), batch.x.new_ones(())
     with _images(probe) as images, _operations() as found, autocast(batch.x.device, precision):
-        sum(probe.losses(batch, 1.0).values()).backward()
+        sum(probe.losses(batch, end).values()).backward()
     parameters = sum(p.numel() for p in method.parameters() if p.requires_grad)
     return {"images": images, **found, "parameters": parameters}
 

@@ -253,8 +253,9 @@ def take_step(
     method: Method, optimiser: torch.optim.Optimizer, batch: Batch, t: float, precision: str
 ) -> dict[str, Tensor]:
     """One step, from the batch to the moved weights; its terms."""
+    progress = torch.full((), t, device=batch.x.device)
     with autocast(batch.x.device, precision):
-        terms = method.losses(batch, t)
+        terms = method.losses(batch, progress)
     sum(terms.values()).backward()
     optimiser.step()
     optimiser.zero_grad()

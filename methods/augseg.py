@@ -61,7 +61,7 @@ class AugSeg(Method):
         self.weight, self.threshold, self.operations = weight, threshold, operations
         self.injects, self.predicts = injects, predicts
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, u = len(batch.x), batch.u
         target = self.teacher(u)
         y, surety = pseudo_label(target)

@@ -34,12 +34,17 @@ class Method(nn.Module, ABC):
     venue: ClassVar[str] = ""  # where it was published, for example "MICCAI"
     paper: ClassVar[str]  # a link
     uses_unlabelled: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True  # in a CUDA graph: False where a step computes on the host
     variants: ClassVar[dict[str, dict[str, Any]]] = {}  # ablations: name -> keyword arguments of __init__
     tuned: ClassVar[dict[str, tuple[float, float]]] = {}  # further numbers that tuning changes, and from where to where
 
     @abstractmethod
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
-        """Named, weighted terms whose sum is minimised; one is "sup". `t` in [0, 1] is training's progress."""
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
+        """Named, weighted terms whose sum is minimised; one is "sup".
+
+        `t` in [0, 1] is the progress of training: a tensor without dimensions on the batch's device, so that a whole
+        step can be captured in a CUDA graph. Nothing here may wait for its value, nor for any other's.
+        """
 
     @abstractmethod
     def predict(self, x: Images) -> Logits:

@@ -8,7 +8,7 @@ labelled image i mod l and unlabelled image i mod n; if i is even the labelled o
 Labels are pasted alike, those of unlabelled images are ŷ = argmax of the averaged teacher. The even and the odd images
 are the two directions d; with R_d(region) = ½ CE + ½ Dice over the pixels of a region only, in all images of d:
 L = ½ Σ_d [R_d(labelled region) + weight · R_d(unlabelled region)], no threshold, no ramp.
-Before t = warmup: labelled images with a box of another labelled image, L = R(everything). The student predicts.
+Before t = warmup the other image is labelled, too, and L = R(everything). The student predicts.
 
 Settings: `weight` 0.5, `side` ⅔, `decay` 0.99 as released; `warmup` 0.25, the released 10,000 of 40,000 iterations.
 
@@ -24,6 +24,8 @@ Differences from the paper and the released code:
 - The teacher starts as the true average of the first steps, as in every method here; the code averages from the first
   step, and in short runs the average is shorter (methods.parts.schedule).
 - Any numbers of labelled and unlabelled images; the code needs an even, equal number of both.
+- The steps before `warmup` are the same computation with other images, so that a step can be captured once; the
+  teacher's labels are not used there.
 - Without unlabelled images, or with weight 0, nothing is pasted: the method is then supervised.
 """
 
@@ -35,7 +37,7 @@ from torch import Tensor
 from methods.base import Batch, Images, Logits, Masks, Method, register
 from methods.parts.losses import annotated, dice_ce
 from methods.parts.nets import Arch
-from methods.parts.pseudo import Kept, kept_cross_entropy, kept_dice, paste_neighbour
+from methods.parts.pseudo import Kept, kept_cross_entropy, kept_dice
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 from methods.parts.views import copy_paste_box, cutmix
@@ -66,20 +68,21 @@ class Bcp(Method):
         self.weight, self.side, self.predicts = weight, side, predicts
         self.warmup = adapted_share(warmup, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         x, y, u = batch.x, batch.y, batch.u
         box, nothing = copy_paste_box(x, side=self.side), x.new_zeros(())
         if not self.weight or not len(u):
             return {"sup": dice_ce(self.student(x), y), "unlabelled": nothing}
-        if t < self.warmup:
-            mixed, y = paste_neighbour(box, x, y)
-            return {"sup": dice_ce(self.student(mixed), y), "unlabelled": nothing}
-        i = torch.arange(max(len(x), len(u)), device=x.device)
-        from_x = box ^ (i % 2 == 1)[:, None, None]
+        i, warming = torch.arange(max(len(x), len(u)), device=x.device), t < self.warmup
+        from_x, own, other = box ^ (i % 2 == 1)[:, None, None], i % len(x), (i + 1) % len(x)
         target = self.teacher(u).argmax(1)
-        logits = self.student(cutmix(u[i % len(u)], x[i % len(x)], from_x))
-        y = cutmix(target[i % len(u)], y[i % len(x)], from_x)
-        return {"sup": directions(logits, y, from_x), "unlabelled": self.weight * directions(logits, y, ~from_x)}
+        ground = torch.where(warming, x[other], u[i % len(u)])
+        y = cutmix(torch.where(warming, y[other], target[i % len(u)]), y[own], from_x)
+        logits = self.student(cutmix(ground, x[own], from_x))
+        return {
+            "sup": torch.where(warming, dice_ce(logits, y), directions(logits, y, from_x)),
+            "unlabelled": self.weight * torch.where(warming, nothing, directions(logits, y, ~from_x)),
+        }
 
     def after_step(self) -> None:
         self.teacher.update(self.student)

@@ -66,7 +66,7 @@ class Cct(Method):
         self.weight, self.perturbations, self.detach = weight, perturbations, detach
         self.ramp = adapted_share(ramp, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, features = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))
         sup = dice_ce(self.decoder([maps[:labelled] for maps in features]), batch.y)
         unlabelled = images_from(features, labelled)

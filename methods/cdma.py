@@ -79,13 +79,13 @@ class Cdma(Method):
         self.schedule, self.perturbation, self.on = schedule, perturbation, on
         self.warmup = adapted_share(warmup, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, (*fine, deep) = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))
         branches = [decoder([*fine, self.perturb(deep)]) for decoder in self.decoders]
         sup = sum(dice_ce(z[:labelled], batch.y) for z in branches) / len(branches)
         agree = branches if self.on == "all" and len(batch.u) else [z[labelled:] for z in branches]
         cdkd, um = cross_distill(agree, self.temperature), entropy(log_mean_softmax(agree))
-        on = ramp(t, self.warmup) if self.schedule == "ramp" else float(t >= self.warmup)
+        on = ramp(t, self.warmup) if self.schedule == "ramp" else t >= self.warmup
         return {"sup": sup, "cdkd": self.weight_cdkd * on * cdkd, "um": self.weight_um * on * um}
 
     def perturb(self, deep: Tensor) -> Tensor:

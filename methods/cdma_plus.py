@@ -68,11 +68,11 @@ class CdmaPlus(Method):
         self.register_buffer("seen", torch.zeros(2, arch.classes, dtype=torch.bool))  # absent, present
         self.register_buffer("seen_now", torch.zeros(2, arch.classes, dtype=torch.bool), persistent=False)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, features = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))
         branches, (scores, cams) = [decoder(features) for decoder in self.decoders], self.classified(features)
         sup = sum(dice_ce(z[:labelled], batch.y) for z in branches) / len(branches)
-        first, on = 0 if len(batch.u) else labelled, float(t >= self.warmup)
+        first, on = 0 if len(batch.u) else labelled, t >= self.warmup
         agree, cams = [z[first:] for z in branches], (cams.detach() if self.detach else cams)[first:]
         log_p = log_mean_softmax(agree)
         return {

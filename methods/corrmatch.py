@@ -92,7 +92,7 @@ class CorrMatch(Method):
         self.decay = adapted_decay(decay, arch.steps) if adapt_decay else decay
         self.regions, self.cutmix, self.dropout = regions, cutmix, dropout
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         x, u, labelled = batch.x, batch.u, len(batch.x)
         if not len(u):
             self.moved.copy_(self.threshold)

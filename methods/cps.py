@@ -65,7 +65,7 @@ class Cps(Method):
         self.ramp = adapted_share(ramp, arch.steps)
         self.on = "unlabelled" if cutmix else on
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, (u, hard) = len(batch.x), self.mixed(batch.u) if self.cutmix else (batch.u, None)
         z1, z2 = (net(torch.cat([batch.x, u])) for net in self.nets)
         first = 0 if self.on == "all" and len(u) else labelled

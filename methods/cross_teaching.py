@@ -62,7 +62,7 @@ class CrossTeaching(Method):
         self.weight, self.predicts = weight, predicts
         self.ramp = adapted_share(ramp, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, images = len(batch.x), torch.cat([batch.x, batch.u])
         z1, z2 = self.cnn(images), self.transformer(images)
         u1, u2 = z1[labelled:], z2[labelled:]

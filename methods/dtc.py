@@ -55,7 +55,7 @@ class Dtc(Method):
         self.weight, self.distance, self.slope, self.on = weight, distance, slope, on
         self.ramp = adapted_share(ramp, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, outputs = len(batch.x), self.net(torch.cat([batch.x, batch.u]))
         logits, distances = outputs.split((self.classes, self.classes - 1), 1)
         distances = distances.to(torch.promote_types(distances.dtype, torch.float32)).tanh()

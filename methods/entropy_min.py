@@ -38,7 +38,7 @@ class EntropyMin(Method):
         self.net, self.weight, self.on = arch.net(), weight, on
         self.ramp = adapted_share(ramp, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         logits = self.net(torch.cat([batch.x, batch.u]))
         unsure = entropy(logits if self.on == "all" and len(batch.u) else logits[labelled:])

@@ -61,7 +61,7 @@ class FixMatch(Method):
         self.net = arch.net()
         self.weight, self.threshold, self.cutmix, self.loss = weight, threshold, cutmix, LOSSES[loss]
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         with torch.no_grad(), without_dropout(self.net):
             y, surety = pseudo_label(self.net(batch.u))

@@ -66,7 +66,7 @@ class Hce(Method):
         self.ramp = adapted_share(ramp, arch.steps)
         self.noise, self.rectified, self.detach, self.predicts = noise, rectified, detach, predicts
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, features = len(batch.x), self.student.encoder(torch.cat([batch.x, batch.u]))
         main = self.student.decoder(features)
         auxiliary = [

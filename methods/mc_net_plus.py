@@ -71,7 +71,7 @@ class McNetPlus(Method):
         self.ramp = adapted_share(ramp, arch.steps)
         self.on, self.predicts = on, predicts
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, features = len(batch.x), self.encoder(torch.cat([batch.x, batch.u]))
         branches = [decoder(features) for decoder in self.decoders]
         sup = sum(dice_ce(z[:labelled], batch.y) for z in branches) / len(branches)

@@ -58,7 +58,7 @@ class MeanTeacher(Method):
         self.weight, self.noise, self.predicts = weight, noise, predicts
         self.ramp = adapted_share(ramp, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         logits = self.student(torch.cat([batch.x, batch.u]))
         target = probabilities(self.teacher(jitter(batch.u, self.noise)))

@@ -59,7 +59,7 @@ class RDrop(Method):
         self.weight, self.on = weight, on
         self.ramp = adapted_share(ramp, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         passes = self.two_passes(torch.cat([batch.x, batch.u]))
         sup = sum(dice_ce(z[:labelled], batch.y) for z in passes) * len(self.decoders) / 2

@@ -54,7 +54,7 @@ class StainMatch(Method):
         self.net = arch.net()
         self.weight, self.threshold, self.cutmix, self.view = weight, threshold, cutmix, VIEWS[view]
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         with torch.no_grad(), without_dropout(self.net):
             y, surety = pseudo_label(self.net(batch.u))

@@ -26,7 +26,7 @@ class Supervised(Method):
         super().__init__()
         self.net = arch.net()
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         return {"sup": dice_ce(self.net(batch.x), batch.y)}
 
     def predict(self, x: Images) -> Logits:

@@ -53,7 +53,7 @@ class SupervisedStrong(Method):
         self.net = arch.net()
         self.share, self.view, self.cutmix, self.one_pass = share, VIEWS[view], cutmix, one_pass
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         x, labelled = batch.x, len(batch.x)
         view, y = paste_neighbour(boxes(x, p=self.cutmix), self.view(x), batch.y)
         if self.one_pass:

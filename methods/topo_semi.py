@@ -51,6 +51,7 @@ class TopoSemi(Method):
         **{"student_predicts": {"predicts": "student"}, "published_decay": {"adapt_decay": False}},
     }
     tuned: ClassVar = {"threshold": (0.3, 0.95)}
+    capturable = False  # persistence is computed on the host
 
     def __init__(
         self, arch: Arch, *, weight: float = 0.1, weight_topo: float = 0.002, threshold: float = 0.7, tile: int = 100,
@@ -65,14 +66,14 @@ class TopoSemi(Method):
         self.warmup = adapted_share(warmup, arch.steps)
         self.ramp = adapted_share(ramp, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         logits = self.student(torch.cat([batch.x, strong(batch.u)]))
         p, q = log_probabilities(logits[labelled:]).exp(), log_probabilities(self.teacher(batch.u)).exp()
         topo = logits.new_zeros(())
-        if self.weight_topo and t >= self.warmup and len(batch.u):
+        if self.weight_topo and len(batch.u):
             f = 1 - p[:, 0]
-            count, total, square = pulls(f.detach(), 1 - q[:, 0], self.threshold, self.tile)
+            count, total, square = pulls(f.detach(), 1 - q[:, 0], t >= self.warmup, self.threshold, self.tile)
             topo = (count * f.square() - 2 * total * f + square).sum() / len(f)
         return {
             "sup": dice_ce(logits[:labelled], batch.y),

@@ -59,7 +59,7 @@ class UaMt(Method):
         self.ramp = adapted_share(ramp, arch.steps)
         self.masked, self.predicts = masked, predicts
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         logits = self.student(torch.cat([batch.x, batch.u]))
         target, unsure = self.ask_teacher(batch.u)

@@ -60,7 +60,7 @@ class UniMatch(Method):
         self.weight_strong, self.weight_fp, self.loss = weight_strong, weight_fp, LOSSES[loss]
         self.threshold, self.cutmix, self.dropout = threshold, cutmix, dropout
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, u = len(batch.x), batch.u
         with without_dropout(self.net):
             image, *features = self.net.encoder(u)

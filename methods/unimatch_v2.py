@@ -76,7 +76,7 @@ class UniMatchV2(Method):
         self.weight, self.threshold, self.cutmix, self.predicts = weight, threshold, cutmix, predicts
         self.drop = partial(complementary_dropout, share=dropout)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, twice = len(batch.x), torch.cat([batch.u, batch.u])
         y, surety = (values.repeat(2, 1, 1) for values in pseudo_label(self.teacher(batch.u)))
         views, y, surety = paste_neighbour(boxes(twice, p=self.cutmix), strong(twice), y, surety)

@@ -50,7 +50,7 @@ class Urpc(Method):
         self.weight, self.rectified, self.perturbed = weight, rectified, perturbed
         self.ramp = adapted_share(ramp, arch.steps)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         scales = self.scales(torch.cat([batch.x, batch.u]), labelled := len(batch.x))
         consistency = self.consistency([z[labelled:] for z in scales])
         return {

@@ -1,9 +1,15 @@
 """BCP's two directions, by hand."""
 
+import dataclasses
+
 import pytest
 import torch
 
+import methods
 from methods.bcp import directions, region
+from methods.parts import contract
+from methods.parts.losses import dice_ce
+from methods.parts.views import copy_paste_box
 
 SIDE, BOX = 3, 4  # a box of 2 · 2 of 3 · 3 pixels
 
@@ -32,6 +38,20 @@ def test_directions_count_alike_whatever_the_area_of_their_regions():
     dice = (dice_of(torch.tensor(-1.0).exp().item(), BOX) + dice_of(torch.tensor(-2.0).exp().item(), 9 - BOX)) / 2
     assert directions(logits, y, inside).item() == pytest.approx((1.5 + dice) / 2, abs=1e-5)
     assert region(logits, y, inside).item() > (1.55 + dice) / 2, "the pixels of both at once are another loss"
+
+
+def test_before_the_warm_up_ends_only_labelled_images_are_mixed():
+    method = methods.build("bcp", dataclasses.replace(contract.STILL, classes=2)).double()
+    batch = contract._batch(labelled=2, unlabelled=2)
+    torch.manual_seed(0)
+    box = copy_paste_box(batch.x)[0]
+    (a, b), (ya, yb) = batch.x, batch.y
+    mixed = torch.stack([torch.where(box, a, b), torch.where(box, a, b)])
+    masks = torch.stack([torch.where(box, ya, yb), torch.where(box, ya, yb)])
+    torch.manual_seed(0)
+    terms = method.losses(batch, torch.tensor(0.1))
+    torch.testing.assert_close(terms["sup"], dice_ce(method.student(mixed), masks))
+    assert terms["unlabelled"] == 0
 
 
 def test_one_image_has_one_direction():

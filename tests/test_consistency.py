@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
+from scipy.stats import beta, kstest
 
 from methods.base import Batch
 from methods.cct import Cct
-from methods.ict import mixed
+from methods.ict import Ict, mixed
 from methods.parts import perturb
 from methods.parts.consistency import dropping, jitter, perturbed_from, probabilities
 from methods.parts.distance import distance_to, signed_distances
@@ -79,9 +80,9 @@ def test_ua_mt_learns_nothing_from_a_teacher_that_is_never_sure():
     with torch.no_grad():
         method.teacher.net.decoder.head[-1].weight.zero_()
         method.teacher.net.decoder.head[-1].bias.zero_()
-    assert method.losses(data, 0.5)["consistency"] == 0
+    assert method.losses(data, torch.tensor(0.5))["consistency"] == 0
     masked, method.masked = method.masked, False
-    assert masked and method.losses(data, 0.5)["consistency"] > 0
+    assert masked and method.losses(data, torch.tensor(0.5))["consistency"] > 0
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -100,7 +101,7 @@ def test_ua_mt_trusts_three_quarters_of_the_greatest_entropy_at_first(classes):
         with torch.no_grad():
             head.weight.zero_()
             head.bias.copy_(torch.tensor([math.log(p)] + [math.log((1 - p) / (classes - 1))] * (classes - 1)))
-        return method.losses(data, t)["consistency"].item() > 0
+        return method.losses(data, torch.tensor(t))["consistency"].item() > 0
 
     start = 0.75 + 0.25 * math.exp(-5)
     assert [taken(start - 0.01, 0.0), taken(start + 0.01, 0.0), taken(start + 0.01, 1.0)] == [True, False, True]
@@ -117,9 +118,9 @@ def test_r_drop_measures_divergence_over_classes():
 
 def test_r_drop_is_exactly_0_without_dropout():
     still = Arch("tu-test_efficientnet", weights="none", width=32, dropout=0.0)
-    assert RDrop(still).train().losses(batch(), 1.0)["r_drop"] == 0
-    assert RDrop(TINY).train().losses(batch(), 1.0)["r_drop"] > 0
-    assert RDrop(still, nets=2).train().losses(batch(), 1.0)["r_drop"] > 0
+    assert RDrop(still).train().losses(batch(), torch.tensor(1.0))["r_drop"] == 0
+    assert RDrop(TINY).train().losses(batch(), torch.tensor(1.0))["r_drop"] > 0
+    assert RDrop(still, nets=2).train().losses(batch(), torch.tensor(1.0))["r_drop"] > 0
 
 
 def test_ict_mixes_the_first_half_with_the_second_and_uses_the_middle_twice():
@@ -130,12 +131,22 @@ def test_ict_mixes_the_first_half_with_the_second_and_uses_the_middle_twice():
     assert mixed(torch.tensor([]), share[:0]).tolist() == []
 
 
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
+def test_ict_draws_its_shares_from_a_beta_distribution(alpha):
+    torch.manual_seed(0)
+    shares = Ict(TINY, alpha=alpha).shares(20_000)
+    low = shares[shares < 0.5].double().numpy()  # near 1 single precision has few numbers
+    assert kstest(low, lambda share: 2 * beta(alpha, alpha).cdf(share)).pvalue > 0.01
+    assert len(low) == pytest.approx(10_000, abs=300)  # four standard deviations
+    assert shares.min() >= 0 and shares.max() <= 1
+
+
 def test_cct_s_main_decoder_learns_from_labels_only():
     data = batch()
     for detach, reached in ((True, False), (False, True)):
         torch.manual_seed(2)
         method = Cct(TINY, detach=detach).train()
-        method.losses(data, 1.0)["consistency"].backward()
+        method.losses(data, torch.tensor(1.0))["consistency"].backward()
         assert any(p.grad is not None and p.grad.any() for p in method.decoder.parameters()) is reached
         assert all(p.grad is not None for p in method.auxiliary.parameters())
 

@@ -12,6 +12,7 @@ from methods.base import IGNORE, Batch, Images, Logits, Method
 from methods.parts.contract import SIZE, checks
 from methods.parts.losses import dice_ce, mse, ramp
 from methods.parts.nets import Arch
+from methods.parts.persistence import pulls
 from methods.parts.teacher import Teacher
 
 
@@ -39,7 +40,7 @@ class Sound(Method):
         self.net, self.weight = arch.net(), weight
         self.teacher = Teacher(self.net, decay)
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         logits = self.net(torch.cat([batch.x, batch.u]))
         student, target = logits[len(batch.x) :], self.teacher(batch.u + 0.1 * torch.randn_like(batch.u))
         return {
@@ -236,6 +237,40 @@ class WaitsForTheDevice(Sound):
         return terms if terms["consistency"].item() >= 0 else {}
 
 
+class BranchesOnProgress(Sound):
+    def losses(self, batch, t):
+        terms = super().losses(batch, t)
+        return terms if t < 0.5 else {name: 0.9 * value for name, value in terms.items()}
+
+
+class SelectsPixels(Sound):
+    def compare(self, student, target):
+        sure = target.softmax(1).amax(1) > 0.5
+        return super().compare(student, target) + 0 * student.movedim(1, -1)[sure].sum()
+
+
+class FindsPlaces(Sound):
+    def compare(self, student, target):
+        return super().compare(student, target) + 0 * target.argmax(1).nonzero().sum()
+
+
+class DrawsOnTheHost(Sound):
+    def losses(self, batch, t):
+        return super().losses(Batch(batch.x, batch.y, batch.u * torch.rand(1).to(batch.u)), t)
+
+
+class CopiesToTheHost(Sound):
+    def compare(self, student, target):
+        return super().compare(student, target.cpu().to(student))
+
+
+class HidesTheHostInAnOperator(Sound):
+    def compare(self, student, target):
+        foreground = student.softmax(1)[:, 0]
+        maps = pulls(foreground.detach(), target.softmax(1)[:, 0], foreground.detach().sum() > 0, 0.7, 100)
+        return super().compare(student, target) + (maps[0] * foreground).mean()
+
+
 class DeadPerturbation(Sound):
     variants: ClassVar = {"perturbed": {"noise": 0.3}}
 
@@ -280,6 +315,13 @@ DEFECTS = [  # the check that catches it, the defect, and words of what it says
     ("pixels_that_are_not_annotated_have_no_supervised_loss", CountsIgnoredPixelsAsMistakes, "'sup' is 1, not 0"),
     ("half_precision_stays_finite", OverflowsInHalf, "bfloat16"),
     ("a_step_never_waits_for_the_device", WaitsForTheDevice, "reads its tensors' values"),
+    ("a_step_can_be_captured", WaitsForTheDevice, "_local_scalar_dense|item"),
+    ("a_step_can_be_captured", BranchesOnProgress, "meta"),
+    ("a_step_can_be_captured", SelectsPixels, "nonzero"),
+    ("a_step_can_be_captured", FindsPlaces, "nonzero"),
+    ("a_step_can_be_captured", DrawsOnTheHost, "works on the cpu"),
+    ("a_step_can_be_captured", CopiesToTheHost, "Cannot copy out of meta"),
+    ("a_step_can_be_captured", HidesTheHostInAnOperator, "no operator of torch's own"),
     ("every_variant_differs_from_the_full_method", DeadPerturbation, "exactly like the full method"),
 ]
 

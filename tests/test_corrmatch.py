@@ -100,7 +100,7 @@ def terms_by_hand(monkeypatch, box: list[int], decay: float) -> dict[str, float]
     where[..., box] = True
     monkeypatch.setattr(corrmatch, "boxes", lambda u, p: where)
     batch = Batch(torch.rand(1, 3, 1, 8), torch.zeros(1, 1, 8, dtype=torch.long), torch.rand(1, 3, 1, 8))
-    terms = method.losses(batch, 0.5)
+    terms = method.losses(batch, torch.tensor(0.5))
     return {name: terms[name].item() / method.weights[name] for name in method.weights}
 
 
@@ -167,7 +167,7 @@ def test_the_threshold_follows_how_confident_the_classes_are_at_best():
     method = methods.build("corrmatch", Arch("tu-test_efficientnet", weights="none", width=32), **settings)
     x, u = torch.rand(1, 3, 32, 32), torch.rand(2, 3, 32, 32)
     kept = {name: value.clone() for name, value in method.state_dict().items()}
-    method.losses(Batch(x, torch.zeros(1, 32, 32, dtype=torch.long), u), 0.5)
+    method.losses(Batch(x, torch.zeros(1, 32, 32, dtype=torch.long), u), torch.tensor(0.5))
     now = method.state_dict()
     assert all(torch.equal(now[name], kept[name]) for name in kept), "losses alone change no saved state"
     p = method.net.eval()(u).softmax(1)
@@ -202,7 +202,9 @@ def test_the_features_of_a_transformer_are_its_deepest_at_its_patch():
     assert (vit.level, vit.correlate.stride) == (-1, vit.net.encoder.stride)
     x = torch.rand(2, 3, 64, 64)
     assert vit.net.encoder(x)[-1].shape[-1] * vit.correlate.stride == 64
-    assert torch.isfinite(sum(vit.losses(Batch(x, torch.zeros(2, 64, 64, dtype=torch.long), x), 0.5).values()))
+    assert torch.isfinite(
+        sum(vit.losses(Batch(x, torch.zeros(2, 64, 64, dtype=torch.long), x), torch.tensor(0.5)).values())
+    )
 
 
 def test_pixels_are_counted_in_single_precision_whatever_the_networks():

@@ -376,10 +376,11 @@ def test_mse_by_hand():
 
 
 def test_the_ramp_by_hand():
-    assert ramp(0.0) == pytest.approx(math.exp(-5))
-    assert ramp(0.5) == pytest.approx(math.exp(-1.25))  # −5 · ½²
-    assert ramp(1.0) == ramp(0.4, 0.4) == ramp(0.9, 0.4) == ramp(0.0, 0.0) == 1.0
-    assert ramp(0.1, 0.4) == pytest.approx(math.exp(-5 * 0.75**2))
+    start, early, middle, late, end = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
+    assert ramp(start).item() == pytest.approx(math.exp(-5))
+    assert ramp(middle).item() == pytest.approx(math.exp(-1.25))  # −5 · ½²
+    assert ramp(end) == ramp(middle, 0.5) == ramp(late, 0.4) == ramp(start, 0.0) == 1.0
+    assert ramp(early, 0.4).item() == pytest.approx(math.exp(-5 * 0.75**2))
 
 
 @CLASSES

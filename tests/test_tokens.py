@@ -104,7 +104,7 @@ def test_every_method_learns_on_a_transformer(method):
     torch.manual_seed(0)
     built = methods.build(method, tiny()).train()
     batch = Batch(torch.rand(2, 3, 33, 40), torch.randint(2, (2, 33, 40)), torch.rand(3, 3, 33, 40))
-    terms = built.losses(batch, 1.0)
+    terms = built.losses(batch, torch.tensor(1.0))
     assert all(term.isfinite() for term in terms.values())
     sum(terms.values()).backward()
     built.after_step()

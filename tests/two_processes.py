@@ -30,7 +30,7 @@ def taught(method: Method, processes: Team) -> tuple[list[dict[str, float]], dic
     losses = []
     for step in range(STEPS):
         torch.manual_seed(step)
-        terms = method.losses(batch(step), (step + 1) / STEPS)
+        terms = method.losses(batch(step), torch.tensor((step + 1) / STEPS))
         sum(terms.values()).backward()
         optimiser.step()
         optimiser.zero_grad()

@@ -4,6 +4,7 @@ Each check takes a method's class and raises AssertionError with a sentence. The
 double precision, on the CPU; nothing is read or written, and the global random numbers are left as they were.
 """
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from methods.base import IGNORE, Batch, Method
 from methods.parts.losses import dice_ce
@@ -71,7 +74,7 @@ def its_terms_are_finite_scalars_with_names_that_never_change(method: type[Metho
     built, named = _build(method), set()
     for unlabelled in (3, 0):
         for t in (0.0, *PROGRESS):
-            terms = built.losses(_batch(unlabelled=unlabelled), t)
+            terms = _losses(built, _batch(unlabelled=unlabelled), t)
             named.add(tuple(sorted(terms)))
             for name, value in terms.items():
                 assert isinstance(value, Tensor) and value.ndim == 0, f"Term '{name}' is not a scalar tensor."
@@ -250,7 +253,7 @@ def the_same_seed_gives_the_same_training(method: type[Method]) -> None:
         ends.append(_state(built))
     assert _equal(*ends), "The same seed gives other weights: something random does not come from torch's generator."
     torch.manual_seed(5)
-    built.losses(_batch(), 0.5)
+    built.losses(_batch(), torch.tensor(0.5, dtype=torch.float64))
     assert torch.initial_seed() == 5, "Its losses seed the global generator; leave that to the trainer."
 
 
@@ -314,10 +317,36 @@ def a_step_never_waits_for_the_device(method: type[Method]) -> None:
     built = _build(method).to("meta")  # has shapes, but no values that a step could wait for
     batch = Batch(*(getattr(_batch(), field.name).to("meta") for field in dataclasses.fields(Batch)))
     try:
-        sum(built.losses(batch, 1.0).values()).backward()
+        sum(built.losses(batch, batch.x.new_ones(())).values()).backward()
         built.after_step()
     except (RuntimeError, NotImplementedError) as error:
         raise AssertionError(f"A step reads its tensors' values or leaves their device: {error}") from error
+
+
+@check
+def a_step_can_be_captured(method: type[Method]) -> None:
+    """In a CUDA graph: everything stays on the device, is an operator of torch's own, and repeats its shapes."""
+    if not method.capturable:
+        return
+    built = _build(method).to("meta")
+    batch = Batch(*(getattr(_batch(), field.name).to("meta") for field in dataclasses.fields(Batch)))
+    for guard in (contextlib.nullcontext(), _OnTheDevice()):  # the first step may fill caches
+        with guard:
+            sum(built.losses(batch, batch.x.new_ones(())).values()).backward()
+            built.after_step()
+
+
+class _OnTheDevice(TorchDispatchMode):
+    """Refuses what a graph cannot hold, in a step whose tensors have no values ("meta")."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.namespace in ("aten", "prims"), (
+            f"'{func}' is no operator of torch's own and may use the host; write capturable = False if it does."
+        )
+        out = func(*args, **(kwargs or {}))
+        away = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor) and x.device.type != "meta"]
+        assert not away, f"'{func}' works on the {away[0].device}, not on the batch's device; create tensors there."
+        return out
 
 
 @check
@@ -366,7 +395,7 @@ def _optimiser(built: Method) -> torch.optim.Optimizer:
 
 def _losses(built: Method, batch: Batch, t: float, seed: int = 1) -> dict[str, Tensor]:
     torch.manual_seed(seed)
-    return built.train().losses(batch, t)
+    return built.train().losses(batch, batch.x.new_full((), t))
 
 
 def _step(built: Method, optimiser: torch.optim.Optimizer, batch: Batch, t: float) -> dict[str, Tensor]:

@@ -70,9 +70,9 @@ def mse(p: Probabilities, q: Probabilities) -> Tensor:
     return mean((at_least_single(p) - at_least_single(q).detach()).square())
 
 
-def ramp(t: float, length: float = 1.0) -> float:
+def ramp(t: Float[Tensor, ""], length: float = 1.0) -> Float[Tensor, ""]:
     """exp(−5 (1 − t / length)²): from 0.007 to 1 at `length`, a fraction of training (Laine & Aila, ICLR 2017)."""
-    return math.exp(-5 * (1 - min(t / length, 1)) ** 2) if length > 0 else 1.0
+    return torch.exp(-5 * (1 - (t / length).clamp_max(1)).square()) if length > 0 else torch.ones_like(t)
 
 
 def mean(values: Tensor) -> Tensor:

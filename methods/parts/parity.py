@@ -36,7 +36,7 @@ def compare(
         twin, batch = copy.deepcopy(method), _batch(classes)
         for t in PROGRESS:
             torch.manual_seed(3)
-            terms = method.losses(batch, t)
+            terms = method.losses(batch, torch.tensor(t, dtype=torch.float64))
             torch.manual_seed(3)
             expected = derived(twin, batch, t)
             if terms.keys() != expected.keys():

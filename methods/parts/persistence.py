@@ -63,11 +63,14 @@ def matched(births: Values, deaths: Values, other_births: Values, other_deaths: 
 
 
 @torch.library.custom_op("methods::topological_pulls", mutates_args=())
-def pulls(f: Tensor, q: Tensor, threshold: float, tile: int) -> Tensor:
+def pulls(f: Tensor, q: Tensor, active: Tensor, threshold: float, tile: int) -> Tensor:
     """How often each pixel of f is pulled, the sum of the values that it is pulled to, and the sum of their squares.
 
-    (n, h, w) and (n, h, w) -> (3, n, h, w). An operator of its own, because what it does on the host is no graph's.
+    (n, h, w) and (n, h, w) -> (3, n, h, w); zeros unless `active`, a truth value without dimensions. An operator of its
+    own, because a graph cannot hold what it does on the host.
     """
+    if not active:
+        return f.new_zeros(3, *f.shape)
     student, teacher = torch.stack([f, q]).cpu().numpy()
     maps = np.zeros((3, *student.shape), student.dtype)
     for i, row, column in np.ndindex(len(f), -(-f.shape[1] // tile), -(-f.shape[2] // tile)):
@@ -80,7 +83,7 @@ def pulls(f: Tensor, q: Tensor, threshold: float, tile: int) -> Tensor:
 
 
 @pulls.register_fake
-def _(f: Tensor, q: Tensor, threshold: float, tile: int) -> Tensor:
+def _(f: Tensor, q: Tensor, active: Tensor, threshold: float, tile: int) -> Tensor:
     return f.new_empty(3, *f.shape)
 
 

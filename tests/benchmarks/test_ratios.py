@@ -108,7 +108,7 @@ def test_the_trainer_adds_little_to_a_bare_loop(patch_store, times_faster):
     def bare() -> None:
         methods[1].train()
         for _ in range(steps):
-            sum(methods[1].losses(batch, 1.0).values()).backward()
+            sum(methods[1].losses(batch, torch.tensor(1.0)).values()).backward()
             optimisers[1].step()
             optimisers[1].zero_grad()
 
@@ -159,7 +159,7 @@ def test_a_step_of_cdma_beside_its_plain_form(device, run, least, patches, patch
 
     with _without_tf32(), torch.no_grad():
         same, batch = train.build(still, 2).to(where).train(), batches.at(0)
-        together = same.losses(batch, 1.0)
+        together = same.losses(batch, torch.tensor(1.0))
         for name, term in apart(same, batch).items():
             assert term.item() == pytest.approx(together[name].item(), rel=1e-4), "the two forms are of one method"
     times_faster(

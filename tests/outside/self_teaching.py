@@ -18,7 +18,7 @@ class SelfTeaching(Method):
         super().__init__()
         self.net, self.weight = arch.net(), weight
 
-    def losses(self, batch: Batch, t: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, logits = len(batch.x), self.net(cat([batch.x, batch.u]))
         own = cross_entropy(logits[labelled:], logits[labelled:].argmax(1))
         return {"sup": dice_ce(logits[:labelled], batch.y), "own": self.weight * own}
