@@ -11,7 +11,9 @@ from torch import Tensor
 
 from benchmark import metrics
 from benchmark.datasets.store import Store
+from benchmark.metrics import Objects
 from benchmark.runs import CHOICES, choose
+from benchmark.scores import COMPUTED, Masks
 from methods.base import Images, Logits
 
 Predict = Callable[[Images], Logits]  # a method's `predict`, in the mode (eval) that its owner has set
@@ -53,14 +55,21 @@ def evaluate(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The scores of these images of a store, in this order; the only reader of their labels.
 
-    Keys of an image: `name`, `patient`, `stratum`; lists with a number for each foreground class: `dice`, `jaccard`,
-    `hd95` and `assd` (pixels), `boundary_f1`, `present` and `predicted` (whether the class is there at all, so that
-    false alarms and misses can be told); `background_dice`; `ece`, the calibration error of the foreground's
-    probability; and where the dataset numbers its objects `object_f1`, `object_dice`, `object_hausdorff` (pixels). What
-    does not exist in an image is None, by the rules of `benchmark.metrics`. `progress` hears how many images are done,
-    of how many.
+    Args:
+        predict: a method's `predict`.
+        store: the dataset.
+        places: which images of the store.
+        task: of the dataset; "" is its first.
+        tile, overlap, batch, device, precision: see `segment`.
+        progress: is called with how many images are done, of how many.
+
+    Returns:
+        For every image `name`, `patient`, `stratum`; by the name of every score of `benchmark.scores.COMPUTED` its
+        number, or a list with a number for each foreground class; and `present` and `predicted`, lists that say of
+        each foreground class whether the truth and the prediction have it. Scores of numbered objects are there only
+        if the dataset has them. A number that does not exist is None, by the rules of `benchmark.metrics`.
     """
-    scores: dict[int, dict[str, Any]] = {}
+    found: dict[int, dict[str, Any]] = {}
     for group in _alike(store, places, tile, overlap, batch):
         images, labels = [store.image(i) for i in group], [store.label(i, task) for i in group]
         predictions = [np.empty(label.shape, np.uint8) for label in labels]
@@ -73,49 +82,50 @@ def evaluate(
                 predictions[k][here] = classes[k]
                 bins[k] += metrics.calibration_bins(foreground[k], label[here] > 0)
         for k, i in enumerate(group):
-            ece = _number(metrics.calibration_error(bins[k]), 4)
-            objects = np.where(labels[k] > 0, store.mask(i), 0) if store.dataset.instances else None
-            scores[i] = {
-                "name": store.records[i].name,
-                "patient": store.records[i].patient,
-                "stratum": store.records[i].stratum,
-                **_scores(labels[k], predictions[k], len(store.classes(task)), objects),
-                "ece": ece,
+            record = store.records[i]
+            objects = store.mask(i) if store.dataset.instances else None
+            found[i] = {
+                "name": record.name,
+                "patient": record.patient,
+                "stratum": record.stratum,
+                **scores_of(labels[k], predictions[k], len(store.classes(task)), objects, bins[k]),
             }
             if progress:
-                progress(len(scores), len(places))
-    return [scores[i] for i in places]
+                progress(len(found), len(places))
+    return [found[i] for i in places]
 
 
-def _scores(
-    label: UInt8[np.ndarray, "h w"], prediction: UInt8[np.ndarray, "h w"], classes: int, objects: np.ndarray | None
-) -> dict[str, Any]:
-    """The scores of one image, rounded to what they mean."""
-    found: dict[str, Any] = {name: [] for name in PER_CLASS}
-    for c in range(1, classes):
-        truth, guess = label == c, prediction == c
-        surface = metrics.surface_scores(truth, guess)
-        found["dice"].append(_number(metrics.dice(truth, guess), 4))
-        found["jaccard"].append(_number(metrics.jaccard(truth, guess), 4))
-        found["hd95"].append(_number(surface.hd95, 2))
-        found["assd"].append(_number(surface.assd, 2))
-        found["boundary_f1"].append(_number(surface.boundary_f1, 4))
-        found["present"].append(bool(truth.any()))
-        found["predicted"].append(bool(guess.any()))
-    found["background_dice"] = _number(metrics.dice(label == 0, prediction == 0), 4)
-    if objects is not None:
-        of_objects = metrics.object_scores(objects, metrics.components(prediction))
-        found["object_f1"] = _number(of_objects.f1, 4)
-        found["object_dice"] = _number(of_objects.dice, 4)
-        found["object_hausdorff"] = _number(of_objects.hausdorff, 2)
+def scores_of(
+    label: UInt8[np.ndarray, "h w"], prediction: UInt8[np.ndarray, "h w"], classes: int, objects: Objects | None,
+    bins: Float[np.ndarray, "3 bins"],
+) -> dict[str, Any]:  # fmt: skip
+    """Every score of the catalogue for one image, rounded as records store it.
+
+    Args:
+        label: the true classes.
+        prediction: the predicted classes.
+        classes: how many there are, background included.
+        objects: numbers of the true objects; None if the dataset does not number them.
+        bins: calibration bins of the foreground's probability.
+    """
+    valid = np.ones(label.shape, bool)
+    of_class = [
+        Masks(label == c, prediction == c, valid, None if objects is None else np.where(label == c, objects, 0))
+        for c in range(1, classes)
+    ]
+    foreground = Masks(label > 0, prediction > 0, valid, bins=bins)
+    found: dict[str, Any] = {
+        "present": [bool(masks.truth.any()) for masks in of_class],
+        "predicted": [bool(masks.prediction.any()) for masks in of_class],
+    }
+    for score in COMPUTED:
+        if objects is None and score.needs_instances:
+            continue
+        if score.per_class:
+            found[score.name] = [score.rounded(score.compute(masks)) for masks in of_class]
+        else:
+            found[score.name] = score.rounded(score.compute(foreground))
     return found
-
-
-PER_CLASS = ("dice", "jaccard", "hd95", "assd", "boundary_f1", "present", "predicted")
-
-
-def _number(value: float, digits: int) -> float | None:
-    return None if np.isnan(value) else round(float(value), digits)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Truth and prediction both empty: every score is nan, to be left out of means and
 Only one of them empty (a false alarm or a miss): overlap scores are 0 and distances are the image's diagonal.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -35,37 +36,79 @@ def jaccard(truth: Mask, prediction: Mask) -> float:
     return np.count_nonzero(truth & prediction) / union if union else np.nan
 
 
-class SurfaceScores(NamedTuple):
-    """How far two outlines lie apart: distances in pixels, and the share of them that agrees."""
+@dataclass(frozen=True)
+class Surface:
+    """Distances in pixels between the outlines of a true and a predicted mask.
 
-    hd95: float
-    assd: float
-    boundary_f1: float
-
-
-def surface_scores(truth: Mask, prediction: Mask, tolerance: float = BOUNDARY_TOLERANCE) -> SurfaceScores:
-    """HD95, ASSD and boundary F1, from the distance of every boundary pixel to the other mask's nearest.
-
-    A boundary pixel is one of the mask with a 4-neighbour outside of it; what lies beyond the image is outside.
-    hd95: the larger of the two directed 95th percentiles (MONAI's and surface-distance's; medpy pools the directions).
-    assd: the mean over the boundary pixels of both masks together.
-    boundary_f1: harmonic mean of the shares of either boundary within `tolerance` pixels of the other.
+    Args:
+        misses: from every pixel of the true outline to the nearest of the predicted one; inf if there is none.
+        alarms: from every pixel of the predicted outline to the nearest of the true one; inf if there is none.
+        diagonal: of the smallest rectangle that holds all valid pixels, in place of infinite distances.
     """
-    truth, prediction = _same_size(truth, prediction)
-    if not truth.any() and not prediction.any():
-        return SurfaceScores(np.nan, np.nan, np.nan)
-    if not truth.any() or not prediction.any():
-        return SurfaceScores(_diagonal(truth), _diagonal(truth), 0.0)
+
+    misses: Float[np.ndarray, " n"]
+    alarms: Float[np.ndarray, " m"]
+    diagonal: float
+
+
+def surface(truth: Mask, prediction: Mask, valid: Mask | None = None) -> Surface:
+    """The distance of every boundary pixel to the other mask's nearest.
+
+    A boundary pixel is one of the mask with a 4-neighbour outside of it; what lies beyond the image is outside, and so
+    are pixels that are not `valid` (all are valid without it).
+    """
+    truth, prediction, valid = _valid(truth, prediction, valid)
     outlines = [np.argwhere(_boundary(mask)) for mask in (truth, prediction)]
+    if not len(outlines[0]) or not len(outlines[1]):
+        return Surface(*(np.full(len(outline), np.inf) for outline in outlines), _diagonal(valid))
     # unbalanced trees are as exact; far faster than a distance transform except where a mask is noise
     trees = [cKDTree(outline, balanced_tree=False, compact_nodes=False) for outline in outlines]
-    misses, alarms = trees[1].query(outlines[0])[0], trees[0].query(outlines[1])[0]
-    recall, precision = (misses <= tolerance).mean(), (alarms <= tolerance).mean()
-    return SurfaceScores(
-        hd95=float(max(np.percentile(misses, 95), np.percentile(alarms, 95))),
-        assd=float((misses.sum() + alarms.sum()) / (len(misses) + len(alarms))),
-        boundary_f1=float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0,
-    )
+    return Surface(trees[1].query(outlines[0])[0], trees[0].query(outlines[1])[0], _diagonal(valid))
+
+
+def hd95(surface: Surface) -> float:
+    """The larger of the two directed 95th percentiles of the distances.
+
+    Returns:
+        Distance in pixels; nan if both masks are empty, the diagonal if exactly one is.
+
+    Source: Huttenlocher et al., TPAMI 1993; as MONAI and surface-distance (MedPy pools the directions).
+
+    >>> hd95(surface(np.eye(3), np.eye(3)))
+    0.0
+    """
+    directions = [of for of in (surface.misses, surface.alarms) if len(of)]
+    if not directions:
+        return np.nan
+    return max(float(np.percentile(np.minimum(of, surface.diagonal), 95)) for of in directions)
+
+
+def assd(surface: Surface) -> float:
+    """The mean distance over the boundary pixels of both masks together (average symmetric surface distance).
+
+    Returns:
+        Distance in pixels; nan if both masks are empty, the diagonal if exactly one is.
+    """
+    distances = np.concatenate([surface.misses, surface.alarms])
+    return min(float(distances.mean()), surface.diagonal) if len(distances) else np.nan
+
+
+def boundary_f1(surface: Surface, tolerance: float = BOUNDARY_TOLERANCE) -> float:
+    """Harmonic mean of the shares of either boundary within `tolerance` pixels of the other.
+
+    Returns:
+        From 0 to 1; nan if both masks are empty, 0 if exactly one is.
+
+    Source: Csurka et al., BMVC 2013.
+    """
+    if not len(surface.misses) and not len(surface.alarms):
+        return np.nan
+    recall, precision = (_share_within(of, tolerance) for of in (surface.misses, surface.alarms))
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _share_within(distances: Float[np.ndarray, " n"], tolerance: float) -> float:
+    return float((distances <= tolerance).mean()) if len(distances) else 0.0
 
 
 class ObjectScores(NamedTuple):
@@ -76,20 +119,22 @@ class ObjectScores(NamedTuple):
     hausdorff: float
 
 
-def object_scores(truth: Objects, prediction: Objects) -> ObjectScores:
+def object_scores(truth: Objects, prediction: Objects, valid: Mask | None = None) -> ObjectScores:
     """Object F1, Dice and Hausdorff distance (Sirinukunwattana et al., Medical Image Analysis 35, 2017).
 
     An object's partner is the object of the other side that shares most pixels with it (the lower number of equals).
     f1: a predicted object is a hit if it covers at least half of its partner, and a true object is hit at most once.
     dice: of every object with its partner, 0 without one, weighted by area; the mean of both sides.
     hausdorff: the same with the distance between the two regions; without a partner, to the region nearest by it.
+    Pixels that are not `valid` belong to no object (all are valid without it).
     """
-    if truth.shape != prediction.shape:
-        raise ValueError(f"the truth has {truth.shape} pixels and the prediction {prediction.shape}; they must agree")
+    _same_size(truth, prediction)
+    valid = np.ones(truth.shape, bool) if valid is None else valid != 0
+    truth, prediction = np.where(valid, truth, 0), np.where(valid, prediction, 0)
     if not truth.any() and not prediction.any():
         return ObjectScores(np.nan, np.nan, np.nan)
     if not truth.any() or not prediction.any():
-        return ObjectScores(0.0, 0.0, _diagonal(truth))
+        return ObjectScores(0.0, 0.0, _diagonal(valid))
     sides = _Regions(truth), _Regions(prediction)
     shared = coo_matrix(
         (np.ones(truth.size, np.int64), (sides[0].numbers.ravel(), sides[1].numbers.ravel())),
@@ -161,8 +206,17 @@ def _same_size(truth: Mask, prediction: Mask) -> tuple[np.ndarray, np.ndarray]:
     return truth != 0, prediction != 0
 
 
-def _diagonal(mask: Mask) -> float:
-    return float(np.hypot(*mask.shape))
+def _valid(truth: Mask, prediction: Mask, valid: Mask | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boolean masks without the pixels that are not valid, and which pixels are."""
+    truth, prediction = _same_size(truth, prediction)
+    valid = np.ones(truth.shape, bool) if valid is None else valid != 0
+    return truth & valid, prediction & valid, valid
+
+
+def _diagonal(valid: Bool[np.ndarray, "h w"]) -> float:
+    """Of the smallest rectangle that holds all valid pixels."""
+    sides = [np.flatnonzero(valid.any(axis)) for axis in (1, 0)]
+    return float(np.hypot(*(side[-1] - side[0] + 1 if len(side) else 0 for side in sides)))
 
 
 def _boundary(objects: Objects) -> Bool[np.ndarray, "h w"]:

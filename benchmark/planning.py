@@ -56,7 +56,7 @@ def pairs(board: Board, ratio: float | None = None, metric: str = "dice") -> tup
     Without a ratio it is the one at which most methods have runs. All pairs have as many draws and seeds: those of most
     pairs that share several runs, if there are any.
     """
-    runs = board.done
+    runs, metric = board.done, board.single(metric)
     if len(runs):
         runs = runs[(runs.variant == "") & (runs.settings == "") & ~runs.uneven]
     if ratio is None and len(runs):
@@ -90,7 +90,7 @@ def _balanced(places: set[Place]) -> list[Place]:
 
 def _paired(board: Board, a: str, b: str, ratio: float, metric: str, places: Sequence[Place]) -> Paired:
     draws, seeds = (np.repeat(part, len(board.patients)) for part in np.array(places, dtype=np.int64).T)
-    scores = (board.values(label, ratio, metric, None, places).ravel() for label in (a, b))
+    scores = (board.samples(label, ratio, metric, None, places).ravel() for label in (a, b))
     return Paired(*scores, np.tile(board.patients, len(places)), draws, seeds)
 
 

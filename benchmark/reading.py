@@ -22,6 +22,7 @@ from benchmark.report.board import Board
 from benchmark.report.comparison import METRIC
 from benchmark.report.frame import comparisons
 from benchmark.runs import choose
+from benchmark.scores import SCORES
 
 FILE = "reading.md"  # beside the rows' folder
 
@@ -53,22 +54,23 @@ class Reading:
     """
 
     def __init__(self, board: Board):
-        self._board = board
+        self._board, self._metric = board, board.single(METRIC)
 
     def score(self, method: str, ratio: float, metric: str = METRIC) -> str:
         """The mean and its interval: "90.4 [88.6, 91.9]"."""
         label = self._label(method, ratio)
-        return cells.interval(self._board.intervals([label], ratio, metric)[label], cells.SCORES[metric], ()).text
+        metric = self._board.single(metric)
+        return cells.interval(self._board.intervals([label], ratio, metric)[label], SCORES[metric], ()).text
 
     def mean(self, method: str, ratio: float) -> float:
         """The mean in points, to be compared with another in `holds`."""
-        return 100 * self._board.intervals([label := self._label(method, ratio)], ratio, METRIC)[label].mean
+        return 100 * self._board.intervals([label := self._label(method, ratio)], ratio, self._metric)[label].mean
 
     def difference(self, method: str, other: str, ratio: float, other_ratio: float | None = None) -> str:
         """The mean of a method less another's, the latter at its own ratio if given: "+0.5 [−0.1, 1.1]"."""
         label, less = self._label(method, ratio), self._label(other, ratio if other_ratio is None else other_ratio)
-        found = self._board.differences([label], less, ratio, METRIC, other_ratio=other_ratio)[label]
-        return cells.difference(found, cells.SCORES[METRIC], ()).text or "not paired"
+        found = self._board.differences([label], less, ratio, self._metric, other_ratio=other_ratio)[label]
+        return cells.difference(found, SCORES[self._metric], ()).text or "not paired"
 
     def runs(self, method: str, ratio: float) -> int:
         """How many finished runs are behind a score."""
@@ -96,15 +98,17 @@ class Reading:
 
     def extremes(self, ratio: float) -> str:
         """The worst and the best mean of methods with most draws: "87.8 (DTC) to 91.1 (URPC)"."""
-        means = {label: one.mean for label, one in self._board.intervals(self._whole(ratio), ratio, METRIC).items()}
+        means = {
+            label: one.mean for label, one in self._board.intervals(self._whole(ratio), ratio, self._metric).items()
+        }
         ends = (min(means, key=means.__getitem__), max(means, key=means.__getitem__))
         return " to ".join(f"{cells.say(100 * means[label], 1)} ({label})" for label in ends)
 
     def tied(self, ratio: float) -> str:
         """Those that are not significantly worse than the best: the bold ones, best first."""
         ranked = self._ranked(ratio)
-        intervals = self._board.intervals(ranked, ratio, METRIC)
-        bold = cells.tied(self._board, ranked, ratio, METRIC, None, intervals)
+        intervals = self._board.intervals(ranked, ratio, self._metric)
+        bold = cells.tied(self._board, ranked, ratio, self._metric, None, intervals)
         return _listed(sorted(bold, key=lambda label: -intervals[label].mean))
 
     def above(self, ratio: float) -> str:
@@ -118,19 +122,19 @@ class Reading:
     def place(self, method: str, ratio: float) -> str:
         """Where a method's mean stands among those with most draws: "14 of 23"."""
         ranked = self._whole(ratio)
-        means = [interval.mean for interval in self._board.intervals(ranked, ratio, METRIC).values()]
+        means = [interval.mean for interval in self._board.intervals(ranked, ratio, self._metric).values()]
         return f"{rankdata(-np.array(means), 'min')[ranked.index(self._label(method, ratio))]:.0f} of {len(ranked)}"
 
     def deviation(self, method: str, ratio: float) -> str:
         """The standard deviation of the mean scores of single runs, over draws and seeds."""
-        values = self._board.values(self._label(method, ratio), ratio, METRIC)
+        values = self._board.samples(self._label(method, ratio), ratio, self._metric)
         return cells.say(100 * np.nanmean(values, axis=1).std(ddof=1), 1) if len(values) > 1 else cells.say(np.nan, 1)
 
     def each(self, method: str, ratio: float) -> str:
         """The mean scores of single runs by draw and seed: "89.6, 90.6 and 91.0"."""
         label = self._label(method, ratio)
         places = sorted(self._board.places(label, ratio))
-        means = np.nanmean(self._board.values(label, ratio, METRIC, None, places), axis=1)
+        means = np.nanmean(self._board.samples(label, ratio, self._metric, None, places), axis=1)
         return _listed([cells.say(100 * mean, 1) for mean in means])
 
     def agreement(self, ratio: float) -> str:
@@ -163,13 +167,13 @@ class Reading:
         images, label = self._shared(other), self._label(method, ratio)
         places = sorted({*self._board.places(label, ratio)} & {*other._board.places(label, ratio)})
         a, b = (
-            reading._board.values(label, ratio, METRIC, None, places)[:, these].ravel()
+            reading._board.samples(label, ratio, self._metric, None, places, these).ravel()
             for reading, these in zip((self, other), images, strict=True)
         )
         draws, seeds = np.repeat(np.array(places).reshape(-1, 2), len(images[0]), axis=0).T
         patients = np.tile(self._board.patients[images[0]], len(places))
         found = stats.paired_difference(a, b, patients, draws, seeds)
-        return cells.difference(found, cells.SCORES[METRIC], ()).text or cells.say(np.nan, 1)
+        return cells.difference(found, SCORES[self._metric], ()).text or cells.say(np.nan, 1)
 
     def _shared(self, other: "Reading") -> tuple[list[int], list[int]]:
         """Where the test images of both lie in either."""
@@ -188,13 +192,13 @@ class Reading:
 
     def _by_draw(self, label: str, ratio: float) -> pd.Series:
         places = self._board.places(label, ratio)
-        means = np.nanmean(self._board.values(label, ratio, METRIC, None, places), axis=1)
+        means = np.nanmean(self._board.samples(label, ratio, self._metric, None, places), axis=1)
         return pd.Series(means, [draw for draw, _ in places]).groupby(level=0).mean()
 
     def _significant(self, ratio: float, sign: int) -> str:
         ranked = self._ranked(ratio)
         base = cells.supervised(self._board, ranked)
-        found = self._board.differences([label for label in ranked if label != base], base, ratio, METRIC)
+        found = self._board.differences([label for label in ranked if label != base], base, ratio, self._metric)
         adjusted = cells.holm(found, ranked)
         these = [label for label, p in adjusted.items() if p < 0.05 and sign * found[label].mean > 0]
         return _listed(sorted(these, key=lambda label: -sign * found[label].mean))

@@ -10,6 +10,7 @@ import numpy as np
 import methods
 from benchmark.records import Best, Budget, Certificate, Machine, Measured, RunRecord
 from benchmark.runs import Run
+from benchmark.scores import COMPUTED, POINTS
 
 FLOPS = 3e12  # of a supervised run
 CONTENT = "c0ffee" * 5
@@ -116,10 +117,11 @@ def _scored(
         "background_dice": [round(float(d), 4) for d in dice.mean(1) ** 0.5],
         "ece": [round(float(e), 4) for e in 0.3 * (1 - dice.mean(1))],
     }
-    if objects:
-        scores["object_f1"] = [round(float(d), 4) for d in dice.mean(1) ** 1.5]
-        scores["object_dice"] = [round(float(d), 4) for d in dice.mean(1) ** 1.2]
-        scores["object_hausdorff"] = [round(float(h), 2) for h in 120 * (1 - dice.mean(1))]
+    for score in COMPUTED:  # what is not made above
+        if score.name not in scores and score.per_class and (objects or not score.needs_instances):
+            share = score.unit == POINTS
+            values = dice ** (1 + len(score.name) / 20) if share else 120 * (1 - dice)
+            scores[score.name] = column(values, score.stored_digits, 0.0 if share else 181.02)
     chosen = {"dice": column(best, 4, 0.0), "jaccard": column(best / (2 - best), 4, 0.0)}
     return {"scores": scores, "best": Best(step=run.steps * 4 // 5, scores=chosen)}
 

@@ -168,5 +168,6 @@ def test_scores_at_the_step_that_was_best_on_validation_are_another_metric():
 
 
 def test_a_score_of_whole_images_has_one_column():
-    one = row("cdma", objects=True, classes=("background", "a", "b"))
-    assert frame.scores(one, "object_f1")[:, 0].tolist() == one.scores["object_f1"]
+    one = row("cdma", classes=("background", "a", "b"))
+    assert frame.scores(one, "ece")[:, 0].tolist() == one.scores["ece"]
+    assert frame.scores(one, "dice").shape == (24, 2)

@@ -30,6 +30,7 @@ FLOORS = {
     "methods": 2,
     "methods.parts": 1,
     "benchmark.datasets": 1,
+    "benchmark.scores": 1,
     "benchmark.simulation": 1,
     "benchmark.records": 1,
     "benchmark.pilot": 2,

@@ -158,7 +158,7 @@ def test_the_command_prints_a_plan_for_every_comparison(tmp_path):
     [
         (["--detect", "1", "--dataset", "glass"], "no rows of glass"),
         (["--detect", "1", "--metric", "hd95"], "no metric 'hd95'"),
-        (["--detect", "0"], "not in the range"),
+        (["--detect", "0"], "give a number above 0"),
         (["--detect", "1", "--ratio", "0.3"], "Nothing can be planned"),
     ],
 )

@@ -29,7 +29,17 @@ SCORES = [
 
 
 def table(scores: list[dict], classes=("background", "gland")) -> dict[str, tuple]:
-    return {name: tuple(numbers) for name, *numbers in summary.summary(scores, classes)}
+    columns = {name: [image[name] for image in scores] for name in scores[0]}
+    return {name: tuple(numbers) for name, *numbers in summary.every(columns, classes)}
+
+
+def of_two_classes() -> list[dict]:
+    doubled = [
+        {key: value * 2 if isinstance(value, list) else value for key, value in image.items()} for image in SCORES
+    ]
+    doubled[0]["dice"] = [0.8, 0.2]
+    doubled[1]["dice"] = [0.6, None]
+    return doubled
 
 
 def test_a_mean_its_interval_over_patients_and_the_number_of_images_with_a_value():
@@ -39,15 +49,15 @@ def test_a_mean_its_interval_over_patients_and_the_number_of_images_with_a_value
     assert table(SCORES)["Calibration error"] == pytest.approx((0.1, 0.1, 0.1, 5))
 
 
-def test_means_come_a_second_time_without_misses_and_false_alarms_only_if_there_are_some():
-    assert "Dice, hits only" not in table(SCORES), "a miss is Dice 0, and nothing else"
-    assert table(SCORES)["HD95 (pixels), hits only"][::3] == pytest.approx((3.0, 3))
-    assert not any("without" in name for name in table(SCORES[:3]))
+def test_distances_of_hits_are_there_only_if_there_are_misses_or_false_alarms():
+    assert table(SCORES)["HD95 of hits (pixels)"][::3] == pytest.approx((3.0, 3))
+    assert not any("hits" in name for name in table(SCORES[:3]))
 
 
 def test_false_alarms_are_a_share_of_the_object_free_images():
-    assert table(SCORES)["Share of object-free images with a false alarm"][::3] == (0.5, 2)
-    assert "Share of object-free images with a false alarm" not in table(SCORES[:3])
+    assert table(SCORES)["False alarms"][::3] == (0.5, 2)
+    assert table(SCORES)["Missed"][::3] == (0.0, 3)
+    assert "False alarms" not in table(SCORES[:3])
 
 
 def test_bounds_stay_in_the_range_of_the_metric():
@@ -65,20 +75,26 @@ def test_one_patient_has_no_interval_and_no_image_no_mean():
 
 
 def test_object_scores_appear_where_they_exist():
-    with_objects = [scored(p, 0.5, object_f1=0.4, object_dice=0.3, object_hausdorff=20.0) for p in "ab"]
+    with_objects = [scored(p, 0.5, object_f1=[0.4], object_dice=[0.3], object_hausdorff=[20.0]) for p in "ab"]
     assert table(with_objects)["Object F1"][::3] == (0.4, 2)
     assert table(with_objects)["Object Hausdorff (pixels)"][0] == 20
     assert "Object F1" not in table(SCORES)
 
 
-def test_every_class_has_its_own_rows():
-    doubled = [
-        {key: value * 2 if isinstance(value, list) else value for key, value in image.items()} for image in SCORES
-    ]
-    doubled[0]["dice"] = [0.8, 0.2]
-    names = table(doubled, ("background", "gland", "tumour"))
+def test_every_class_has_its_own_line_beside_the_mean_over_classes():
+    names = table(of_two_classes(), ("background", "gland", "tumour"))
     assert names["Dice, gland"][0] == pytest.approx(table(SCORES)["Dice"][0])
-    assert names["Dice, tumour"][0] == pytest.approx((0.2 + 0.6 + 0.7 + 0.0) / 4)
+    assert names["Dice, tumour"][0] == pytest.approx((0.2 + 0.7 + 0.0) / 3)
+    assert names["Dice, mean over classes"][0] == pytest.approx((2.1 / 4 + 0.9 / 3) / 2)
+    assert "Dice" not in names
+
+
+def test_the_short_table_has_the_mean_and_each_class_and_of_one_class_that_alone():
+    columns = {name: [image[name] for image in of_two_classes()] for name in SCORES[0]}
+    short = summary.by_class(columns, ("background", "gland", "tumour"))
+    assert list(short) == ["mean over classes", "gland", "tumour"]
+    assert [of[0].mean for of in short.values()] == pytest.approx([(2.1 / 4 + 0.9 / 3) / 2, 2.1 / 4, 0.9 / 3])
+    assert list(summary.by_class(columns, ("background", "gland"))) == ["gland"]
 
 
 def test_the_dice_of_cdmas_released_code_is_named_so_and_says_how_far_it_is_from_ours():

@@ -138,13 +138,20 @@ def test_a_diverged_run_is_named_and_in_no_mean():
     assert "Diverged, and in no mean: CPS at 10 %, draw 0, seed 0." in table.notes
 
 
-def test_every_class_has_blocks_of_its_own_and_others_get_their_mean():
+def test_every_class_has_a_column_of_its_own_beside_their_mean():
     rows = suite(("supervised", "cdma"), ratios=(0.1,), draws=1, classes=("background", "gland", "tumour"))
     table = tables.draw("comparison", rows)
     of = np.array(rows[1].scores["dice"])
-    assert place(table, "CDMA", "Dice ↑", "gland, 10 %").mean == pytest.approx(100 * of[:, 0].mean())
-    assert place(table, "CDMA", "Dice ↑", "tumour, 10 %").mean == pytest.approx(100 * of[:, 1].mean())
-    assert place(tables.draw("ratios", rows), "CDMA", "Dice ↑: 10 %").mean == pytest.approx(100 * of.mean())
+    assert place(table, "CDMA", "Dice ↑: gland").mean == pytest.approx(100 * of[:, 0].mean())
+    assert place(table, "CDMA", "Dice ↑: tumour").mean == pytest.approx(100 * of[:, 1].mean())
+    assert place(table, "CDMA", "Dice ↑: mean over classes").mean == pytest.approx(100 * of.mean())
+    ratios = tables.draw("ratios", rows)
+    assert place(ratios, "CDMA", "Dice ↑: 10 %", "mean over classes").mean == pytest.approx(100 * of.mean())
+    assert place(ratios, "CDMA", "Dice ↑: 10 %", "tumour").mean == pytest.approx(100 * of[:, 1].mean())
+    far = np.array(rows[1].scores["hd95"])
+    further = tables.draw("further", rows)
+    assert place(further, "CDMA", "HD95 ↓", "gland, 10 %").mean == pytest.approx(far[:, 0].mean())
+    assert place(further, "CDMA", "HD95 ↓", "mean over classes, 10 %").mean == pytest.approx(far.mean())
 
 
 def test_tasks_have_tables_of_their_own():
@@ -237,9 +244,7 @@ def test_a_difference_is_the_same_whoever_asks_and_whoever_else_is_asked_for():
     every = Board(rows).differences(labels, "Supervised", 0.1, "dice")
     assert Board(rows).differences(["CDMA"], "Supervised", 0.1, "dice")["CDMA"] == every["CDMA"]
     assert Comparison(rows).difference("CDMA", "Supervised", 0.1) == pytest.approx(every["CDMA"]), "in figures"
-    a, b = (
-        np.concatenate([r.scores["dice"] for r in rows if r.run.method == m]) for m in ("cdma", "supervised")
-    )
+    a, b = (np.concatenate([r.scores["dice"] for r in rows if r.run.method == m]) for m in ("cdma", "supervised"))
     runs = [r for r in rows if r.run.method == "cdma"]
     patients = np.concatenate([r.scores["patient"] for r in runs])
     draws = np.repeat([r.run.draw for r in runs], len(patients) // 3)

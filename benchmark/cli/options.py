@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import methods
 from benchmark import runs, suites
@@ -42,13 +43,14 @@ class Named(click.ParamType):
     def shell_complete(self, ctx, param, incomplete):
         before, comma, last = incomplete.rpartition(",")
         names = [name for name in self.known(ctx) if name.startswith(last)]
-        return [click.shell_completion.CompletionItem(before + comma + name) for name in names]
+        return [CompletionItem(before + comma + name) for name in names]
 
 
 METHOD = Named(lambda ctx: methods.names())
 DATASET = Named(lambda ctx: dataset_names(_folder(ctx)))
 KIND = Named(lambda ctx: kinds())
 ROW = Named(lambda ctx: [path.stem for path in Path(ctx.params.get("results") or "results").glob("runs/*.json")])
+METRIC = Named(lambda ctx: metric_names())
 RECIPE = Named(lambda ctx: list(suites.RECIPES))
 RECIPE_HELP = f"Other defaults of network and training ({', '.join(suites.RECIPES)}); those told here are of quick."
 
@@ -88,6 +90,13 @@ def open_store(name: str, data: Path):
     except ValueError as error:
         raise ValueError(f"{error} Yours are looked for in {data.resolve()}; --data names another folder.") from error
     return stores.open_store(name, data)
+
+
+def metric_names() -> list[str]:
+    """The scores of the catalogue."""
+    from benchmark import scores
+
+    return list(scores.SCORES)
 
 
 def kinds() -> list[str]:

@@ -7,11 +7,10 @@ import click
 from benchmark import progress, records, runs, suites
 from benchmark.cli import show
 from benchmark.cli.errors import writable
-from benchmark.cli.options import Named, RegularFile, data_option, device_option, open_store, results_option
+from benchmark.cli.options import METRIC, Named, RegularFile, data_option, device_option, open_store, results_option
 from benchmark.records import RunRecord
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
-METRIC = Named(lambda ctx: ["dice", "jaccard", "hd95", "assd", "boundary_f1", "best_dice", "object_dice", "ece"])
 
 
 @click.command(
@@ -76,11 +75,13 @@ def _print(table) -> None:
     from benchmark.report.table import DAGGER
 
     printed = Table(title=table.title, title_justify="left")
+    if table.blocks:
+        printed.add_column(table.blocks)
     for column in table.columns:
         printed.add_column(column.name, justify="left" if column.kind == "text" else "right")
     for line in table.lines:
         means = (cell.text.partition(" [")[0] + "*" * cell.bold + f" {DAGGER}" * cell.dagger for cell in line.cells)
-        printed.add_row(*map(Text, means))
+        printed.add_row(*map(Text, [line.block, *means] if table.blocks else means))
     show.console().print(printed)
     marks = "* not significantly worse than the best of its column. " * any(
         cell.bold for line in table.lines for cell in line.cells

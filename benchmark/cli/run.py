@@ -48,6 +48,7 @@ Examples:
 @settings_option
 @click.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")
 @click.option("--deterministic", is_flag=True, help="Deterministic kernels on a GPU, too.")
+@click.option("--all-scores", is_flag=True, help="Print every score, not only the short table.")
 @click.option("--threads", type=THREADS, help="CPU threads.  [default: all cores]")
 @click.option(
     "--checkpoint-s", type=Number(float, 0, example=20), default=20, show_default=True,
@@ -56,7 +57,9 @@ Examples:
 @device_option
 @results_option
 @data_option
-def run(recipe, settings, tuned, deterministic, threads, checkpoint_s, device, results, data, **fields) -> None:
+def run(
+    recipe, settings, tuned, deterministic, threads, all_scores, checkpoint_s, device, results, data, **fields
+) -> None:
     """Trains a method, scores it on every test image, and leaves a row, weights and a picture.
 
     A run that was interrupted goes on where it was when the same command is given again; a finished one is shown. One
@@ -92,7 +95,7 @@ def run(recipe, settings, tuned, deterministic, threads, checkpoint_s, device, r
     if not picture.exists() and (panels := _panels(row, store, results, device)):
         title = f"{row.title}, {_setting(row)}"
         pictures.run_picture(panels, picture, title, row.classes)
-    _print_scores(row)
+    _print_scores(row, all_scores)
     _print_differences(row, records.find(results, row.key))
     click.echo(f"Row      {records.path_of(results, row.key)}")
     click.echo(f"Weights  {train.weights_path(results, row.key)}")
@@ -100,12 +103,17 @@ def run(recipe, settings, tuned, deterministic, threads, checkpoint_s, device, r
 
 
 def _panels(row: RunRecord, store, results: Path, device: str) -> list[tuple]:
-    """Best, median and worst test image with truth and prediction; none if none has a score."""
-    from benchmark import evaluate, train
+    """Best, median and worst test image with truth and prediction; none if none has a score.
+
+    With several classes, the score of an image is the mean Dice over the classes that are there or predicted.
+    """
+    from benchmark import evaluate, scores, train
     from benchmark.datasets import store as stores
 
-    images = records.lines(row.scores)
-    ranked = sorted(((i["dice"][0], i["name"]) for i in images if i["dice"][0] is not None), reverse=True)
+    score = scores.SCORES[scores.for_classes("dice", len(row.classes) - 1)]
+    dice = score.read(row.scores)[:, 0]
+    names = zip(dice, row.scores["name"], strict=True)
+    ranked = sorted(((value, name) for value, name in names if not math.isnan(value)), reverse=True)
     if not ranked:
         return []
     chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]]
@@ -121,20 +129,29 @@ def _panels(row: RunRecord, store, results: Path, device: str) -> list[tuple]:
     return panels
 
 
-def _print_scores(row: RunRecord) -> None:
+def _print_scores(row: RunRecord, all_scores: bool) -> None:
     from rich.table import Table
 
     from benchmark import stats
     from benchmark.report import summary
 
-    table = Table(title=f"{row.title} on the test images of {_setting(row)}", title_justify="left")
-    for column in ("", "mean", "95 % interval", "images"):
-        table.add_column(column, justify="left" if not column else "right")
-    for metric, mean, low, high, n in summary.summary(records.lines(row.scores), row.classes):
-        interval = "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
-        table.add_row(metric, f"{mean:.3f}", interval, str(n))
+    title = f"{row.title} on the test images of {_setting(row)}"
+    short = Table(title=title, title_justify="left")
+    lines = summary.by_class(row.scores, row.classes)
+    first, *others = (line.name for line in list(lines.values())[-1])
+    for column in ("", first, "95 % interval", *others, "images"):
+        short.add_column(column, justify="left" if not column else "right", no_wrap=column not in others)
+    for name, (line, *more) in lines.items():
+        short.add_row(name, f"{line.mean:.3f}", _interval(line), *(f"{of.mean:.3f}" for of in more), str(line.images))
     console = show.console()
-    console.print(table)
+    console.print(short)
+    if all_scores:
+        long = Table(title="All scores", title_justify="left")
+        for column in ("", "mean", "95 % interval", "images"):
+            long.add_column(column, justify="left" if not column else "right")
+        for line in summary.every(row.scores, row.classes):
+            long.add_row(line.name, f"{line.mean:.3f}", _interval(line), str(line.images))
+        console.print(long)
     seconds, images = row.measured.seconds, row.certificate.images
     console.print(
         f"Trained on {images['labelled']} labelled and {images['unlabelled']} unlabelled images for "
@@ -149,20 +166,24 @@ def _print_scores(row: RunRecord) -> None:
         console.print(f"This split leaks: {row.certificate.leak}", highlight=False)
 
 
+def _interval(line) -> str:
+    return "–" if math.isnan(line.low) else f"{line.low:.3f} to {line.high:.3f}"
+
+
 def _print_differences(row: RunRecord, kept: RunRecord) -> None:
     """What a row that was here before, such as a published one, says otherwise."""
     if kept.scores["dice"] == row.scores["dice"]:
         return
-    here, there = (
-        sum(dice[0] for dice in scores if dice[0] is not None) / max(1, sum(dice[0] is not None for dice in scores))
-        for scores in (row.scores["dice"], kept.scores["dice"])
-    )
+    from benchmark import scores
+
+    score = scores.SCORES[scores.for_classes("dice", len(row.classes) - 1)]
+    here, there = (score.of_run(of.scores) for of in (row, kept))
     made = kept.machine
     commit = made.commit or "unknown"
     where = f"{made.device}, --threads {made.threads}, torch {made.versions.get('torch')}, commit {commit}"
     click.echo(
-        f"This run has Dice {here:.4f}; its row, which was there before ({where}), has {there:.4f} and stays as it is. "
-        "Other machines, thread counts, versions and commits round and draw otherwise."
+        f"This run has {score.title} {here:.4f}; its row, which was there before ({where}), has {there:.4f} and stays "
+        "as it is. Other machines, thread counts, versions and commits round and draw otherwise."
     )
 
 

@@ -5,7 +5,7 @@ import click
 from benchmark import progress
 from benchmark.cli import show
 from benchmark.cli.numbers import RATIO, SEED, Number
-from benchmark.cli.options import RegularFile, results_option
+from benchmark.cli.options import METRIC, RegularFile, results_option
 
 
 @click.command(
@@ -21,7 +21,7 @@ Examples:
 )  # fmt: skip
 @click.option("--dataset", help="Only comparisons on this dataset.  [default: all]")
 @click.option("--ratio", type=RATIO, help="Label ratio.  [default: the one with most methods]")
-@click.option("--metric", default="dice", show_default=True, help="Any score from 0 to 1; a point is a hundredth.")
+@click.option("--metric", type=METRIC, default="dice", show_default=True, help="Any score in points of 100.")
 @results_option
 def plan(detect, dataset, ratio, metric, results) -> None:
     """Says how many draws and seeds a difference between two methods needs.
@@ -29,10 +29,10 @@ def plan(detect, dataset, ratio, metric, results) -> None:
     The spread of patients, draws and seeds is that of the rows at hand; the test patients stay as they are. A
     difference is found when its paired test is significant at 5 %, two-sided; wanted is a chance of 80 %.
     """
-    from benchmark import planning, runs
+    from benchmark import planning, runs, scores
     from benchmark.report import board, frame
 
-    runs.choose(metric, [name for name in (*frame.METRICS, *frame.PER_IMAGE, *frame.BEST) if _share(name)], "metric")
+    runs.choose(metric, [score.name for score in scores.SCORES.values() if score.unit == scores.POINTS], "metric")
     rows = [row for row in frame.load(results) if dataset in (None, row.run.dataset)]
     if not rows:
         raise ValueError(f"There are no rows{f' of {dataset}' if dataset else ''} in {results}; run some first.")
@@ -50,11 +50,6 @@ def plan(detect, dataset, ratio, metric, results) -> None:
         planned = True
     if not planned:
         raise ValueError("Nothing can be planned from these rows; the lines above say what is missing.")
-
-
-def _share(metric: str) -> bool:
-    """Whether a metric lies from 0 to 1."""
-    return not any(distance in metric for distance in ("hd95", "assd", "hausdorff"))
 
 
 def _print_plan(name: str, pairs: list, spread, found, detect: float) -> None:

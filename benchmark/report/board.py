@@ -11,12 +11,12 @@ from jaxtyping import Float
 
 from benchmark import stats
 from benchmark.records import RunRecord
-from benchmark.report.frame import runs_frame, scores
+from benchmark.report.frame import columns, runs_frame, scores
+from benchmark.scores import SCORES, for_classes
 from benchmark.stats import Difference, Interval, Spread
 
 NOTHING = Interval(np.nan, np.nan, np.nan)
 UNTESTED = Difference(np.nan, np.nan, np.nan, np.nan)
-UNBOUNDED = ("hd95", "assd", "hd95_hits", "assd_hits", "object_hausdorff")  # pixels; every other score lies from 0 to 1
 
 Place = tuple[int, int]  # draw, seed
 
@@ -32,8 +32,8 @@ class _Group(NamedTuple):
 class Board:
     """Scores by label, ratio, draw and seed, on the same test images for all runs.
 
-    `runs` has the lines of `runs_frame`. A metric is one of `benchmark.report.frame`, `c` a foreground class from 0 or
-    None for the mean over the classes that have a score in the image.
+    `runs` has the lines of `runs_frame`. A metric is the name of a score in `benchmark.scores`, `c` a foreground class
+    from 0; None for scores with one number for each image, such as the mean over classes.
     """
 
     def __init__(self, rows: Sequence[RunRecord]):
@@ -62,7 +62,11 @@ class Board:
     @property
     def classes(self) -> list[str]:
         """Foreground classes."""
-        return next(iter(self.rows.values())).classes[1:]
+        return next(iter(self.rows.values())).classes[1:] if self.rows else []
+
+    def single(self, metric: str) -> str:
+        """The score with one number for each image: of several classes, the mean over them."""
+        return for_classes(metric, len(self.classes))
 
     @property
     def images(self) -> dict[str, list]:
@@ -134,17 +138,36 @@ class Board:
         return sorted(set.intersection(*there) or set.union(*there)) if there else []
 
     def has(self, metric: str) -> bool:
-        """Whether all finished rows have this metric."""
-        return len(self.done) > 0 and all(metric in self.rows[key].scores for key in self.done.key)
+        """Whether any finished record has this metric."""
+        return any(SCORES[metric].known(columns(self.rows[key])) for key in self.done.key)
 
     def values(
         self, label: str, ratio: float, metric: str, c: int | None = None, places: Sequence[Place] | None = None
     ) -> Float[np.ndarray, "runs images"]:
-        """Scores of each run of a label at a ratio, or of the runs with these draws and seeds."""
+        """Scores of each run of a label at a ratio, or of the runs with these draws and seeds.
+
+        All are nan where one of the runs lacks the score (a record of an earlier version).
+        """
         there = self._places[label, ratio]
         keys = [there[place] for place in (there if places is None else places)]
+        if not all(SCORES[metric].known(columns(self.rows[key])) for key in keys):
+            return np.full((len(keys), len(self.patients)), np.nan)
         found = [_of_class(scores(self.rows[key], metric), c) for key in keys]
         return np.array(found).reshape(len(found), len(self.patients))
+
+    def samples(
+        self, label: str, ratio: float, metric: str, c: int | None = None, places: Sequence[Place] | None = None,
+        images: Any = slice(None),
+    ) -> Float[np.ndarray, "runs images"]:  # fmt: skip
+        """Numbers of each run, one for each image, so that their mean is the score of the run.
+
+        These are the scores of the images, but for the mean over classes (see `benchmark.scores.Score.samples`).
+        """
+        if not SCORES[metric].mean_of:
+            return self.values(label, ratio, metric, c, places)[:, images]
+        keys = [self._places[label, ratio][place] for place in places or self._places[label, ratio]]
+        found = [SCORES[metric].samples(columns(self.rows[key]), images) for key in keys]
+        return np.array(found).reshape(len(found), len(self.patients[images]))
 
     def intervals(
         self, labels: Sequence[str], ratio: float, metric: str, c: int | None = None, stratum: str = ""
@@ -156,8 +179,10 @@ class Board:
             found = [NOTHING] * len(alike)
             if places:
                 table = self._table(alike, ratio, metric, c, places, images)
-                most = np.inf if metric in UNBOUNDED else 1.0
-                interval = stats.hierarchical_interval(table, *self._of(places, images), most=most)
+                score = SCORES[metric]
+                interval = stats.hierarchical_interval(
+                    table, *self._of(places, images), most=score.most, linearised=bool(score.mean_of)
+                )
                 found = [Interval(*numbers) for numbers in zip(*interval, strict=True)]
             self.known |= {(label, *of): one for label, one in zip(alike, found, strict=True)}
         return {label: self.known[label, *of] for label in labels}
@@ -246,7 +271,7 @@ class Board:
     def _table(self, labels, ratio, metric, c, places, images=None) -> Float[np.ndarray, "n labels"]:
         """A line for each image of each run, a column for each label."""
         chosen = slice(None) if images is None else images
-        columns = [self.values(label, ratio, metric, c, places)[:, chosen].ravel() for label in labels]
+        columns = [self.samples(label, ratio, metric, c, places, chosen).ravel() for label in labels]
         return np.array(columns).T
 
     def _of(self, places: Sequence[Place], images=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -268,7 +293,6 @@ def _counts(places: Collection[Place]) -> tuple[int, int]:
 
 
 def _of_class(values: Float[np.ndarray, "images classes"], c: int | None) -> Float[np.ndarray, "images"]:
-    if c is not None or values.shape[1] == 1:
-        return values[:, c or 0]
-    there = ~np.isnan(values)
-    return np.where(there, values, 0).sum(1) / np.where(there.any(1), there.sum(1), np.nan)
+    if c is None and values.shape[1] > 1:
+        raise ValueError("A score of several classes needs a class; their mean is a score of its own, mean_NAME.")
+    return values[:, c or 0]

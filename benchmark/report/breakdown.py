@@ -5,8 +5,9 @@ from jaxtyping import Float
 
 from benchmark.report import cells, notes
 from benchmark.report.board import Board
-from benchmark.report.cells import METHOD, Options, Score, percent
+from benchmark.report.cells import METHOD, Options, percent
 from benchmark.report.table import DAGGER, DASH, Cell, Column, Line, Table
+from benchmark.scores import Score
 
 METHODS_ACROSS = 7  # in a table with a line for each patient: what a page holds
 
@@ -27,14 +28,14 @@ def strata(board: Board, options: Options) -> Table | None:
         Column(f"{name} ({(board.strata == name).sum()})", "interval", f"{score.head} by stratum (images)")
         for name in names
     ]
-    said = [notes.legend(options.uneven, ranked=False), score.unit]
-    return notes.table("strata", f"{score.name} by stratum", columns, lines, board, labels, options, said)
+    said = [notes.legend(options.uneven, ranked=False), score.in_units]
+    return notes.table("strata", f"{score.title} by stratum", columns, lines, board, labels, options, said)
 
 
 def patients(board: Board, options: Options) -> Table | None:
     """How methods do on their worst, usual and best patients, and on how many they beat supervised."""
     labels, score = board.published, options.score
-    sign = 1 if score.higher else -1
+    sign = 1 if score.higher_is_better else -1
     lines = []
     for ratio in board.ratios(labels):
         here = cells.done(board, labels, ratio)
@@ -51,8 +52,8 @@ def patients(board: Board, options: Options) -> Table | None:
             lines.append(Line((cells.name(board, label, ratio), *row), percent(ratio)))
     heads = ("Worst", "Lower tenth", "Median", "Upper tenth", "Best")
     columns = [METHOD, Column("Worst is", "text"), *map(Column, heads), Column("Better than supervised", "text")]
-    said = [f"Mean {score.name} of a patient's images, then over runs; quantiles over patients. {score.unit}"]
-    return notes.table("patients", f"{score.name} of patients", columns, lines, board, labels, options, said)
+    said = [f"Mean {score.title} of a patient's images, then over runs; quantiles over patients. {score.in_units}"]
+    return notes.table("patients", f"{score.title} of patients", columns, lines, board, labels, options, said)
 
 
 def per_patient(board: Board, options: Options) -> Table | None:
@@ -67,7 +68,7 @@ def per_patient(board: Board, options: Options) -> Table | None:
     shown = [label for label in here if label in ranked[:METHODS_ACROSS]]
     means = np.array([by_patient(board, label, ratio, options.metric) for label in shown])
     sums, counts = np.nansum(means, axis=0), (~np.isnan(means)).sum(axis=0)
-    hard = np.where(counts > 0, (1 if score.higher else -1) * sums / np.maximum(counts, 1), np.inf)
+    hard = np.where(counts > 0, (1 if score.higher_is_better else -1) * sums / np.maximum(counts, 1), np.inf)
     images = np.bincount(board.patients)
     lines = []
     for p in np.argsort(hard, kind="stable"):
@@ -79,10 +80,10 @@ def per_patient(board: Board, options: Options) -> Table | None:
     daggers = [DAGGER * bool(board.at(label, ratio).uneven.any()) for label in shown]
     columns = [Column("Patient", "text"), Column("Images")]
     columns += [Column(label + dagger, group=score.head) for label, dagger in zip(shown, daggers, strict=True)]
-    said = [f"Mean {score.name} of a patient's images, then over runs. {score.unit}"]
+    said = [f"Mean {score.title} of a patient's images, then over runs. {score.in_units}"]
     if len(shown) < len(here):
         said.append(f"Of {len(here)} methods the {len(shown)} with the best mean, supervised among them.")
-    title = f"{score.name} of every test patient, {percent(ratio)} labelled"
+    title = f"{score.title} of every test patient, {percent(ratio)} labelled"
     return notes.table("per_patient", title, columns, lines, board, labels, options, said)
 
 
@@ -103,7 +104,7 @@ def _wins(mine: np.ndarray, theirs: np.ndarray | None, score: Score, runs: tuple
     if theirs is None:
         return Cell(DASH)
     scored = ~np.isnan(mine) | ~np.isnan(theirs)
-    sign = 1 if score.higher else -1
+    sign = 1 if score.higher_is_better else -1
     mine, theirs = (np.where(np.isnan(of), np.inf, sign * of) for of in (mine, theirs))
     better = (mine > theirs) & scored
     return Cell(f"{better.sum()} of {scored.sum()}", float(better.sum()), runs=runs)

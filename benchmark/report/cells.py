@@ -2,56 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from benchmark import stats
 from benchmark.report.board import Board
-from benchmark.report.frame import BEST, METRICS, PER_IMAGE
 from benchmark.report.table import DASH, Cell, Column
 from benchmark.runs import choose
+from benchmark.scores import SCORES, Score
 from benchmark.stats import Difference, Interval
 
 METHOD = Column("Method", "text")
 FARTHEST = 1e4  # pixels; a bound beyond is printed as ∞: there are too few patients for one
-
-
-class Score(NamedTuple):
-    """How a metric is printed: 0.8094 as 80.9 where `scale` is 100 and `digits` 1."""
-
-    name: str
-    scale: float
-    digits: int
-    higher: bool  # is better
-
-    @property
-    def head(self) -> str:
-        return f"{self.name} {'↑' if self.higher else '↓'}"
-
-    @property
-    def unit(self) -> str:
-        return f"{self.name} in points of 100." if self.scale == 100 else f"{self.name} in pixels."
-
-
-SCORES = {
-    "dice": Score("Dice", 100, 1, True),
-    "jaccard": Score("Jaccard", 100, 1, True),
-    "hd95": Score("HD95", 1, 1, False),
-    "assd": Score("ASSD", 1, 2, False),
-    "boundary_f1": Score("Boundary F1", 100, 1, True),
-    "false_alarm": Score("False alarms", 100, 1, False),
-    "missed": Score("Missed", 100, 1, False),
-    "hd95_hits": Score("HD95 of hits", 1, 1, False),
-    "assd_hits": Score("ASSD of hits", 1, 2, False),
-    "object_f1": Score("Object F1", 100, 1, True),
-    "object_dice": Score("Object Dice", 100, 1, True),
-    "object_hausdorff": Score("Object Hausdorff", 1, 1, False),
-    "background_dice": Score("Background Dice", 100, 1, True),
-    "ece": Score("Calibration error", 100, 1, False),
-    "best_dice": Score("Dice, best on validation", 100, 1, True),
-    "best_jaccard": Score("Jaccard, best on validation", 100, 1, True),
-}
 
 
 @dataclass(frozen=True)
@@ -62,7 +24,7 @@ class Options:
     uneven: bool = False
 
     def __post_init__(self) -> None:
-        choose(self.metric, [*METRICS, *BEST, *PER_IMAGE], "metric")
+        choose(self.metric, list(SCORES), "metric")
 
     @property
     def score(self) -> Score:
@@ -110,27 +72,36 @@ def best(board: Board, labels: Sequence[str], ratio: float, intervals: dict[str,
     """The label with the best mean, of those with most draws."""
     known = [label for label in labels if not np.isnan(intervals[label].mean)]
     means = {label: intervals[label].mean for label in whole(board, known, ratio)}
-    return (max if score.higher else min)(means, key=means.__getitem__, default=None)
+    return (max if score.higher_is_better else min)(means, key=means.__getitem__, default=None)
 
 
 def better_first(found: Interval, score: Score) -> float:
     """What sorts the better first."""
-    return -found.mean if score.higher else found.mean
+    return -found.mean if score.higher_is_better else found.mean
 
 
 def tied(
     board: Board, labels: Sequence[str], ratio: float, metric: str, c: int | None, intervals: dict[str, Interval]
 ) -> set[str]:
-    """The labels that are not significantly worse than the best; none where nothing can be tested."""
+    """The labels that are not significantly worse than the best; none where nothing can be tested.
+
+    With several classes, the columns of a score (the classes and their mean) are one family: p counts as many times.
+    """
     score = SCORES[metric]
     known = [label for label in labels if not np.isnan(intervals[label].mean)]
     if len(known) < 2:
         return set()
     first = best(board, known, ratio, intervals, score)
     found = board.differences(known, first, ratio, metric, c)
-    p = stats.worse_than_best([upwards(found[label], score) for label in known])
+    p = family(board, metric) * stats.worse_than_best([upwards(found[label], score) for label in known])
     tested = {label for label in known if label == first or not np.isnan(found[label].p)}
     return {label for label, p in zip(known, p, strict=True) if p >= 0.05} & tested if len(tested) > 1 else set()
+
+
+def family(board: Board, metric: str) -> int:
+    """How many columns a score has: one for each class and one for their mean, where there are several classes."""
+    of_classes = (SCORES[metric].per_class or SCORES[metric].mean_of) and len(board.classes) > 1
+    return len(board.classes) + 1 if of_classes else 1
 
 
 def holm(found: dict[str, Difference], labels: Sequence[str]) -> dict[str, float]:
@@ -141,7 +112,7 @@ def holm(found: dict[str, Difference], labels: Sequence[str]) -> dict[str, float
 
 def upwards(difference: Difference, score: Score) -> Difference:
     """The difference with the sign that is positive where better."""
-    if score.higher:
+    if score.higher_is_better:
         return difference
     return Difference(-difference.mean, -difference.high, -difference.low, difference.p)
 

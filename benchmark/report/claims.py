@@ -7,8 +7,9 @@ import numpy as np
 from benchmark import stats
 from benchmark.report import cells, notes
 from benchmark.report.board import Board
-from benchmark.report.cells import METHOD, Options, Score, percent
+from benchmark.report.cells import METHOD, Options, percent
 from benchmark.report.table import DASH, Cell, Column, Line, Table
+from benchmark.scores import Score
 from benchmark.stats import Difference, Interval
 from methods import LABELS_ONLY
 
@@ -50,13 +51,14 @@ def paired(board: Board, options: Options) -> Table | None:
         Column("p (range)", group="against the best"),
     ]
     said = [
-        f"Differences (Δ) of mean {score.name} on the same test images after the same draws and seeds [95 % interval "
-        f"for new patients, draws and seeds]. {score.unit} p adjusted over the methods of a block: by Holm, and by the "
+        f"Differences (Δ) of mean {score.title} on the same test images after the same draws and seeds [95 % interval "
+        f"for new patients, draws and seeds]. {score.in_units} "
+        "p adjusted over the methods of a block: by Holm, and by the "
         "range of as many equal methods, as the best is chosen by the same scores; below 0.05 it is not bold in other "
         "tables. P(false claim): how probable it is that the claim is false that the method is better than supervised. "
         "The best is that of the methods with most draws. Pairs: runs of the same draw and seed."
     ]
-    title = f"Paired differences of {score.name}"
+    title = f"Paired differences of {score.title}"
     return notes.table("paired", title, [METHOD, *against, Column("Pairs")], lines, board, labels, options, said)
 
 
@@ -102,8 +104,8 @@ def unlabelled(board: Board, options: Options) -> Table | None:
     heads = ("On labels alone", "Unlabelled images add")
     columns = [METHOD, *(Column(head, "interval") for head in heads), Column("p (Holm)"), Column("Pairs")]
     said = [
-        f"Differences of mean {score.name} on the same test images after the same draws and seeds [95 % interval for "
-        f"new patients, draws and seeds]. {score.unit} A method's variant labels_only, all of whose unsupervised "
+        f"Differences of mean {score.title} on the same test images after the same draws and seeds [95 % interval for "
+        f"new patients, draws and seeds]. {score.in_units} A method's variant labels_only, all of whose unsupervised "
         "weights are 0, less supervised; the method less that variant. p adjusted by Holm over the methods of a block. "
         "Pairs: runs of both with the same draw and seed; one alone is for new patients only."
     ]
@@ -131,7 +133,7 @@ def labels_saved(board: Board, options: Options) -> Table | None:
     lines = [Line((cells.name(board, label, None), *saved[label])) for label in others]
     columns = [METHOD, *(Column(percent(ratio), "interval", "Labels that supervised needs (%)") for ratio in shares)]
     said = [
-        f"Per cent of the labels with which supervised training reaches the method's {score.name} with the share in "
+        f"Per cent of the labels with which supervised training reaches the method's {score.title} with the share in "
         "the head [95 % interval], on a line over the logarithm of the share between "
         f"{', '.join(map(percent, reached))}; < and >: beyond them."
     ]

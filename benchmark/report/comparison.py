@@ -9,6 +9,7 @@ from jaxtyping import Float
 from benchmark.records import RunRecord
 from benchmark.report import cells, table
 from benchmark.report.board import Board, Place
+from benchmark.scores import SCORES
 from benchmark.stats import Difference, Interval
 
 DAGGER = f" {table.DAGGER}"  # after the label of runs whose budget is not that of most
@@ -18,12 +19,13 @@ METRIC = "dice"
 class Comparison:
     """The finished runs of a comparison, by label and ratio; labels have a dagger where the budget is uneven.
 
-    Scores are Dice; several classes are averaged in an image. `runs` has the lines of `runs_frame`, `by_key` the rows,
-    `columns` the places in `runs` of a label at a ratio.
+    Scores are Dice; of several classes, their mean in each image (`score`). `runs` has the lines of `runs_frame`,
+    `by_key` the rows, `columns` the places in `runs` of a label at a ratio.
     """
 
     def __init__(self, rows: Sequence[RunRecord]):
         self.board = Board(rows)
+        self.score = SCORES[self.board.single(METRIC)]
         self.by_key = self.board.rows
         self.runs = self.board.done.reset_index(drop=True)
         self.columns: dict[tuple[str, float], list[int]] = {}
@@ -82,15 +84,15 @@ class Comparison:
 
     def values(self, label: str, ratio: float, drawn: Sequence[Place]) -> Float[np.ndarray, "runs images"]:
         """The scores of a label's runs with these draws and seeds."""
-        return self.board.values(label.removesuffix(DAGGER), ratio, METRIC, None, drawn)
+        return self.board.values(label.removesuffix(DAGGER), ratio, self.score.name, None, drawn)
 
     def interval(self, label: str, ratio: float) -> Interval:
         """The mean score of a label at a ratio; nan where it has no runs."""
         label = label.removesuffix(DAGGER)
-        return self.board.intervals([label], ratio, METRIC)[label]
+        return self.board.intervals([label], ratio, self.score.name)[label]
 
     def difference(self, label: str, other: str, ratio: float) -> Difference | None:
         """The mean of a label's scores less the other's, paired; None where they share no draw, seed and score."""
         label, other = label.removesuffix(DAGGER), other.removesuffix(DAGGER)
-        found = self.board.differences([label], other, ratio, METRIC)[label]
+        found = self.board.differences([label], other, ratio, self.score.name)[label]
         return None if np.isnan(found.mean) else found

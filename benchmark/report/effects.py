@@ -104,12 +104,14 @@ def ablation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None)
         axes.grid(axis="x")
         axes.spines.left.set_visible(False)
         axes.tick_params(axis="y", length=0)
-    grid[-1].set_xlabel(f"Difference at {percent(ratio)} % labels (Dice points)")
+    grid[-1].set_xlabel(f"Difference at {percent(ratio)} % labels ({c.score.points})")
     return finished(
         figure,
-        f"Difference in mean Dice of each variant to the full method at {percent(ratio)} % labels, on the same test "
-        "images after the same draws and seeds, with its 95 % interval. In colour: significant at 5 % after Holm's "
-        "correction over variants." + " One draw, hollow: nothing tells how much another run would change." * alone,
+        f"Difference in mean {c.score.title} of each variant to the full method at {percent(ratio)} % labels, on the "
+        "same test images after the same draws and seeds, with its 95 % interval. In colour: significant at 5 % after "
+        "Holm's correction over variants."
+        + " One draw, hollow: nothing tells how much another run would change."
+        * alone,
     )
 
 
@@ -190,14 +192,15 @@ def sensitivity(rows: Sequence[RunRecord] | Comparison, ratio: float | None = No
     for axes in grid.flat[len(found) :]:
         axes.set_axis_off()
     for axes in grid[:, 0]:
-        axes.set_ylabel("Dice (%)")
+        axes.set_ylabel(c.score.axis)
     settle(figure)
     for axes in grid.flat[: len(found)]:
         _thin(axes)
     return finished(
         figure,
-        f"Dice over the values of one setting at {percent(ratio)} % labels, all else as published, with 95 % "
-        "intervals. A black diamond is the published value. The value 0 stands apart, left of the logarithmic axis.",
+        f"{c.score.title} over the values of one setting at {percent(ratio)} % labels, all else as published, with "
+        "95 % intervals. A black diamond is the published value. The value 0 stands apart, left of the logarithmic "
+        "axis.",
     )
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from benchmark.records import RunRecord
 from benchmark.report import frame
 from benchmark.report.overlays import Panel
+from benchmark.scores import SCORES, Score, for_classes
 from benchmark.words import plural
 
 SCALE = 10_000  # scores are embedded as whole numbers of 1/SCALE, which is how rows round them
@@ -63,13 +64,14 @@ def opened(
     """
     finished = [row for row in rows if row.scores]
     scores = {row.key: image_scores(row) for row in finished}
+    of_runs = {row.key: _run_score(row) for row in finished}
     unit = {"unit": rows[0].unit, "units": plural(rows[0].unit)}
     data: dict[str, Any] = {"methods": methods, "classes": len(rows[0].classes) - 1, **unit, **_images(finished)}
     data["runs"] = [_run(row, cells[row.key], detail) for row in rows]
     for run in data["runs"]:
         if run["key"] in scores:
             of_run = scores[run["key"]]
-            run["dice"] = round(float(_mean(of_run)), 6) if not np.isnan(of_run).all() else None
+            run["dice"] = of_runs[run["key"]]
             if detail.every_run:
                 run["scores"] = _whole(of_run)
     if not detail.every_run:
@@ -85,9 +87,19 @@ def opened(
     return data
 
 
+def _run_score(row: RunRecord) -> float | None:
+    """The Dice of a run; of several classes, their mean."""
+    dice = _dice(row).of_run(frame.columns(row))
+    return None if np.isnan(dice) else round(dice, 6)
+
+
+def _dice(row: RunRecord) -> Score:
+    return SCORES[for_classes("dice", len(row.classes) - 1)]
+
+
 def image_scores(row: RunRecord) -> Float[np.ndarray, "images"]:
     """Dice of each test image: the mean over the foreground classes that have a score; nan where none has."""
-    return _mean(frame.scores(row, "dice").T)
+    return frame.scores(row, _dice(row).name)[:, 0]
 
 
 def _images(finished: Sequence[RunRecord]) -> dict[str, list]:

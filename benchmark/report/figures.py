@@ -12,7 +12,7 @@ from benchmark import stats
 from benchmark.records import RunRecord
 from benchmark.report import cells
 from benchmark.report.board import Place
-from benchmark.report.comparison import DAGGER, METRIC, Comparison
+from benchmark.report.comparison import DAGGER, Comparison
 from benchmark.report.curves import Curve, losses, multiples, validation
 from benchmark.report.drawing import (
     ACCENT,
@@ -78,13 +78,12 @@ def score_against_ratio(rows: Rows) -> Figure | None:
 
     up, whole = _within(list(curves.values()), bound)
     caption = (
-        "Dice over the labelled share of the training images: mean over images and runs, and its 95 % interval for new "
-        "patients, draws and seeds."
+        f"{c.score.title} over the labelled share of the training images: mean over images and runs, and its 95 % "
+        "interval for new patients, draws and seeds."
         + (" The dotted line is supervised training with all labels." if bound else "")
-        + (" Several classes: their mean in each image." if len(c.board.classes) > 1 else "")
         + ("" if whole else f" Intervals more than {WIDE} times as wide as usual go on beyond the axis.")
     )
-    axis = ("Labelled share (%)", "Dice (%)")
+    axis = ("Labelled share (%)", c.score.axis)
     if len(semi) > FEW:
         return finished(multiples(curves, c.reference, axis, dress, bound, up=up), caption)
     figure = page(COLUMN, 2.4)
@@ -191,7 +190,7 @@ def score_against_cost(rows: Rows, cost: str = "flops", ratio: float | None = No
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"{COSTS[cost]}, relative to {unit}")
-    axes.set_ylabel(f"Dice (%) at {percent(ratio)} % labels")
+    axes.set_ylabel(f"{c.score.axis},\n{percent(ratio)} % labels")
     steps = line.get_path().interpolated(1).vertices
     corners = np.stack([np.repeat(steps[:, 0], 2)[1:], np.repeat(steps[:, 1], 2)[:-1]], 1)
     bars = [np.array([[x[i], low[i]], [x[i], high[i]]]) for i in barred if np.isfinite(low[i])]
@@ -200,8 +199,8 @@ def score_against_cost(rows: Rows, cost: str = "flops", ratio: float | None = No
         name.set_color(ACCENT if best else BLACK)
     return finished(
         figure,
-        f"Dice at {percent(ratio)} % labels over the cost of training. Blue diamonds are on the Pareto front: nothing "
-        "cheaper scores higher. Bars are 95 % intervals."
+        f"{c.score.title} at {percent(ratio)} % labels over the cost of training. "
+        "Blue diamonds are on the Pareto front: nothing cheaper scores higher. Bars are 95 % intervals."
         + " Hollow: another budget (†)." * bool(uneven.any())
         + " Methods with fewer draws than others are not compared for it." * bool(few.any()),
     )
@@ -282,9 +281,9 @@ def ranks(rows: Rows, ratio: float | None = None) -> Figure | None:
     alone = " With one draw, they know patients only." * all(_draws(c, label, ratio) < 2 for label in labels)
     return finished(
         figure,
-        f"Average ranks by Dice at {percent(ratio)} % labels over {patients} patients, from {runs}. Bars join methods "
-        f"of which no two differ significantly in mean Dice (paired, 5 % after Holm's correction over all pairs)."
-        + alone,
+        f"Average ranks by {c.score.title} at {percent(ratio)} % labels over {patients} patients, from {runs}. "
+        "Bars join methods of which no two differ significantly in its mean (paired, 5 % after Holm's correction over "
+        "all pairs)." + alone,
     )
 
 
@@ -307,7 +306,7 @@ def _apart(c: Comparison, labels: Sequence[str], ratio: float) -> np.ndarray:
     p = np.full((k, k), np.nan)
     for i, other in enumerate(labels):
         others = [label for label in labels if label != other]
-        found = c.board.differences(others, other, ratio, METRIC)
+        found = c.board.differences(others, other, ratio, c.score.name)
         p[[labels.index(label) for label in others], i] = [found[label].p for label in others]
     pairs = np.triu_indices(k, 1)
     apart = np.zeros((k, k), dtype=bool)
@@ -384,12 +383,12 @@ def image_differences(rows: Rows, ratio: float | None = None) -> Figure | None:
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.grid(axis="x")
-    figure.supxlabel(f"Difference to {c.reference} at {percent(ratio)} % labels (Dice points)", size=SIZE)
+    figure.supxlabel(f"Difference to {c.reference} at {percent(ratio)} % labels\n({c.score.points})", size=SIZE)
     return finished(
         figure,
-        f"Difference in Dice to {c.reference} on the same test images at {percent(ratio)} % labels, by its mean. "
-        "A blue point is an image that both have a score of; black, the difference of means and its 95 % interval."
-        + (f" {beyond} of {len(every)} points lie beyond the frame." if beyond else ""),
+        f"Difference in {c.score.title} to {c.reference} on the same test images at {percent(ratio)} % labels, "
+        "by its mean. A blue point is an image that both have a score of; black, the difference of means and its 95 % "
+        "interval." + (f" {beyond} of {len(every)} points lie beyond the frame." if beyond else ""),
     )
 
 
@@ -454,11 +453,11 @@ def forest(rows: Rows) -> Figure | None:
         axes.set_xlim(-1.04 * reach, 1.04 * reach)
     panels[0].set_yticks(range(len(labels)), labels)
     panels[0].set_ylim(-0.6, len(labels) - 0.4)
-    figure.supxlabel(f"Difference to {c.reference} (Dice points)", size=SIZE)
+    figure.supxlabel(f"Difference to {c.reference}\n({c.score.points})", size=SIZE)
     return finished(
         figure,
-        f"Difference in mean Dice to {c.reference} on the same test images after the same draws and seeds, with its "
-        "95 % interval. In colour: significant at 5 % after Holm's correction over the methods of a ratio."
+        f"Difference in mean {c.score.title} to {c.reference} on the same test images after the same draws and seeds, "
+        "with its 95 % interval. In colour: significant at 5 % after Holm's correction over the methods of a ratio."
         + " 1 draw, hollow: for these labelled images; nothing tells how much another draw of them would change."
         * bool(alone)
         + " Arrows: what is beyond the scale, a mean with its number." * cut,

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from benchmark import records, runs
 from benchmark.progress import Tell, silent
 from benchmark.records import Best, RunRecord
+from benchmark.scores import SCORES
 
 # Fields of a run that a fair table holds fixed, beside the kind of device; first those that tell two comparisons apart
 # most readably.
@@ -29,10 +30,6 @@ BARE = ("dataset", "task", "split", "encoder", "decoder")  # values that need no
 BUDGET = ("steps", "labelled", "unlabelled", "crop", "optimiser", "precision")  # equal for all, or a dagger says so
 TRAINING = (*BUDGET, "lr", "weight_decay", "schedule")  # named in a label where they differ
 TEXTS = ("key", "method", "variant", "settings", "label", "status")  # of a run's line
-METRICS = ("dice", "jaccard", "hd95", "assd", "boundary_f1")  # one number for each image and foreground class
-BEST = ("best_dice", "best_jaccard")  # the same, of the step that was best on validation
-FINDING = ("false_alarm", "missed", "hd95_hits", "assd_hits")  # whether objects are found, and how well those that are
-PER_IMAGE = ("background_dice", "ece", "object_f1", "object_dice", "object_hausdorff")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -268,17 +265,14 @@ def _text(value: Any) -> str:
 
 
 def scores(row: RunRecord, metric: str) -> Float[np.ndarray, "images classes"]:
-    """The scores of a finished row; nan where an image has none. Scores of whole images have one column.
+    """The values of a score of the catalogue, of a finished record; nan where an image has none.
 
-    A false alarm is 1 or 0 in images without an object, a missed object in those with one; hits are where neither is.
+    Scores of each foreground class have a column for each, others one. All are nan if the record lacks the score.
     """
-    if metric in FINDING:
-        present, predicted = (np.asarray(row.scores[name], dtype=bool) for name in ("present", "predicted"))
-        if metric == "false_alarm":
-            return np.where(present, np.nan, predicted)
-        if metric == "missed":
-            return np.where(present, ~predicted, np.nan)
-        return np.where(present & predicted, scores(row, metric.removesuffix("_hits")), np.nan)
-    columns = row.best.scores if metric in BEST else row.scores
-    values = np.asarray(columns[metric.removeprefix("best_")], dtype=np.float64)
-    return values if values.ndim > 1 else values[:, None]
+    return SCORES[metric].read(columns(row))
+
+
+def columns(row: RunRecord) -> dict[str, Any]:
+    """The columns that scores are read from: those of the last step, and as best_NAME of the best on validation."""
+    best = row.best.scores if row.best else {}
+    return {**row.scores, **{f"best_{name}": values for name, values in best.items()}}

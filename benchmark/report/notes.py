@@ -12,7 +12,7 @@ from benchmark.records import Certificate, RunRecord
 from benchmark.report.board import Board
 from benchmark.report.cells import Options, supervised
 from benchmark.report.frame import budget, fingerprint
-from benchmark.report.table import Column, Line, Table, digest
+from benchmark.report.table import LABELLED, Column, Line, Table, digest
 from benchmark.runs import Run, trials_of
 from benchmark.words import in_units, some
 
@@ -26,11 +26,12 @@ SHARED = {
 
 def table(
     name: str, title: str, columns: Sequence[Column], lines: Sequence[Line], board: Board, labels: Sequence[str],
-    options: Options, said: Sequence[str], beside: Sequence[str] = (),
+    options: Options, said: Sequence[str], beside: Sequence[str] = (), blocks: str = LABELLED,
 ) -> Table | None:  # fmt: skip
     """The table of these labels with what every table must say; None without lines.
 
-    Labels `beside` have no line of their own, but its numbers rest on their rows, too.
+    Labels `beside` have no line of their own, but its numbers rest on their rows, too. `blocks` says what blocks
+    of lines are.
     """
     if not lines:
         return None
@@ -41,7 +42,7 @@ def table(
     unit = rows[0].unit
     whole = [in_units(note, unit) for note in (*said, *board.known[of]) if note] + cautions(rows)
     title, columns = in_units(title, unit), [replace(one, name=in_units(one.name, unit)) for one in columns]
-    blocks = "Labelled" if any(line.block for line in lines) else ""
+    blocks = blocks if any(line.block for line in lines) else ""
     subject = " ".join(filter(None, (rows[0].run.dataset, rows[0].run.task)))
     steps = _usual(board, labels).steps
     told = drawn(name, [board.rows[key] for key in board.runs.key[board.runs.label.isin([*labels, *beside])]], options)

@@ -9,7 +9,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from benchmark.datasets.base import IGNORE
+from benchmark.report.frame import scores
 from benchmark.report.pictures import overlay
+from benchmark.scores import for_classes
 
 PIXELS = 288  # the longer side of a panel: what a phone shows without enlarging
 QUALITY = 70  # of WebP; outlines stay clean
@@ -53,12 +55,16 @@ def panel(
 
 
 def telling_images(rows: Sequence[dict[str, Any]], count: int = 3) -> list[str]:
-    """Names of `count` test images from the worst to the best, evenly spread by their mean Dice over all runs."""
+    """Names of `count` test images from the worst to the best, evenly spread by their mean Dice over all runs.
+
+    With several classes, the Dice of an image is the mean over the classes that have a score there.
+    """
     dice: dict[str, list[float]] = {}
     for row in rows:
-        scores = row.scores or {"name": [], "dice": []}
-        for name, values in zip(scores["name"], scores["dice"], strict=True):
-            dice.setdefault(name, []).extend(value for value in values if value is not None and not np.isnan(value))
+        if row.scores:
+            values = scores(row, for_classes("dice", len(row.classes) - 1))[:, 0]
+            for name, value in zip(row.scores["name"], values, strict=True):
+                dice.setdefault(name, []).extend([] if np.isnan(value) else [value])
     ranked = sorted((np.mean(values), name) for name, values in dice.items() if values)
     places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
     return [ranked[place][1] for place in places]

@@ -20,7 +20,7 @@ from benchmark.report.frame import runs_frame
 from benchmark.report.overlays import Panel
 from benchmark.report.picture import Picture
 from benchmark.report.speed import Drawn
-from benchmark.report.table import DAGGER, Cell, Column, Table
+from benchmark.report.table import DAGGER, LABELLED, Cell, Column, Line, Table
 from benchmark.words import in_units
 
 LIMIT = 5_000_000  # bytes of the page
@@ -139,7 +139,7 @@ class Section:
         self.leaks = list(dict.fromkeys(row.certificate.leak for row in rows if row.certificate.leak))
         ordered = [drawn[name] for name in MAIN if name in drawn]
         ordered += [table for name, table in drawn.items() if name not in MAIN]
-        blocks = Counter(line.block for table in ordered for line in table.lines if line.block)
+        blocks = Counter(_fraction(table, line) for table in ordered for line in table.lines if _fraction(table, line))
         self.blocks, self.block = list(blocks), max(blocks, key=blocks.__getitem__, default="")
         said = [set(table.notes) for table in ordered]
         self.notes = [note for note in (ordered[0].notes if ordered else ()) if all(note in notes for notes in said)]
@@ -185,17 +185,23 @@ class Section:
         return "/".join((f"#{self.slug}", cells[0], *(f"vs/{cell.rpartition('/')[0]}" for cell in cells[1:])))
 
 
+def _fraction(table: Table, line: Line) -> str:
+    """The labelled fraction that the block of a line names, by itself or after a class; "" where blocks are classes."""
+    return line.block.rpartition(", ")[2] if table.blocks == LABELLED else ""
+
+
 def _shown(
     table: Table, id_: str, downloads: Mapping[str, str], said: Sequence[str] = (),
     opens: Callable[[Sequence[str]], str] = lambda keys: "", *, opened: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """A table as the template reads it, without notes that are said elsewhere, and its HTML. Blocks become a column."""
     heads = [_head(column) for column in table.columns]
-    lines = [(line.block, [_place(cell, opens) for cell in line.cells]) for line in table.lines]
+    lines = [(_fraction(table, line), [_place(cell, opens) for cell in line.cells]) for line in table.lines]
     if table.blocks:
-        heads.insert(1, Head(table.blocks, kind="block"))
-        for block, places in lines:
-            places.insert(1, Place(block, value=block))
+        chosen = all(line.block == fraction for line, (fraction, _) in zip(table.lines, lines, strict=True))
+        heads.insert(1, Head(table.blocks, kind="block" if chosen else "text"))
+        for line, (_, places) in zip(table.lines, lines, strict=True):
+            places.insert(1, Place(line.block, value=line.block))
     shown = {
         "name": table.name,
         "title": table.title.rpartition(": ")[0] or table.title,  # without the subject, which is the section's

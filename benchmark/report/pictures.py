@@ -18,6 +18,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from benchmark.datasets.base import IGNORE
 from benchmark.datasets.store import Store
 from benchmark.runs import write_whole
+from benchmark.scores import MEAN
 from benchmark.words import some
 
 # Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision; those that tissue is not
@@ -84,7 +85,8 @@ def run_picture(
     """Writes a PNG with a row for each panel: the image, the outlines of the truth, and those of the prediction.
 
     A panel is (name, Dice, image uint8 (H, W, 3), truth uint8 (H, W), prediction uint8 (H, W)). With one foreground
-    class the prediction's outline is drawn over the truth's; with several, colours tell the classes.
+    class the prediction's outline lies over the truth's; with several, colours tell the classes, and the Dice is the
+    mean over the classes that are there or predicted.
     """
     binary = len(classes) <= 2
     shapes = [image.shape for _, _, image, _, _ in panels]
@@ -102,7 +104,7 @@ def run_picture(
         outline(guessed, prediction, (PREDICTION,) if binary else COLOURS, PANEL_PIXELS)
         plain.set_title(name, size=9, loc="left", parse_math=False)
         true.set_title("truth" if ((truth > 0) & (truth != IGNORE)).any() else "truth: none there", size=9)
-        guessed.set_title(f"prediction, Dice {dice:.3f}", size=9)
+        guessed.set_title(f"prediction, Dice {dice:.3f}{'' if binary else f', {MEAN}'}", size=9)
     colours = {"truth": TRUTH, "prediction": PREDICTION} if binary else dict(zip(classes[1:], COLOURS, strict=False))
     _legend(figure, colours | ignored_colour(truth for _, _, _, truth, _ in panels))
     _save_figure(figure, path)

@@ -1,62 +1,85 @@
-"""The scores of one run, metric by metric, with intervals over patients."""
+"""The scores of one run with intervals over patients: a short table of its classes, and every score."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from benchmark import metrics
+from benchmark.scores import COMPUTED, FINDING, MEAN, MEANS, SCORES, Columns, Score
 from benchmark.stats import mean_interval
 
-PER_CLASS = {
-    "dice": ("Dice", 1.0),
-    "jaccard": ("Jaccard", 1.0),
-    "hd95": ("HD95 (pixels)", np.inf),
-    "assd": ("ASSD (pixels)", np.inf),
-    "boundary_f1": (f"Boundary F1 (within {metrics.BOUNDARY_TOLERANCE:g} pixels)", 1.0),
-}
-PER_IMAGE = {
-    "object_f1": ("Object F1", 1.0),
-    "object_dice": ("Object Dice", 1.0),
-    "object_hausdorff": ("Object Hausdorff (pixels)", np.inf),
-    "ece": ("Calibration error", 1.0),
-}
+SHORT = ("dice", "jaccard", "hd95")
 
 
-def summary(scores: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[tuple[str, float, float, float, int]]:
-    """Rows (metric, mean over images, low, high, images with a value) from the scores of `benchmark.evaluate.evaluate`.
+class Line(NamedTuple):
+    """A score of a run: the mean over images with its 95 % interval over patients, and how many images have a value."""
 
-    The bounds are a 95 % interval over patients, within the metric's range; nan if there is one patient.
-    Where a class was missed or falsely alarmed, its distances come a second time without those images. The last row is
-    what CDMA's released code would print instead of our Dice, and the difference, without an interval.
+    name: str
+    mean: float
+    low: float = np.nan
+    high: float = np.nan
+    images: int = 0
+
+
+def by_class(columns: Columns, classes: Sequence[str]) -> dict[str, list[Line]]:
+    """The scores of `SHORT`, by what they are of: with several foreground classes their mean, then each class."""
+    found = {name: [_line(SCORES[m], columns, c) for m in SHORT] for c, name in enumerate(classes[1:])}
+    means = [_line(SCORES[f"mean_{m}"], columns) for m in SHORT]
+    return {MEAN: means, **found} if len(found) > 1 else found
+
+
+def every(columns: Columns, classes: Sequence[str]) -> list[Line]:
+    """Every score that the images of a run have, in its stored unit (shares from 0 to 1, pixels).
+
+    Scores of what is found are there only where some image lacks a class or its prediction. The last line is what
+    CDMA's released code would print as the Dice, and the difference to ours, without an interval.
+
+    Args:
+        columns: the scores of a record by column.
+        classes: of the dataset, the background first.
     """
-    patients = [image["patient"] for image in scores]
+    lines = [line for score in _shown(columns, len(classes) - 1) for line in _lines(score, columns, classes)]
+    if len(columns["name"]) > 1:
+        lines.append(_as_released_cdma(columns))
+    return lines
 
-    def line(name: str, values: Sequence[float | None], most: float) -> tuple[str, float, float, float, int]:
-        values = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-        return name, *mean_interval(values, patients, most=most), int((~np.isnan(values)).sum())
 
-    table = []
-    for c, class_name in enumerate(classes[1:]):
-        of = f", {class_name}" if len(classes) > 2 else ""
-        one_sided = [image["present"][c] != image["predicted"][c] for image in scores]
-        for key, (name, most) in PER_CLASS.items():
-            values = [image[key][c] for image in scores]
-            table.append(line(name + of, values, most))
-            if any(one_sided) and key in ("hd95", "assd"):
-                found = [None if missed else value for value, missed in zip(values, one_sided, strict=True)]
-                table.append(line(f"{name}{of}, hits only", found, most))
-    for key, (name, most) in PER_IMAGE.items():
-        if scores and key in scores[0]:
-            table.append(line(name, [image[key] for image in scores], most))
-    for c, class_name in enumerate(classes[1:]):
-        of = f", {class_name}" if len(classes) > 2 else ""
-        alarms = [metrics.false_alarm(image["present"][c], image["predicted"][c]) for image in scores]
-        if not np.isnan(alarms).all():
-            table.append(line(f"Share of object-free images with a false alarm{of}", alarms, 1.0))
-    if len(scores) > 1:
-        dice = np.array([[image["background_dice"], *image["dice"]] for image in scores], dtype=np.float64)
-        released = metrics.dice_as_released_cdma(dice)
-        more = released - np.nanmean(dice[:, 1:]) if not np.isnan(dice[:, 1:]).all() else np.nan
-        table.append((f"Dice as CDMA's released code counts ({more:+.3f})", released, np.nan, np.nan, len(scores) - 1))
-    return table
+def _shown(columns: Columns, foreground: int) -> Iterator[Score]:
+    finding = FINDING if not np.all(columns["present"]) or not np.all(columns["predicted"]) else ()
+    means = {mean.name: mean for mean in MEANS}
+    for score in (*COMPUTED, *finding):
+        if score.known(columns):
+            if score.per_class and foreground > 1:
+                yield means[f"mean_{score.name}"]
+            yield score
+
+
+def _lines(score: Score, columns: Columns, classes: Sequence[str]) -> Iterator[Line]:
+    names = [f", {name}" for name in classes[1:]] if score.per_class and len(classes) > 2 else [""]
+    for c, of in enumerate(names):
+        line = _line(score, columns, c)
+        if line.images or score not in FINDING:
+            yield line._replace(name=_in_unit(score) + of)
+
+
+def _line(score: Score, columns: Columns, c: int = 0) -> Line:
+    values = score.samples(columns) if score.mean_of else score.read(columns)[:, c]
+    interval = mean_interval(values, columns["patient"], most=score.most, linearised=bool(score.mean_of))
+    return Line(_in_unit(score), *interval, int((~np.isnan(values)).sum()))
+
+
+def _in_unit(score: Score) -> str:
+    return score.title if score.most == 1 else f"{score.title} ({score.unit})"
+
+
+def _as_released_cdma(columns: Columns) -> Line:
+    background, dice = (SCORES[name].read(columns) for name in ("background_dice", "dice"))
+    released = metrics.dice_as_released_cdma(np.concatenate([background, dice], axis=1))
+    more = released - _mean(dice)
+    return Line(f"Dice as CDMA's released code counts ({more:+.3f})", released, images=len(dice) - 1)
+
+
+def _mean(values: Float[np.ndarray, "..."]) -> float:
+    return float(np.nanmean(values)) if not np.isnan(values).all() else np.nan

@@ -15,6 +15,7 @@ DASH = "–"  # nothing was measured
 DAGGER = "†"
 PROVENANCE = "bench table"  # begins the line that says how a table was drawn, and names that column in CSV
 END = "end of bench table"
+LABELLED = "Labelled"  # what blocks are, if each has a labelled fraction
 PAGE_LINES = 42  # of a LaTeX table; a longer one goes on in a second
 RAW_DIGITS = 6  # significant, of the numbers in CSV
 

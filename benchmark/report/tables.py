@@ -1,7 +1,9 @@
 """The tables of a comparison, by name: methods × ratios × metrics, and ablations."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,18 +11,21 @@ import numpy as np
 from benchmark.records import RunRecord
 from benchmark.report import breakdown, cells, claims, notes
 from benchmark.report.board import Board
-from benchmark.report.cells import METHOD, SCORES, Options, percent
-from benchmark.report.frame import BEST, FINDING
+from benchmark.report.cells import METHOD, Options, percent
 from benchmark.report.table import Cell, Column, Line, Table
+from benchmark.scores import BEST, COMPUTED, FINDING, MEAN, SCORES
 
 MAIN = ("dice", "jaccard", "hd95", "assd")
-FURTHER = ("boundary_f1",)
-WHOLE = ("object_f1", "object_dice", "object_hausdorff", "ece")
+FIRST = MAIN[0]  # with several classes, the one score of which the main table has every class
+FURTHER = tuple(score.name for score in COMPUTED if score.per_class and not score.needs_instances)
+OBJECTS = tuple(score.name for score in COMPUTED if score.needs_instances)
+WHOLE = tuple(score.name for score in COMPUTED if not score.per_class)
 
 
 def tables(rows: Sequence[RunRecord], options: Options = Options()) -> dict[str, Table]:  # noqa: B008
     """Every table that the rows of one comparison suffice for, by name."""
     board = Board(rows)
+    options = replace(options, metric=board.single(options.metric))
     drawn = {name: function(board, options) for name, function in _functions(board).items()}
     return {name: table for name, table in drawn.items() if table}
 
@@ -29,7 +34,7 @@ def draw(name: str, rows: Sequence[RunRecord], options: Options = Options()) -> 
     """One table; None where the rows do not suffice."""
     board = Board(rows)
     function = _functions(board).get(name)
-    return function(board, options) if function else None
+    return function(board, replace(options, metric=board.single(options.metric))) if function else None
 
 
 def _functions(board: Board) -> dict[str, Callable[[Board, Options], Table | None]]:
@@ -46,26 +51,41 @@ def _functions(board: Board) -> dict[str, Callable[[Board, Options], Table | Non
 
 
 def comparison(board: Board, options: Options) -> Table | None:
-    """Methods by ratio: overlap and distance of every class with intervals, tie group, cost, and runs behind them."""
+    """Methods by ratio: overlap and distance with intervals, tie group, cost, and runs behind them.
+
+    Several classes: the mean over classes of every score, and the Dice of each class.
+    """
     labels = board.published
+    scores = [(board.single(metric), None) for metric in MAIN]
+    if len(board.classes) > 1:
+        scores[1:1] = [(FIRST, c) for c in range(len(board.classes))]
     costs = [Column("FLOPs ×"), Column("Seconds"), Column("M param."), Column("GB"), Column("Runs", "text")]
     said = [
         notes.legend(options.uneven),
-        "Dice and Jaccard in points of 100, HD95 and ASSD in pixels.",
+        _units(MAIN),
+        *_classes(board),
         *notes.empty(board, labels),
         *notes.cost(board, labels),
     ]
-    columns, lines = [METHOD, *_heads(MAIN), *costs], _lines(board, labels, MAIN, options, with_costs=True)
+    lines = [
+        Line((cells.name(board, label, ratio), *row, *cells.costs(board, label, ratio)), percent(ratio))
+        for ratio in board.ratios(labels)
+        for label, row in _scored(board, labels, scores, ratio, options).items()
+    ]
+    columns = [METHOD, *(_head(board, *score) for score in scores), *costs]
     return notes.table("comparison", "Methods by labelled share", columns, lines, board, labels, options, said)
 
 
 def further(board: Board, options: Options) -> Table | None:
-    """Boundaries; who finds what, where some images have nothing to find; the step that was best on validation."""
+    """All other scores of classes: boundaries; what is found, where some images have nothing to find; best step."""
     labels, validated = board.published, board.validated
     finding = any(not np.all(row.scores["present"]) for row in board.rows.values() if row.status == "done")
+    metrics = [metric for metric in FURTHER if len(board.classes) > 1 or metric not in MAIN]
+    metrics += [score.name for score in (*(FINDING if finding else ()), *(BEST if validated else ()))]
     said = [
         notes.legend(options.uneven),
-        "HD95 and ASSD in pixels, all else in points of 100." if finding else "All in points of 100.",
+        _units(metrics),
+        *_classes(board),
         "False alarms: per cent of the images without an object in which one is predicted; missed: of those with one, "
         "in which none is; hits: images of objects that are found."
         if finding
@@ -76,43 +96,49 @@ def further(board: Board, options: Options) -> Table | None:
         else "",
         *notes.empty(board, labels),
     ]
-    metrics = (*FURTHER, *(FINDING if finding else ()), *(BEST if validated else ()))
-    columns, lines = [METHOD, *_heads(metrics)], _lines(board, labels, metrics, options)
+    columns, lines = _by_class(board, labels, [metric for metric in metrics if board.has(metric)], options)
     return notes.table("further", "Further scores", columns, lines, board, labels, options, said)
 
 
 def objects(board: Board, options: Options) -> Table | None:
-    """Scores of whole images: objects, as in the GlaS challenge, and calibration."""
+    """Scores of objects, as in the GlaS challenge, and of whole images, such as calibration."""
     labels = board.published
-    metrics = [metric for metric in WHOLE if board.has(metric)]
-    if not metrics:
+    found = [metric for metric in OBJECTS if board.has(metric)]
+    whole = [metric for metric in WHOLE if board.has(metric)]
+    if not found and not whole:
         return None
-    said = [notes.legend(options.uneven), "Object Hausdorff in pixels, all else in points of 100."]
-    columns, lines = [METHOD, *_heads(metrics)], _lines(board, labels, metrics, options, whole=True)
-    title = "Objects and calibration" if len(metrics) > 1 else "Calibration"
+    said = [notes.legend(options.uneven), _units([*found, *whole]), *(_classes(board) if found else ())]
+    columns, lines = _by_class(board, labels, [*found, *whole], options)
+    title = "Objects and whole images" if found else "Whole images"
     return notes.table("objects", title, columns, lines, board, labels, options, said)
 
 
 def ratios(board: Board, options: Options) -> Table | None:
-    """Methods × ratios, one metric."""
+    """Methods × ratios, one score; with several classes, a block for the mean over them and for each."""
     labels, score = board.published, options.score
-    shares = board.ratios(labels)
-    scored = [
-        cells.scored(board, cells.at(board, labels, ratio), ratio, options.metric, None, options) for ratio in shares
-    ]
+    fractions = board.ratios(labels)
+    blocks = {"": (options.metric, None)}
+    if score.mean_of:
+        blocks = {MEAN: (score.name, None)} | {name: (score.mean_of, c) for c, name in enumerate(board.classes)}
     lines = []
-    for label in labels:
-        row = (of.get(label, Cell()) for of in scored)
-        lines.append(Line((cells.name(board, label, None), *row, cells.costs(board, label, None)[0])))
-    columns = [METHOD, *(Column(percent(ratio), "ranked", score.head) for ratio in shares), Column("FLOPs ×")]
+    for block, of_block in blocks.items():
+        scored = [cells.scored(board, cells.at(board, labels, ratio), ratio, *of_block, options) for ratio in fractions]
+        for label in labels:
+            row = (of.get(label, Cell()) for of in scored)
+            costs = cells.costs(board, label, None)
+            lines.append(Line((cells.name(board, label, None), *row, costs[0]), block))
+    shown = SCORES[score.mean_of or score.name]
+    columns = [METHOD, *(Column(percent(ratio), "ranked", shown.head) for ratio in fractions), Column("FLOPs ×")]
     said = [
         notes.legend(options.uneven),
-        score.unit,
+        shown.in_units,
+        *(_classes(board) if len(blocks) > 1 else ()),
         "Supervised at 100 % shows what all labels are worth at this budget." if _bounded(board, labels) else "",
         *notes.empty(board, labels),
         notes.runs(board, labels),
     ]
-    return notes.table("ratios", f"{score.name} by labelled share", columns, lines, board, labels, options, said)
+    title = f"{shown.title} by labelled share"
+    return notes.table("ratios", title, columns, lines, board, labels, options, said, blocks="Class")
 
 
 def _bounded(board: Board, labels: Sequence[str]) -> bool:
@@ -153,28 +179,72 @@ def ablation(board: Board, options: Options, method: str) -> Table | None:
     columns = [METHOD, Column(score.head, "interval"), *against, Column("FLOPs ×"), Column("Runs", "text")]
     said = [
         notes.legend(options.uneven, ranked=False),
-        f"{score.unit} Differences (Δ) of means on the same test images after the same draws and seeds; p adjusted by "
-        "Holm over the lines of a block.",
+        f"{score.in_units} Differences (Δ) of means on the same test images after the same draws and seeds; p adjusted "
+        "by Holm over the lines of a block.",
     ]
     title = f"Ablation of {board.rows[runs.key.iloc[0]].title}"
     return notes.table(f"ablation_{method}", title, columns, lines, board, labels, options, said, board.published)
 
 
-def _heads(metrics: Sequence[str]) -> list[Column]:
-    return [Column(SCORES[metric].head, "ranked") for metric in metrics]
+# ----------------------------------------------------------------------------------------------------------------------
+# Columns and lines of scores
 
 
-def _lines(
-    board: Board, labels: Sequence[str], metrics: Sequence[str], options: Options, *, with_costs: bool = False,
-    whole: bool = False,
-) -> list[Line]:  # fmt: skip
-    """A block for each class and ratio, a line for each method, a cell for each metric; `whole` images have none."""
+def _by_class(
+    board: Board, labels: Sequence[str], metrics: Sequence[str], options: Options
+) -> tuple[list[Column], list[Line]]:
+    """A column for each score, and a block for each ratio; with several classes, for the mean over them and for each.
+
+    Scores of whole images stand beside the mean.
+    """
     lines = []
-    for c, ratio in itertools.product([None] if whole else range(len(board.classes)), board.ratios(labels)):
-        block = percent(ratio) if len(board.classes) < 2 or whole else f"{board.classes[c]}, {percent(ratio)}"
-        here = cells.at(board, labels, ratio)
-        scored = [cells.scored(board, here, ratio, metric, c, options) for metric in metrics]
-        for label in here:
-            costs = cells.costs(board, label, ratio) if with_costs else []
-            lines.append(Line((cells.name(board, label, ratio), *(of[label] for of in scored), *costs), block))
-    return lines
+    several = len(board.classes) > 1 and any(SCORES[metric].per_class for metric in metrics)
+    for c, ratio in itertools.product([None, *range(len(board.classes))] if several else [None], board.ratios(labels)):
+        block = f"{MEAN if c is None else board.classes[c]}, {percent(ratio)}" if several else percent(ratio)
+        scores = [
+            (board.single(metric), None) if c is None else (metric, c) if SCORES[metric].per_class else None
+            for metric in metrics
+        ]
+        for label, row in _scored(board, labels, scores, ratio, options).items():
+            lines.append(Line((cells.name(board, label, ratio), *row), block))
+    return [METHOD, *(Column(SCORES[metric].head, "ranked") for metric in metrics)], lines
+
+
+def _scored(
+    board: Board, labels: Sequence[str], scores: Sequence[tuple[str, int | None] | None], ratio: float, options: Options
+) -> dict[str, list[Cell]]:
+    """By label with runs at the ratio: a cell for each score (of a class); empty where there is None."""
+    here = cells.at(board, labels, ratio)
+    found = [cells.scored(board, here, ratio, *score, options) if score else {} for score in scores]
+    return {label: [of.get(label, Cell()) for of in found] for label in here}
+
+
+def _head(board: Board, metric: str, c: int | None) -> Column:
+    """The head of a score's column; under it, with several classes, which class."""
+    if len(board.classes) < 2 or metric.removeprefix("mean_") not in FURTHER:
+        return Column(SCORES[metric].head, "ranked")
+    single = SCORES[metric.removeprefix("mean_")]
+    return Column(MEAN if c is None else board.classes[c], "ranked", single.head)
+
+
+def _units(metrics: Sequence[str]) -> str:
+    """In what the numbers of a table are: "Dice and Jaccard in points of 100, HD95 and ASSD in pixels."."""
+    titles: dict[str, list[str]] = defaultdict(list)
+    for metric in metrics:
+        titles[SCORES[metric].unit].append(SCORES[metric].title)
+    return ", ".join(f"{_listed(names)} in {unit}" for unit, names in titles.items()) + "."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _classes(board: Board) -> list[str]:
+    """What the mean over classes is, and how significance counts the columns of a score."""
+    if len(board.classes) < 2:
+        return []
+    return [
+        f"{MEAN.capitalize()}: of the scores of the foreground classes, without background. The "
+        f"{len(board.classes) + 1} columns of a score, the classes and their mean, are one family: p is "
+        "multiplied by their number before a cell is not bold."
+    ]

@@ -1,5 +1,6 @@
 """Statistics of scores, with patients, draws and seeds as what varies at random: pure functions of arrays."""
 
+from benchmark.stats.classes import class_mean
 from benchmark.stats.curves import labels_saved, scores_at_cost
 from benchmark.stats.equivalence import detectable, equivalence
 from benchmark.stats.gap import gap_closed
@@ -26,6 +27,7 @@ __all__ = [
     "Interval",
     "Spread",
     "average_ranks",
+    "class_mean",
     "detectable",
     "equivalence",
     "false_claim",

@@ -38,6 +38,7 @@ def hierarchical_interval(
     seeds: Labels,
     level: float = 0.95,
     most: float | None = 1.0,
+    linearised: bool = False,
 ) -> Interval:
     """The mean over images, seeds and draws in turn, and an interval for new patients, new draws and new seeds.
 
@@ -52,11 +53,17 @@ def hierarchical_interval(
     distance), and of m itself where `most` is None (any number). Then, one run of one image per patient gives the
     classical t interval.
 
+    With `linearised` values (see `benchmark.stats.class_mean`) only the mean lies from 0 to `most`.
+
     What the design cannot tell is not covered: with one run the interval is for new patients, the run as it is; with
     one draw and several seeds, for new patients and seeds on these labelled images; with one patient and several runs,
     for new runs on this patient. One patient and one run: the bounds are nan. No value: the mean, too.
     """
-    if most is not None and (np.nanmin(values, initial=0) < 0 or np.nanmax(values, initial=0) > most):
+    if (
+        most is not None
+        and not linearised
+        and (np.nanmin(values, initial=0) < 0 or np.nanmax(values, initial=0) > most)
+    ):
         raise ValueError(
             f"Scores lie from {np.nanmin(values):g} to {np.nanmax(values):g}, but most is {most:g}; give the largest "
             "value of the metric (inf for a distance, None for numbers of either sign)."
@@ -154,11 +161,12 @@ def _plain(like: Values, *results: Float[np.ndarray, "k"]) -> list[float] | list
 
 
 def mean_interval(
-    values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95, most: float | None = 1.0
-) -> Interval:
+    values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95, most: float | None = 1.0,
+    linearised: bool = False,
+) -> Interval:  # fmt: skip
     """`hierarchical_interval` of one run: for new groups (patients), the run as it is."""
     one = np.zeros(len(values), dtype=np.int64)
-    return hierarchical_interval(np.asarray(values, dtype=np.float64), groups, one, one, level, most)
+    return hierarchical_interval(np.asarray(values, dtype=np.float64), groups, one, one, level, most, linearised)
 
 
 def reservation(patients: int) -> str:

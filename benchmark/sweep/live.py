@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -19,6 +20,7 @@ from rich.text import Text
 from benchmark import records
 from benchmark.progress import Tell, silent
 from benchmark.runs import Run
+from benchmark.scores import SCORES, for_classes
 from benchmark.sweep.plan import Planned
 from benchmark.sweep.task import DONE, FAILED, keys_in, running
 
@@ -226,14 +228,14 @@ def _label(run: Run) -> str:
 
 
 def _mean_dice(row: records.RunRecord) -> float | None:
-    """Over images and foreground classes; an image without the class, predicted as such, does not count.
+    """The Dice of a run; of several classes, their mean.
 
     Of a trial, which has no scores of test images, it is that of the validation images.
     """
     if not row.scores:
         return row.validation["dice"][-1]
-    values = [value for image in row.scores["dice"] for value in image if value is not None]
-    return sum(values) / len(values) if values else None
+    dice = SCORES[for_classes("dice", len(row.classes) - 1)].of_run(row.scores)
+    return None if np.isnan(dice) else dice
 
 
 def _say(line: str) -> None:
