@@ -107,6 +107,19 @@ def boundary_f1(surface: Surface, tolerance: float = BOUNDARY_TOLERANCE) -> floa
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
+def surface_dice(surface: Surface, tolerance: float = BOUNDARY_TOLERANCE) -> float:
+    """Share of the boundary pixels of both masks that are within `tolerance` pixels of the other boundary.
+
+    Returns:
+        From 0 to 1; nan if both masks are empty, 0 if exactly one is.
+
+    Source: Nikolov et al., J. Med. Internet Res. 23, 2021 (arXiv 1809.04430, 2018); the normalised surface distance
+    (NSD) of Metrics Reloaded (Maier-Hein et al., Nature Methods 21, 2024).
+    """
+    distances = np.concatenate([surface.misses, surface.alarms])
+    return float((distances <= tolerance).mean()) if len(distances) else np.nan
+
+
 def _share_within(distances: Float[np.ndarray, " n"], tolerance: float) -> float:
     return float((distances <= tolerance).mean()) if len(distances) else 0.0
 

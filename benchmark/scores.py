@@ -203,6 +203,13 @@ COMPUTED = (
         source="Csurka et al., BMVC 2013",
     ),
     Score(
+        name="nsd",
+        title="NSD",
+        compute=lambda masks: metrics.surface_dice(masks.surface),
+        formula=f"share of the pixels of ∂A and ∂B together within {metrics.BOUNDARY_TOLERANCE:g} pixels of the other",
+        source="Nikolov et al., J. Med. Internet Res. 23, 2021 (surface Dice at a tolerance)",
+    ),
+    Score(
         name="object_f1",
         title="Object F1",
         compute=lambda masks: masks.of_objects.f1,

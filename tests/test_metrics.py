@@ -10,6 +10,7 @@ from monai.metrics import (
     DiceMetric,
     compute_average_surface_distance,
     compute_hausdorff_distance,
+    compute_surface_dice,
 )
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
@@ -101,6 +102,28 @@ def test_overlap_and_distances_equal_monai_and_torchmetrics(seed):
     assert assd == pytest.approx(compute_average_surface_distance(hot_p, hot_t, symmetric=True).item(), abs=1e-4)
 
 
+def test_nsd_by_hand():
+    # columns of 4 pixels, one of them with a second column beside it: 4 of 8 and 4 of 4 pixels are on the other's
+    wide = metrics.surface(box(2, 2, 4, 2), box(2, 2, 4, 1))
+    assert metrics.surface_dice(wide, 0) == pytest.approx(8 / 12)
+    assert metrics.surface_dice(wide, 1) == 1
+    single = metrics.surface(box(1, 1, 1, 1), box(5, 4, 1, 1))  # 5 pixels apart
+    assert (metrics.surface_dice(single, 4.9), metrics.surface_dice(single, 5)) == (0, 1)
+    assert np.isnan(metrics.surface_dice(metrics.surface(EMPTY, EMPTY)))
+    small = np.zeros((2, 2), np.uint8)
+    assert metrics.surface_dice(metrics.surface(small, small + 1)) == 0, "a false alarm in a tiny image"
+
+
+@pytest.mark.filterwarnings("ignore:monai.metrics.utils:FutureWarning")
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("tolerance", [0.0, 1.0, 3.0])
+def test_nsd_equals_monais_surface_dice(seed, tolerance):
+    truth, prediction = blobs(seed), blobs(seed + 100)
+    hot_p, hot_t = (torch.from_numpy(np.stack([1 - mask, mask]))[None] for mask in (prediction, truth))
+    expected = compute_surface_dice(hot_p, hot_t, [tolerance]).item()
+    assert metrics.surface_dice(metrics.surface(truth, prediction), tolerance) == pytest.approx(expected, abs=1e-6)
+
+
 @quick
 @given(masks, masks, st.sampled_from([0.0, 1.0, 1.5, 3.0]))
 def test_distances_equal_those_between_all_pairs_of_boundary_pixels(truth, prediction, tolerance):
@@ -113,6 +136,8 @@ def test_distances_equal_those_between_all_pairs_of_boundary_pixels(truth, predi
     hd95, assd, boundary_f1 = surface_scores(truth, prediction, tolerance)
     assert hd95 == pytest.approx(max(np.percentile(misses, 95), np.percentile(alarms, 95)))
     assert assd == pytest.approx(np.r_[misses, alarms].mean())
+    nsd = metrics.surface_dice(metrics.surface(truth, prediction), tolerance)
+    assert nsd == pytest.approx(np.r_[misses <= tolerance, alarms <= tolerance].mean())
     assert boundary_f1 == pytest.approx(2 * precision * recall / (precision + recall or 1))
 
 

@@ -1,5 +1,6 @@
 """One declaration is enough: every score of the catalogue reaches records, tables, commands and docs."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,13 @@ def test_the_table_of_the_docs_is_that_of_the_catalogue():
     assert scores.definitions() in DOCS.read_text(encoding="utf-8"), (
         f"replace the table of scores in {DOCS.name} by\n\n{scores.definitions()}"
     )
+
+
+def test_a_new_score_is_named_nowhere_else():
+    """NSD came as one declaration; what names it beside the catalogue would have to be changed for the next score."""
+    sources = [path for path in (DOCS.parents[1] / "benchmark").rglob("*.py") if path.name != "scores.py"]
+    assert len(sources) > 50
+    assert [path.name for path in sources if re.search(r"[\"']nsd[\"']", path.read_text(encoding="utf-8"))] == []
 
 
 def test_a_record_without_a_score_has_a_dash_and_the_others_keep_theirs():
