@@ -14,7 +14,7 @@ import pytest
 from conftest import blob
 from PIL import Image
 
-from benchmark import metrics, stats, suites
+from benchmark import metrics, pilot, stats, suites
 from benchmark.cli import main
 from benchmark.datasets import folder, splits, store
 from benchmark.datasets.ebhi_seg import GRADES
@@ -100,6 +100,10 @@ def test_numbers_in_the_definitions_are_those_of_the_code():
     ):
         assert words in said
     assert stats.FEWEST_PATIENTS == folder.FEW == 10
+    rule = " ".join(text("docs/pilot.md").split())
+    assert f"{pilot.LONGER:g} times as many steps change the upper bound by less than a quarter" in rule
+    assert pilot.SHARE == 1 / 4
+    assert f"(p < {pilot.LEVEL:g}, adjusted over all settings" in rule
     train, val, test = (f"{100 * share:g} %" for share in splits.FRACTIONS.values())
     own = " ".join(text("docs/own-images.md").split())
     assert f"{train} are for training, {val} for validation, {test} for test (split `patient`)" in own
