@@ -73,7 +73,7 @@ def grid(
         for count in set(steps)
         for ratio in ratios
     ]
-    return sorted(found, key=lambda one: (one.steps * one.crop**2, one.ratio))
+    return sorted(found, key=lambda one: (one.steps * one.crop**2, one.scale, one.ratio))
 
 
 class Outcome(NamedTuple):

@@ -224,7 +224,8 @@ def test_without_a_row_at_all_a_step_of_supervised_is_timed_once(store, tmp_path
         return 5 / torch.get_num_threads()
 
     base, taught = wanted(seeds=(0,))
-    planned = plan.plan([base, taught, dataclasses.replace(base, seed=1)], store, tmp_path)
+    alike = [dataclasses.replace(base, seed=1), dataclasses.replace(base, steps=2 * base.steps)]
+    planned = plan.plan([base, taught, *alike], store, tmp_path)
     estimates = plan.Estimates(planned, store, tmp_path, "CPU", False, measure)
     timed_once = [estimates.of(one.run, 1) for one in planned]
     measured(base, store, tmp_path, 10, 100)  # 5 s a step, too

@@ -244,7 +244,8 @@ class Estimates:
 
 def _common(run: Run, **changed: Any) -> str:
     """A run like all that take as long a step, as a text, which a cache can hold."""
-    return json.dumps(dataclasses.asdict(dataclasses.replace(run, ratio=1.0, draw=0, seed=0, **changed)))
+    alike = dataclasses.replace(run, ratio=1.0, draw=0, seed=0, steps=Run.steps, scale=Run.scale, **changed)
+    return json.dumps(dataclasses.asdict(alike))
 
 
 def _as_baseline(run: Run) -> str:
