@@ -14,7 +14,7 @@ from benchmark.datasets.store import Store
 from benchmark.metrics import Objects
 from benchmark.runs import CHOICES, choose
 from benchmark.scores import COMPUTED, Masks
-from methods.base import Images, Logits
+from methods.base import IGNORE, Images, Logits
 
 Predict = Callable[[Images], Logits]  # a method's `predict`, in the mode (eval) that its owner has set
 
@@ -80,7 +80,8 @@ def evaluate(
             foreground = (1 - rows[:, 0]).clamp(0, 1).cpu().numpy()
             for k, label in enumerate(labels):
                 predictions[k][here] = classes[k]
-                bins[k] += metrics.calibration_bins(foreground[k], label[here] > 0)
+                valid = label[here] != IGNORE
+                bins[k] += metrics.calibration_bins(foreground[k][valid], label[here][valid] > 0)
         for k, i in enumerate(group):
             record = store.records[i]
             objects = store.mask(i) if store.dataset.instances else None
@@ -102,18 +103,21 @@ def scores_of(
     """Every score of the catalogue for one image, rounded as records store it.
 
     Args:
-        label: the true classes.
+        label: the true classes; IGNORE where nobody has decided. Such pixels count like pixels beyond the image: they
+            are neither truth nor prediction, and objects and outlines end there.
         prediction: the predicted classes.
         classes: how many there are, background included.
         objects: numbers of the true objects; None if the dataset does not number them.
-        bins: calibration bins of the foreground's probability.
+        bins: calibration bins of the foreground's probability over the valid pixels.
     """
-    valid = np.ones(label.shape, bool)
+    valid = label != IGNORE
     of_class = [
-        Masks(label == c, prediction == c, valid, None if objects is None else np.where(label == c, objects, 0))
+        Masks(
+            label == c, (prediction == c) & valid, valid, None if objects is None else np.where(label == c, objects, 0)
+        )
         for c in range(1, classes)
     ]
-    foreground = Masks(label > 0, prediction > 0, valid, bins=bins)
+    foreground = Masks((label > 0) & valid, (prediction > 0) & valid, valid, bins=bins)
     found: dict[str, Any] = {
         "present": [bool(masks.truth.any()) for masks in of_class],
         "predicted": [bool(masks.prediction.any()) for masks in of_class],

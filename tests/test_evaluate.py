@@ -12,6 +12,8 @@ from torch import nn
 
 from benchmark import metrics
 from benchmark.evaluate import bands, evaluate, segment
+from benchmark.scores import COMPUTED
+from methods.base import IGNORE
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +203,36 @@ def test_numbered_objects_get_the_object_scores(net):
     found = (*image["object_f1"], *image["object_dice"], *image["object_hausdorff"])
     assert found == pytest.approx(expected, abs=0.005)
     assert "object_f1" not in evaluate(two, Shelf(classes=("background", "gland")), [0], tile=32)[0]
+
+
+class Margin(Shelf):
+    """The same images with and without a margin that is ignored, on each side of another width."""
+
+    around = ((3, 2), (0, 5))
+
+    def __init__(self, ignored: bool):
+        super().__init__(classes=("background", "gland", "tumour"))
+        if ignored:
+            self.images = [np.pad(image, (*self.around, (0, 0)), mode="reflect") for image in self.images]
+            self.masks = [np.pad(mask, self.around, constant_values=IGNORE) for mask in self.masks]
+            for record, mask in zip(self.records, self.masks, strict=True):
+                record.height, record.width = mask.shape
+
+
+def test_an_ignored_margin_scores_as_if_it_was_cut_off():
+    pixelwise = nn.Conv2d(3, 3, 1).eval()  # sees no context, so that only the scores could know of the margin
+    cut, ignored = (evaluate(pixelwise, Margin(margin), [0, 1, 2, 3], tile=64) for margin in (False, True))
+    assert ignored == cut
+    assert cut[0]["hd95"] != [None, None] and cut[1]["present"] == [False, False]
+
+
+def test_an_image_that_is_all_ignored_has_no_score():
+    store = Margin(False)
+    store.masks[0][:] = IGNORE
+    (found,) = evaluate(nn.Conv2d(3, 3, 1).eval(), store, [0], tile=64)
+    assert found["present"] == found["predicted"] == [False, False]
+    numbers = [found[score.name] for score in COMPUTED if score.name in found]
+    assert {None} == {value for number in numbers for value in (number if isinstance(number, list) else [number])}
 
 
 def test_small_images_of_one_size_share_a_forward_pass(net):

@@ -18,13 +18,15 @@ from benchmark.evaluate import scores_of
 from benchmark.report import frame, tables
 from benchmark.report.cells import Options
 from benchmark.scores import COMPUTED, FINDING, MEAN, SCORES
+from methods.base import IGNORE
 
 DOCS = Path(__file__).parents[1] / "docs" / "definitions.md"
 CLASSES = ("background", "gland", "tumour")
 
 
 def of_an_image(label: np.ndarray, prediction: np.ndarray, classes: int = 3, objects=None) -> dict:
-    bins = metrics.calibration_bins((prediction > 0).astype(float), label > 0)
+    valid = label != IGNORE
+    bins = metrics.calibration_bins((prediction[valid] > 0).astype(float), label[valid] > 0)
     return scores_of(label, prediction, classes, objects, bins)
 
 
@@ -92,6 +94,33 @@ def test_no_record_with_a_score_no_column():
         del one.scores["boundary_f1"]
     table = tables.draw("further", rows)
     assert table is None or SCORES["boundary_f1"].head not in [column.name for column in table.columns]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Ignored pixels
+
+labels = arrays(np.uint8, (8, 9), elements=st.integers(0, 2))
+
+
+def test_ignored_pixels_by_hand():
+    label = np.array([[1, 1, 0, IGNORE, IGNORE]] * 4, np.uint8)
+    prediction = np.array([[1, 0, 0, 1, 2]] * 4, np.uint8)
+    found = of_an_image(label, prediction)
+    assert found["present"] == [True, False] and found["predicted"] == [True, False]
+    assert found["dice"] == [round(2 * 4 / (8 + 4), 4), None], "the pixels called 1 and 2 there are no false alarms"
+    assert found["background_dice"] == round(2 * 4 / (4 + 8), 4)
+    missed = of_an_image(label, np.where(label == IGNORE, prediction, 0).astype(np.uint8))
+    assert missed["hd95"] == [5.0, None], "the diagonal of the 4 × 3 pixels that are not ignored"
+
+
+@settings(max_examples=40, deadline=None)
+@given(labels, labels, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
+def test_an_ignored_band_changes_no_score_whatever_is_predicted_there(label, prediction, above, left, predicted):
+    around = ((above, 2), (left, 1))
+    objects = metrics.components(label)
+    framed = np.pad(label, around, constant_values=IGNORE), np.pad(prediction, around, constant_values=predicted)
+    plain = of_an_image(label, prediction, objects=objects)
+    assert of_an_image(*framed, objects=np.pad(objects, around, constant_values=7)) == plain
 
 
 # ----------------------------------------------------------------------------------------------------------------------
