@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from benchmark.records import RunRecord
 from benchmark.runs import Run
+from benchmark.scores import SCORES, for_classes
 from benchmark.stats import Difference, holm, paired_difference
 
 LONGER = 1.5  # as many steps, to see whether the upper bound has levelled off
@@ -148,8 +149,6 @@ def _mean(records: Sequence[RunRecord]) -> float:
 
 
 def _values(records: Sequence[RunRecord]) -> Float[np.ndarray, "images"]:
-    """Dice of each image of each run: the mean over the classes that have a score there, nan where none has."""
-    scores = np.concatenate([np.asarray(record.scores["dice"], dtype=np.float64) for record in records])
-    there = ~np.isnan(scores)
-    counts = there.sum(1)
-    return np.where(there, scores, 0).sum(1) / np.where(counts > 0, counts, np.nan)
+    """Dice of each image of each run; with several classes the mean over those that have a score there."""
+    score = SCORES[for_classes("dice", len(records[0].classes) - 1)]
+    return np.concatenate([score.read(record.scores)[:, 0] for record in records])

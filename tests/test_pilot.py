@@ -87,6 +87,7 @@ def test_the_cheapest_setting_that_can_answer_is_proposed_or_none():
 def test_several_classes_count_as_the_mean_over_those_that_an_image_has():
     found = parts(NEAR, 0.5, 0.5, 0.5)
     for of in found.values():
+        of[0].classes = ["background", "benign", "malignant"]
         of[0].scores["dice"] = [[0.8, None], [0.2, 0.6]] + [[None, None]] * 22
     (one,) = pilot.outcomes({NEAR: found})
     assert one.few == pytest.approx((0.8 + 0.4) / 2)

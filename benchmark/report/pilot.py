@@ -7,12 +7,12 @@ from benchmark import pilot, stats
 from benchmark.pilot import ALL, FEW, LEVEL, LONG, LONGER, PARTS, SHARE, Outcome, Setting
 from benchmark.records import RunRecord
 from benchmark.report import notes
-from benchmark.report.cells import SCORES, difference, percent, plain, probability
+from benchmark.report.cells import difference, percent, plain, probability
 from benchmark.report.table import Cell, Column, Line, Table
+from benchmark.scores import MEAN, SCORES
 from benchmark.words import in_units, some
 
 NAME = "pilot"
-MEAN = "mean over classes"
 COLUMNS = (
     Column("Setting", "text"), Column("Few labels"), Column("All labels"), Column("Headroom", "interval"), Column("p"),
     Column(f"All labels after {LONGER:g} × steps: change"), Column("Levelled off", "text"), Column("Seconds"),
