@@ -1,12 +1,16 @@
-"""What people say of the results: their sentences, and numbers that are drawn into them.
+"""What people write about the results: their sentences, with numbers from the run records.
 
 `results/reading.md` is a Jinja template of Markdown. In it, `comparison("ebhi-seg epithelium")` is a `Reading`, whose
 methods give the numbers of that comparison's tables as text, so that no number in a sentence is typed; with `draw=0`
-those of tables that had this draw alone. `holds(claim, words)` gives the words, and is an error where the claim is
-false.
+those of tables with this draw alone. `holds(fact, words)` gives the words, and is an error where the fact is false.
+
+Sentences do not claim in their own words that something is better, worse or equal: `claim`, `above`, `below`, `tied`,
+`headroom` and `gap_closed` of a `Reading` do, with the p-value that is adjusted over everything that is published.
 """
 
+import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 
 import jinja2
@@ -17,7 +21,7 @@ from scipy.stats import rankdata, spearmanr
 
 from benchmark import planning, stats
 from benchmark.records import RunRecord
-from benchmark.report import cells
+from benchmark.report import cells, family, headroom, standing
 from benchmark.report.board import Board
 from benchmark.report.comparison import METRIC
 from benchmark.report.frame import comparisons
@@ -27,24 +31,58 @@ from benchmark.scores import SCORES
 FILE = "reading.md"  # beside the rows' folder
 
 
-def read(template: str, rows: Sequence[RunRecord]) -> str:
-    """The sentences with their numbers. An unknown comparison, method or ratio is an error that names the nearest."""
-    groups = comparisons(rows)
+CLAIMING = re.compile(
+    r"\b(significan\w*|better|worse|best|worst|outperform\w*|surpass\w*|beats?|superior|inferior|improv\w*|gain(?:s|ed)?|"
+    r"help(?:s|ed)?|hurts?|harm(?:s|ed)?|wins?|equivalent|(?:above|below|ahead of|as good as) supervised|"
+    r"no (?:difference|effect|gain))\b",
+    re.IGNORECASE,
+)
+OPEN, CLOSE = "\ue000", "\ue001"  # private signs around what functions of `Reading` claim
+
+
+class Claimed(str):
+    """A text that claims something, with its p-value; it may use words that sentences may not."""
+
+
+def read(template: str, rows: Sequence[RunRecord], options: cells.Options = cells.Options()) -> str:  # noqa: B008
+    """The sentences with their numbers.
+
+    Raises:
+        ValueError: for an unknown comparison, method or ratio (the nearest is named), a fact that is false, and a
+            sentence that claims something in its own words.
+    """
+    boards = family.boards(comparisons(rows))
 
     def comparison(name: str, draw: int | None = None) -> "Reading":
-        of = groups[choose(name, list(groups), "comparison")]
-        return Reading(Board([row for row in of if draw in (None, row.run.draw)]))
+        board = boards[choose(name, list(boards), "comparison")]
+        if draw is None:
+            return Reading(board, options)
+        alone = Board([row for row in board.rows.values() if row.run.draw == draw])
+        alone.published_with = [alone if other is board else other for other in board.published_with]
+        return Reading(alone, options)
 
-    def holds(claim: bool, words: str) -> str:
-        if not claim:
-            raise ValueError(f"'{words}' in {FILE} no longer holds; say what the rows say now.")
+    def holds(fact: bool, words: str) -> str:
+        if not fact:
+            raise ValueError(f"'{words}' in {FILE} no longer holds; write what the run records say now.")
         return words
 
-    environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = SandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+        finalize=lambda value: f"{OPEN}{value}{CLOSE}" if isinstance(value, Claimed) else value,
+    )  # fmt: skip
     try:
-        return environment.from_string(template).render(comparison=comparison, holds=holds).strip() + "\n"
+        text = environment.from_string(template).render(comparison=comparison, holds=holds).strip() + "\n"
     except jinja2.TemplateError as error:
         raise ValueError(f"The sentences of {FILE} cannot be read: {error}. Correct the template.") from error
+    own = re.sub(rf"{OPEN}.*?{CLOSE}|`[^`]*`", " … ", text, flags=re.DOTALL)
+    for sentence in re.split(r"(?<=[.!?:])\s+|\n\s*\n|\n(?=[|#-])", own):
+        word = CLAIMING.search(sentence)
+        if word:
+            raise ValueError(
+                f"'{' '.join(sentence.split())}' in {FILE} claims '{word[0]}' in its own words; let claim(), above(), "
+                "below(), tied(), headroom() or gap_closed() say it, with its p-value."
+            )
+    return text.replace(OPEN, "").replace(CLOSE, "")
 
 
 class Reading:
@@ -53,8 +91,9 @@ class Reading:
     Methods have their names in `bench methods`, variants as in "cdma no_um"; anything else its label in the tables.
     """
 
-    def __init__(self, board: Board):
-        self._board, self._metric = board, board.single(METRIC)
+    def __init__(self, board: Board, options: cells.Options = cells.Options()):  # noqa: B008
+        self._board, self._options = board, dataclasses.replace(options, metric=board.single(METRIC))
+        self._metric = self._options.metric
 
     def score(self, method: str, ratio: float, metric: str = METRIC) -> str:
         """The mean and its interval: "90.4 [88.6, 91.9]"."""
@@ -104,23 +143,65 @@ class Reading:
         ends = (min(means, key=means.__getitem__), max(means, key=means.__getitem__))
         return " to ".join(f"{cells.say(100 * means[label], 1)} ({label})" for label in ends)
 
-    def tied(self, ratio: float) -> str:
+    def headroom(self, ratio: float) -> Claimed:
+        """The upper bound less supervised: "+2.7 [1.9, 3.4], p (family) 0.002"; "not known" without a pair of runs."""
+        found = family.headrooms(self._board, self._options).get(ratio)
+        return Claimed(self._text(found) if found else "not known")
+
+    def gap_closed(self, method: str, ratio: float) -> Claimed:
+        """The share of the headroom that a method closes: "93 % [71, 118]"."""
+        self._must_rank(ratio, patients=False)
+        share = headroom.closed(self._board, ratio, self._options).get(self._label(method, ratio))
+        text = cells.interval(share, headroom.SHARE, ()).text if share else "–"
+        return Claimed(text.replace(" [", " % [", 1))
+
+    def claim(self, method: str, ratio: float) -> Claimed:
+        """What may be said of a method and supervised: "CDMA scores higher than supervised (+0.7 [0.2, 1.2], …)"."""
+        label = self._label(method, ratio)
+        found = family.against_supervised(self._board, self._options).get((ratio, label))
+        if found is None:
+            raise ValueError(
+                f"'{label}' at {cells.percent(ratio)} is not compared with supervised; claim nothing of it."
+            )
+        verdict, margin = found.verdict(), f"{self._options.margin:g} points"
+        if verdict == "cannot tell":
+            detectable = cells.say(100 * found.detectable, 1)
+            return Claimed(
+                f"it cannot be told whether {label} differs from supervised ({self._text(found)}; a difference of "
+                f"{detectable} would have been found)"
+            )
+        if verdict == "equivalent":
+            p = f"p (family) of more {cells.probability(found.p_equivalent).text}"
+            interval = cells.difference(found.difference, self._options.score, ()).text
+            return Claimed(f"{label} is within {margin} of supervised ({interval}, {p})")
+        word, within = verdict.partition(",")[::2]
+        more = f", by less than {margin}" if within else ""
+        return Claimed(f"{label} is {word} than supervised{more} ({self._text(found)})")
+
+    def tied(self, ratio: float) -> Claimed:
         """Those that are not significantly worse than the best: the bold ones, best first."""
+        self._must_rank(ratio)
         ranked = self._ranked(ratio)
         intervals = self._board.intervals(ranked, ratio, self._metric)
-        bold = cells.tied(self._board, ranked, ratio, self._metric, None, intervals)
-        return _listed(sorted(bold, key=lambda label: -intervals[label].mean))
+        bold = cells.tied(self._board, ranked, ratio, self._metric, None, intervals, self._options)
+        return Claimed(_listed(sorted(bold, key=lambda label: -intervals[label].mean)))
 
-    def above(self, ratio: float) -> str:
-        """Those significantly above supervised (Holm, 5 %), the farthest first."""
-        return self._significant(ratio, 1)
+    def above(self, ratio: float) -> Claimed:
+        """Those that are better than supervised with their adjusted p, the farthest first: "CDMA (p 0.002)"."""
+        return self._significant(ratio, "better")
 
-    def below(self, ratio: float) -> str:
-        """Those significantly below supervised (Holm, 5 %), the farthest first."""
-        return self._significant(ratio, -1)
+    def below(self, ratio: float) -> Claimed:
+        """Those that are worse than supervised with their adjusted p, the farthest first."""
+        return self._significant(ratio, "worse")
+
+    def tests(self) -> int:
+        """Over how many differences to supervised p-values are adjusted."""
+        claims = family.against_supervised(self._board, self._options).values()
+        return next(iter(claims)).tests if claims else 0
 
     def place(self, method: str, ratio: float) -> str:
         """Where a method's mean stands among those with most draws: "14 of 23"."""
+        self._must_rank(ratio)
         ranked = self._whole(ratio)
         means = [interval.mean for interval in self._board.intervals(ranked, ratio, self._metric).values()]
         return f"{rankdata(-np.array(means), 'min')[ranked.index(self._label(method, ratio))]:.0f} of {len(ranked)}"
@@ -195,20 +276,34 @@ class Reading:
         means = np.nanmean(self._board.samples(label, ratio, self._metric, None, places), axis=1)
         return pd.Series(means, [draw for draw, _ in places]).groupby(level=0).mean()
 
-    def _significant(self, ratio: float, sign: int) -> str:
-        ranked = self._ranked(ratio)
-        base = cells.supervised(self._board, ranked)
-        found = self._board.differences([label for label in ranked if label != base], base, ratio, self._metric)
-        adjusted = cells.holm(found, ranked)
-        these = [label for label, p in adjusted.items() if p < 0.05 and sign * found[label].mean > 0]
-        return _listed(sorted(these, key=lambda label: -sign * found[label].mean))
+    def _significant(self, ratio: float, verdict: str) -> Claimed:
+        claims = family.against_supervised(self._board, self._options)
+        these = {
+            label: claim
+            for (at, label), claim in claims.items()
+            if at == ratio and claim.verdict().startswith(verdict)
+        }  # fmt: skip
+        order = sorted(these, key=lambda label: -abs(these[label].difference.mean))
+        return Claimed(_listed([f"{label} (p {cells.probability(these[label].p).text})" for label in order]))
+
+    def _text(self, claim: family.Claim) -> str:
+        """A difference with its interval and its adjusted p."""
+        text = cells.difference(claim.difference, self._options.score, ()).text
+        return f"{text}, p (family) {cells.probability(claim.p).text}"
+
+    def _must_rank(self, ratio: float, patients: bool = True) -> None:
+        """An error where methods may not be ranked; without `patients`, only where there is no headroom."""
+        allowed = standing.ranks if patients else standing.has_headroom
+        if not allowed(self._board, ratio, self._options):
+            why = " ".join(standing.sentences(self._board, self._options, [ratio]))
+            raise ValueError(f"A sentence in {FILE} ranks methods at {cells.percent(ratio)}; leave it out. {why}")
 
     def _whole(self, ratio: float) -> list[str]:
         return cells.whole(self._board, self._ranked(ratio), ratio)
 
     def _ranked(self, ratio: float) -> list[str]:
         labels = cells.done(self._board, self._board.published, ratio)
-        return cells.even(self._board, labels, ratio, cells.Options())
+        return cells.even(self._board, labels, ratio, self._options)
 
     def _label(self, method: str, ratio: float) -> str:
         runs = self._board.done[self._board.done.ratio == ratio]

@@ -17,7 +17,7 @@ from msgspec import structs
 
 import methods
 from benchmark import stats
-from benchmark.report import drawing, effects, figures, panels
+from benchmark.report import drawing, effects, figures, panels, tables
 from benchmark.report.comparison import DAGGER, Comparison
 
 MANY = ("supervised", "mean_teacher", "entropy_min", "ict", "ua_mt", "cps", "fixmatch", "urpc", "cdma", "bcp")
@@ -25,12 +25,12 @@ MANY = ("supervised", "mean_teacher", "entropy_min", "ict", "ua_mt", "cps", "fix
 
 @pytest.fixture(scope="module")
 def few():
-    return made.suite(ratios=(0.05, 0.2), draws=2, seeds=2)
+    return made.suite(ratios=(0.05, 0.2), draws=2, seeds=2, patients=12)
 
 
 @pytest.fixture(scope="module")
 def many():
-    return made.suite(MANY, ratios=(0.05, 0.1), draws=2)
+    return made.suite(MANY, ratios=(0.05, 0.1), draws=2, patients=12)
 
 
 def dice(rows, method, ratio) -> list[dict]:
@@ -40,9 +40,7 @@ def dice(rows, method, ratio) -> list[dict]:
         | {"value": np.mean([v for v in of_image if v is not None]), "image": image, "patient": patient}
         for row in rows
         if row.run.method == method and row.run.ratio == ratio
-        for of_image, image, patient in zip(
-            row.scores["dice"], row.scores["name"], row.scores["patient"], strict=True
-        )
+        for of_image, image, patient in zip(row.scores["dice"], row.scores["name"], row.scores["patient"], strict=True)
     ]
 
 
@@ -144,11 +142,7 @@ def test_intervals_much_wider_than_usual_leave_the_axis_and_all_else_is_within()
 
 
 def test_a_curve_goes_on_over_shares_at_which_it_has_no_runs():
-    rows = [
-        row
-        for row in made.suite(ratios=(0.05, 0.1, 0.2))
-        if row.run.method != "cdma" or row.run.ratio != 0.1
-    ]
+    rows = [row for row in made.suite(ratios=(0.05, 0.1, 0.2)) if row.run.method != "cdma" or row.run.ratio != 0.1]
     (line,) = lines(figures.FIGURES["score-ratio"](rows), "CDMA")
     assert line.get_xdata().tolist() == [5, 20]
     assert np.isfinite(line.get_ydata()).all()
@@ -267,33 +261,72 @@ def test_cliques_are_the_longest_stretches_of_which_no_two_are_apart():
     assert figures.cliques(~np.eye(5, dtype=bool)) == []
 
 
-def test_ranks_are_over_patients_and_their_bars_are_by_tests_that_know_draws(many):
-    assert "over 8 patients, from 2 runs of each method" in figures.FIGURES["ranks"](many).get_label()
-    assert "they know patients only" not in figures.FIGURES["ranks"](many).get_label()
-    once = made.suite(MANY, ratios=(0.1,), draws=1, patients=9, bounds=False)
-    assert "With one draw, they know patients only." in figures.FIGURES["ranks"](once).get_label()
+def test_ranks_are_within_patients_and_runs_and_their_bars_are_by_tests_in_which_draws_vary(many):
+    label = figures.FIGURES["ranks"](many).get_label()
+    assert "within each of 12 patients and each draw and seed, from 2 runs of each method" in label
+    assert "for new patients only" not in label
+    once = made.suite(MANY, ratios=(0.1,), draws=1, patients=12)
+    assert "With one draw, they are for new patients only." in figures.FIGURES["ranks"](once).get_label()
 
 
 def test_methods_far_apart_are_not_joined_and_equal_ones_are():
-    equal = made.suite(("supervised", "cps", "cdma"), (0.1,), draws=4, bounds=False, better=0.0)
-    better = [made.row("cct", ratio=0.1, draw=draw, better=3.0) for draw in range(4)]
+    equal = made.suite(("supervised", "cps", "cdma"), (0.1,), draws=4, better=0.0, patients=12)
+    better = [made.row("cct", ratio=0.1, draw=draw, better=3.0, patients=12) for draw in range(4)]
     bars = [line for line in figures.FIGURES["ranks"](equal + better).axes[0].lines if line.get_linewidth() == 2.2]
     assert len(bars) == 1
     assert bars[0].get_xdata()[0] > 1.5, "the best is outside"
 
 
-def test_the_average_ranks_beside_the_names_are_those_of_the_patients(many):
-    written = [t.get_text().split() for t in figures.FIGURES["ranks"](many).axes[0].texts]
-    means = np.array(
-        [
-            [np.mean([e["value"] for e in dice(many, m, 0.05) if e["patient"] == p]) for m in MANY]
-            for p in sorted(set(many[0].scores["patient"]))
-        ]
-    )
-    expected, _ = stats.average_ranks(means)
+def ranks_written(rows) -> list[list[str]]:
+    return [t.get_text().split() for t in figures.FIGURES["ranks"](rows).axes[0].texts]
+
+
+def test_the_average_ranks_beside_the_names_are_those_of_patients_in_runs(many):
+    blocks = [(p, draw) for p in sorted(set(many[0].scores["patient"])) for draw in (0, 1)]
+    means = [
+        [np.mean([e["value"] for e in dice(many, m, 0.05) if (e["patient"], e["draw"]) == of]) for m in MANY]
+        for of in blocks
+    ]
+    expected, _ = stats.average_ranks(np.array(means))
+    written = ranks_written(many)
     for method, rank in zip(MANY, expected, strict=True):
         title = methods.get(method).title.split()
         assert [*title, f"{rank:.1f}"] in written or [f"{rank:.1f}", *title] in written
+
+
+def test_a_method_with_fewer_draws_does_not_take_the_draws_of_the_others_away(many):
+    """It is left out by name; before, all methods were ranked in its one draw, and their places changed."""
+    fewer = [*many, made.row("cct", ratio=0.05, patients=12)]
+    assert ranks_written(fewer) == ranks_written(many)
+    label = figures.FIGURES["ranks"](fewer).get_label()
+    assert f"Left out, because they have fewer draws: {methods.get('cct').title}." in label
+
+
+def test_nothing_is_ranked_in_figures_where_the_comparison_cannot_tell(many):
+    without = [row for row in many if row.run.ratio < 1]
+    assert figures.FIGURES["ranks"](without) is None
+    assert figures.FIGURES["gap"](without) is None
+    assert "Pareto" not in figures.FIGURES["score-flops"](without).get_label()
+    forest = figures.FIGURES["differences"](without)
+    assert [axes.get_title(loc="left") for axes in forest.axes] == [f"{n} % labels\nno headroom" for n in (5, 10)]
+    in_order = [methods.get(name).title for name in MANY[1:]]
+    assert {label.get_text() for label in forest.axes[0].get_yticklabels()} == set(in_order)
+    assert [text.get_text() for text in forest.axes[0].get_yticklabels()][::-1] == Comparison(many).labels()[1:]
+    few_patients = made.suite(MANY[:4], ratios=(0.05,), draws=2, patients=8)
+    assert figures.FIGURES["ranks"](few_patients) is None
+
+
+def test_the_gap_of_a_method_is_that_of_the_table(many):
+    figure = figures.FIGURES["gap"](many)
+    table = tables.draw("headroom", many)
+    for axes in figure.axes:
+        ratio = axes.get_title(loc="left").partition(" labels")[0]
+        written = {
+            line.cells[0].text: line.cells[3].mean for line in table.lines if line.block == ratio and line.cells[3].mean
+        }
+        drawn = {line.get_label(): line.get_xdata()[0] for line in axes.get_lines() if line.get_marker() == "o"}
+        assert len(drawn) == len(MANY) - 1
+        assert drawn == pytest.approx({label: written[label] for label in drawn})
 
 
 def test_methods_that_share_no_draw_have_no_ranks():

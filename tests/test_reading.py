@@ -4,13 +4,16 @@ import statistics
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from rows import row, suite
 
-from benchmark import planning, reading
+from benchmark import planning, reading, records
+from benchmark.cli import main
 from benchmark.report import frame, tables
 from benchmark.report.board import Board
+from benchmark.report.cells import Options
 
-ROWS = suite(("supervised", "mean_teacher", "cdma"), draws=3)
+ROWS = suite(("supervised", "mean_teacher", "cdma"), draws=3, patients=12)
 
 
 def said(sentence: str, rows=ROWS) -> str:
@@ -45,22 +48,89 @@ def test_a_claim_that_is_false_is_an_error_and_names_the_words():
         said("{{ holds(c.runs('cdma', 0.1) == 4, 'four runs') }}")
 
 
-def test_lists_name_who_is_bold_and_who_differs_from_supervised():
-    far = [
-        row(method, draw=draw, better=better, patients=12)
-        for method, better in (("supervised", 0.0), ("cdma", 2.0), ("mean_teacher", -2.0))
-        for draw in range(3)
+def far() -> list:
+    """One method far above supervised and one far below, three draws."""
+    better = {"supervised": 0.0, "cdma": 2.0, "mean_teacher": -2.0}
+    return [
+        *(row(method, draw=draw, better=by, patients=12) for method, by in better.items() for draw in range(3)),
+        *(row("supervised", ratio=1.0, draw=draw, patients=12) for draw in range(3)),
     ]
-    lists = "{{ c.tied(0.1) }}; {{ c.above(0.1) }}; {{ c.below(0.1) }}; {{ c.place('mean_teacher', 0.1) }}"
-    assert said(lists, far) == "CDMA; CDMA; Mean Teacher; 3 of 3"
-    worst, best = (cell("comparison", method, 1, far).split()[0] for method in ("Mean Teacher", "CDMA"))
-    assert said("{{ c.extremes(0.1) }}", far) == f"{worst} (Mean Teacher) to {best} (CDMA)"
-    assert said("{{ c.draws(0.1) }}", far) == "3"
-    assert said("{{ c.draws(0.1) }}", [*far, row("cps", draw=0, patients=12)]) == "1 to 3"
-    more = [*(one for one in far if one.run.draw == 0 or one.run.method == "supervised")]
+
+
+def test_lists_name_who_is_bold_and_who_differs_from_supervised_with_the_adjusted_p():
+    lists = "{{ c.tied(0.1) }}; {{ c.place('mean_teacher', 0.1) }}"
+    assert said(lists, far()) == "CDMA; 3 of 3"
+    p = [cell("paired", method, 2, far()) for method in ("CDMA", "Mean Teacher")]
+    assert said("{{ c.above(0.1) }}; {{ c.below(0.1) }}", far()) == f"CDMA (p {p[0]}); Mean Teacher (p {p[1]})"
+    assert said("{{ c.tests() }}", far()) == "2"
+    worst, best = (cell("comparison", method, 1, far()).split()[0] for method in ("Mean Teacher", "CDMA"))
+    assert said("{{ c.extremes(0.1) }}", far()) == f"{worst} (Mean Teacher) to {best} (CDMA)"
+    assert said("{{ c.draws(0.1) }}", far()) == "3"
+    assert said("{{ c.draws(0.1) }}", [*far(), row("cps", draw=0, patients=12)]) == "1 to 3"
+    more = [*(one for one in far() if one.run.draw == 0 or one.run.method == "supervised")]
     assert said("{{ c.extremes(0.1) }}", more).endswith("(CDMA)"), "the baseline alone has three draws"
     assert reading._listed(["A", "B", "C"]) == "A, B and C"
     assert reading._listed([]) == "none"
+
+
+def test_a_claim_is_made_in_the_words_that_its_p_allows():
+    delta, p = cell("paired", "CDMA", 1, far()), cell("paired", "CDMA", 2, far())
+    assert said("{{ c.claim('cdma', 0.1) }}", far()) == f"CDMA is better than supervised ({delta}, p (family) {p})"
+    assert said("{{ c.claim('mean_teacher', 0.1) }}", far()).startswith("Mean Teacher is worse than supervised (")
+    noisy = said("{{ c.claim('mean_teacher', 0.1) }}")
+    assert noisy.startswith("it cannot be told whether Mean Teacher differs from supervised (")
+    found = cell("paired", "Mean Teacher", 5)
+    assert noisy.endswith(f"; a difference of {found} would have been found)")
+    wide = reading.read("{{ comparison('phantom').claim('mean_teacher', 0.1) }}", ROWS, Options(margin=40)).strip()
+    assert wide.startswith("Mean Teacher is within 40 points of supervised (") and "p (family) of more <0.001" in wide
+    with pytest.raises(ValueError, match="is not compared with supervised; claim nothing of it"):
+        said("{{ c.claim('supervised', 0.1) }}")
+
+
+def test_headroom_and_the_gap_are_those_of_the_table():
+    lines = [line for line in tables.draw("headroom", far()).lines if line.block == "10 %"]
+    bound, method = lines[0].cells, next(line.cells for line in lines if line.cells[0].text == "CDMA")
+    assert said("{{ c.headroom(0.1) }}", far()) == f"{bound[1].text}, p (family) {bound[2].text}"
+    assert said("{{ c.gap_closed('cdma', 0.1) }}", far()) == method[3].text.replace(" [", " % [", 1)
+
+
+@pytest.mark.parametrize("asked", ["c.tied(0.1)", "c.place('cdma', 0.1)", "c.gap_closed('cdma', 0.1)"])
+def test_sentences_rank_nothing_where_the_comparison_cannot_tell(asked):
+    without = [one for one in far() if one.run.ratio < 1]
+    with pytest.raises(ValueError, match="ranks methods at 10 %; leave it out. At 10 % labels this comparison cannot"):
+        said(f"{{{{ {asked} }}}}", without)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "word"),
+    [
+        ("CDMA is significantly above the rest.", "significantly"),
+        ("Unlabelled images help little.", "help"),
+        ("CDMA is {{ c.score('cdma', 0.1) }}, better than others.", "better"),
+        ("It makes no difference.", "no difference"),
+        ("{{ holds(1 < 2, 'CDMA outperforms URPC') }}", "outperforms"),
+        ("Of all methods {{ c.claim('cdma', 0.1) }}, which improves on it.", "improves"),
+    ],
+)
+def test_a_sentence_that_claims_in_its_own_words_is_refused(sentence, word):
+    with pytest.raises(ValueError, match=f"claims '{word}' in its own words; let claim"):
+        said(f"Runs have three draws. {sentence}", far())
+
+
+def test_a_sentence_that_states_what_was_done_may_stand():
+    plain = "Runs have three draws, `better` is a name, and {{ c.claim('cdma', 0.1) }}."
+    assert said(plain, far()).startswith("Runs have three draws, `better` is a name, and CDMA is better than")
+    assert reading.OPEN not in said(plain, far())
+
+
+def test_the_report_refuses_a_claim_in_free_words(tmp_path):
+    for one in far():
+        records.save(one, tmp_path)
+    (tmp_path / "reading.md").write_text("CDMA wins.\n")
+    done = CliRunner().invoke(main, ["report", "--results", str(tmp_path), "--no-panels"])
+    assert done.exit_code != 0
+    assert "'CDMA wins.' in reading.md claims 'wins' in its own words" in done.output
+    assert not (tmp_path / "tables").exists(), "nothing is published"
 
 
 def test_a_deviation_is_that_of_runs_and_false_alarms_are_counted_over_them():

@@ -25,6 +25,13 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where to draw.  [default: --results]")
 @click.option("--metric", type=METRIC, default="dice", show_default=True, help="Of tables that have one metric.")
 @click.option("--uneven", is_flag=True, help="Rank runs of unequal budgets with the others.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Differences below it may be called equivalent: points of 100, or pixels for distances.",
+)
 @click.option("--readme", type=RegularFile(), help="A Markdown file whose headline is drawn again.")
 @click.option(
     "--panels/--no-panels", default=True, show_default=True, help="Predict test images where weights are here."
@@ -32,7 +39,7 @@ Examples:
 @device_option
 @results_option
 @data_option
-def report(suite, out, metric, uneven, readme, panels, device, results, data) -> None:
+def report(suite, out, metric, uneven, margin, readme, panels, device, results, data) -> None:
     """Draws tables, figures and a page from the rows of finished runs, of SUITE or all.
 
     Tables are CSV, Markdown and LaTeX, figures PNG and PDF; index.html is one file that works offline. Runs that
@@ -42,22 +49,24 @@ def report(suite, out, metric, uneven, readme, panels, device, results, data) ->
     writable(out or results, "--out" if out else "--results")
     out = out or results
     from benchmark import reading, timing
-    from benchmark.report import cells, folder, frame
+    from benchmark.report import cells, folder
 
-    options = cells.Options(metric, uneven)
+    options = cells.Options(metric, uneven, margin, suite or "")
     speeds = timing.load(results)
     rows = _rows(results, suite, bool(speeds))
     pictures = _Pictures(results, data, device) if panels else folder.no_pictures
     sentences = results / reading.FILE
-    said = reading.read(sentences.read_text(encoding="utf-8"), rows) if sentences.exists() and not suite else ""
+    said = (
+        reading.read(sentences.read_text(encoding="utf-8"), rows, options) if sentences.exists() and not suite else ""
+    )
     names = folder.draw(rows, out, options, pictures, progress.watching, speeds, said)
     if readme:
         runs.sweep(readme.parent)
         text = readme.read_text(encoding="utf-8")
-        block = folder.headline(rows, Path(out).as_posix(), said)
+        block = folder.headline(rows, Path(out).as_posix(), said, options)
         written = folder.with_headline(text, block)
         runs.write_whole(readme, lambda temporary: temporary.write_text(written, encoding="utf-8"))
-    if table := folder.main_table(frame.comparisons(rows))[1]:
+    if table := folder.main_table(rows, options)[1]:
         _print(table)
     for name in names:
         click.echo(f"{name}: {out / 'tables' / folder.slug(name)}, {out / 'figures' / folder.slug(name)}")
@@ -72,6 +81,7 @@ def _print(table) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from benchmark.report.standing import NOTHING
     from benchmark.report.table import DAGGER
 
     printed = Table(title=table.title, title_justify="left")
@@ -83,6 +93,9 @@ def _print(table) -> None:
         means = (cell.text.partition(" [")[0] + "*" * cell.bold + f" {DAGGER}" * cell.dagger for cell in line.cells)
         printed.add_row(*map(Text, [line.block, *means] if table.blocks else means))
     show.console().print(printed)
+    for note in table.notes:
+        if note.endswith(NOTHING):
+            click.echo(note)
     marks = "* not significantly worse than the best of its column. " * any(
         cell.bold for line in table.lines for cell in line.cells
     )
@@ -91,7 +104,7 @@ def _print(table) -> None:
 
 def _rows(results: Path, suite: str | None, timed: bool) -> list[RunRecord]:
     """The rows of a suite, whatever their dataset and recipe, or all: none where rows of speed (`timed`) are enough."""
-    from benchmark.report import frame
+    from benchmark.report import family, frame
 
     paths = records.paths(results)
     if not paths and timed and suite is None:
@@ -102,10 +115,7 @@ def _rows(results: Path, suite: str | None, timed: bool) -> list[RunRecord]:
         rows = frame.load(results, tell)
     if suite is None:
         return rows
-    planned = suites.planned(suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")])
-    fields = ("method", "variant", "ratio", "draw", "seed")
-    wanted = {tuple(getattr(run, field) for field in fields) for run in planned}
-    rows = [row for row in rows if tuple(getattr(row.run, field) for field in fields) in wanted]
+    rows = family.of_suite(rows, suite)
     if not rows:
         raise ValueError(
             f"None of the rows in {results / 'runs'} is of the suite '{suite}'; give `bench sweep {suite}`."
@@ -178,7 +188,7 @@ def verify(files, results) -> None:
     from benchmark.report import verify as checks
 
     speeds = timing.load(results)
-    rows = _rows(results, None, bool(speeds))
+    rows = checks.Published(_rows(results, None, bool(speeds)))
     wrong = 0
     for path in files:
         verdict = checks.verify(path, rows, speeds)

@@ -1,4 +1,4 @@
-"""The finished runs of a comparison: intervals and paired differences of many methods at once."""
+"""The finished runs of a comparison: intervals, paired differences, headroom of many methods at once."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -42,12 +42,18 @@ class Board:
         self.done = self.runs[self.runs.status == "done"] if len(self.runs) else self.runs
         self.labels: list[str] = list(dict.fromkeys(self.runs.label)) if len(self.runs) else []
         self.known: dict[tuple, Any] = {}  # what was computed before, by what it is of
+        self.published_with: list[Board] = [self]  # the comparisons whose claims are one family, this one among them
         self._runs = dict(list(self.runs.groupby(["label", "ratio"], sort=False))) if len(self.runs) else {}
         self._places: dict[tuple[str, float], dict[Place, str]] = defaultdict(dict)
         for line in self.done.itertuples():
             self._places[line.label, line.ratio].setdefault((line.draw, line.seed), line.key)
         if len(self.done):
             self._check_images()
+
+    @classmethod
+    def of(cls, rows: "Sequence[RunRecord] | Board") -> "Board":
+        """The board itself, or that of the rows of one comparison, published alone."""
+        return rows if isinstance(rows, cls) else cls(rows)
 
     def _check_images(self) -> None:
         first = self.rows[self.done.key.iloc[0]]
@@ -112,6 +118,15 @@ class Board:
         if not len(self.runs):
             return []
         return list(dict.fromkeys(self.runs.label[(self.runs.method == "supervised") & ~self.runs.uneven]))
+
+    @cached_property
+    def supervised(self) -> str | None:
+        """Supervised training as published with the budget of most runs; what methods are compared with."""
+        return next((label for label in self.baselines if label in self.published), None)
+
+    def even(self, labels: Sequence[str], ratio: float, uneven: bool = False) -> list[str]:
+        """Those with finished runs at a ratio, of the budget of most runs, or of any if `uneven`."""
+        return [one for one in labels if self.keys(one, ratio) and (uneven or not self.at(one, ratio).uneven.any())]
 
     def ratios(self, labels: Sequence[str]) -> list[float]:
         """The ratios at which these labels have runs, finished or not."""
@@ -193,50 +208,102 @@ class Board:
     ) -> dict[str, Difference]:  # fmt: skip
         """Each label's score less that of another, on the same images after the same draws and seeds.
 
-        The other is taken at the same ratio or at `other_ratio`. Methods tell each other how much runs vary (see
-        `benchmark.stats.pooled_runs`), whichever of them are asked for: the published ones, or, where a method is
-        compared with itself, its variants. Where none shares several runs with the other, their differences to the one
-        with most runs tell it, unless the other has a ratio of its own: two labelled sets differ by more.
+        The other is taken at the same ratio or at `other_ratio`. Variances by runs are moderated (see
+        `benchmark.stats.pooled_runs`) over the published methods, or, where a method is compared with itself, over its
+        variants, whichever of them are asked for. Where none shares several runs with the other, the differences to the
+        method with most runs are used, unless the other has a ratio of its own: two labelled sets differ by more.
         """
+        spreads = self.spreads(labels, other, ratio, metric, c, other_ratio)
+        of = ("difference", ratio, metric, self._class(c), other, other_ratio)
+        new = [label for label in spreads if (label, *of) not in self.known]
+        if new:
+            together = Spread(*map(np.concatenate, zip(*(spreads[label] for label in new), strict=True)))
+            found = zip(*stats.tested(together), strict=True)
+            self.known |= {(label, *of): Difference(*one) for label, one in zip(new, found, strict=True)}
+        return {label: self.known[label, *of] if label in spreads else UNTESTED for label in labels}
+
+    def spreads(
+        self, labels: Sequence[str], other: str, ratio: float, metric: str, c: int | None = None,
+        other_ratio: float | None = None,
+    ) -> dict[str, Spread]:  # fmt: skip
+        """The moderated variances behind `differences`, of one entry each; none of labels that share no run."""
         other_ratio = ratio if other_ratio is None else other_ratio
-        of = (ratio, metric, self._class(c), other, other_ratio)
+        of = ("spread", ratio, metric, self._class(c), other, other_ratio)
         for label in labels:
             if (label, *of) not in self.known:
                 family = [one for one in self._family(label, other) if (one, ratio) in self._runs]
-                found = self._tested(
+                found = self._moderated(
                     list(dict.fromkeys([*family, label])), family, (other, other_ratio), ratio, metric, c
                 )
-                self.known |= {(one, *of): found[one] for one in (family if label in family else [label])}
-        return {label: self.known[label, *of] for label in labels}
+                self.known |= {(one, *of): found.get(one) for one in (family if label in family else [label])}
+        return {label: found for label in labels if (found := self.known[label, *of]) is not None}
+
+    def headroom(self, ratio: float, metric: str, c: int | None = None) -> Spread | None:
+        """The upper bound (supervised with all labels, the same steps) less supervised at a ratio, as in `spreads`.
+
+        Its variance by runs is moderated with those of the methods' differences to supervised. None without a run of
+        both with the same draw and seed, and at the ratio 1.
+        """
+        base = self.supervised
+        if base is None or ratio >= 1:
+            return None
+        if (of := ("headroom", ratio, metric, self._class(c))) not in self.known:
+            bound = self._groups([base], (base, ratio), 1.0, metric, c)
+            others = [label for label in self.published if label != base and self._places[label, ratio]]
+            groups = bound + self._groups(others, (base, ratio), ratio, metric, c)
+            self.known[of] = _pooled(groups)[base] if bound else None
+        return self.known[of]
+
+    def gap_closed(self, ratio: float, metric: str, c: int | None = None, higher: bool = True) -> dict[str, Interval]:
+        """The share of the headroom that each published method closes; `NOTHING` where no headroom is certain.
+
+        `higher` scores are better.
+        """
+        base = self.supervised
+        if base is None or ratio >= 1:
+            return {}
+        if (of := ("gap", ratio, metric, self._class(c))) not in self.known:
+            others = [label for label in self.published if label != base and self._places[label, ratio]]
+            shared = self._places[base, ratio].keys() & self._places[base, 1.0].keys()
+            found: dict[str, Interval] = dict.fromkeys(others, NOTHING)
+            for places, alike in self._alike(others, ratio, shared).items():
+                if places:
+                    methods = self._table(alike, ratio, metric, c, places)
+                    few, all_labels = (
+                        np.broadcast_to(self._table([base], at, metric, c, places), methods.shape)
+                        for at in (ratio, 1.0)
+                    )
+                    pairs = ((methods, few), (all_labels, few), (methods, all_labels))
+                    ordered = pairs if higher else [(b, a) for a, b in pairs]
+                    parts = [stats.spread(a, *self._of(places), less=b) for a, b in ordered]
+                    draws, runs = _counts(places)
+                    shares = stats.gap_closed(*parts, np.full(len(alike), draws if draws > 1 else runs))
+                    found |= zip(alike, (Interval(*one) for one in zip(*shares, strict=True)), strict=True)
+            self.known[of] = found
+        return self.known[of]
 
     def _family(self, label: str, other: str) -> list[str]:
         """Those whose differences to the other tell something of this label's."""
-        mine, theirs = self._method[label], self._method[other]
+        mine, theirs = self.method_of[label], self.method_of[other]
         if mine == theirs:
-            return [one for one in self.labels if self._method[one] == mine]
-        return [one for one in self.published if one == other or self._method[one] != theirs]
+            return [one for one in self.labels if self.method_of[one] == mine]
+        return [one for one in self.published if one == other or self.method_of[one] != theirs]
 
     @cached_property
-    def _method(self) -> dict[str, str]:
+    def method_of(self) -> dict[str, str]:
         return dict(zip(self.runs.label, self.runs.method, strict=True))
 
-    def _tested(
+    def _moderated(
         self, labels: list[str], family: list[str], other: tuple[str, float], ratio: float, metric: str, c: int | None
-    ) -> dict[str, Difference]:
-        """Differences of labels that tell each other how much runs vary, or are told by a family."""
+    ) -> dict[str, Spread]:
+        """Differences of labels with variances by runs that are moderated over them, or over a family."""
         groups = self._groups(labels, other, ratio, metric, c)
         tested = [label for group in groups for label in group.labels]
         if family and tested and max(_over(groups)) < 2 and other[1] == ratio:
             most = max(family, key=lambda label: _counts(self._places[label, ratio]))
             groups += self._groups([label for label in family if label != most], (most, ratio), ratio, metric, c)
-        if not tested:
-            return dict.fromkeys(labels, UNTESTED)
-        parts = Spread(*map(np.concatenate, zip(*(group.parts for group in groups), strict=True)))
-        over = np.repeat(_over(groups), [len(group.labels) for group in groups])
-        found = zip(*stats.tested(stats.pooled_runs(parts, over)), strict=True)
-        return dict.fromkeys(labels, UNTESTED) | {
-            label: Difference(*one) for label, one in zip(tested, found, strict=False)
-        }
+        found = _pooled(groups) if tested else {}
+        return {label: found[label] for label in tested}
 
     def _class(self, c: int | None) -> int | None:
         """The mean over one class is that of the class."""
@@ -279,6 +346,17 @@ class Board:
         patients = self.patients if images is None else self.patients[images]
         draws, seeds = np.array(places, dtype=np.int64).T
         return np.tile(patients, len(places)), np.repeat(draws, len(patients)), np.repeat(seeds, len(patients))
+
+
+def _pooled(groups: Sequence[_Group]) -> dict[str, Spread]:
+    """The spreads of all groups, moderated together; of a label that is in two groups, the first."""
+    parts = Spread(*map(np.concatenate, zip(*(group.parts for group in groups), strict=True)))
+    pooled = stats.pooled_runs(parts, np.repeat(_over(groups), [len(group.labels) for group in groups]))
+    labels = [label for group in groups for label in group.labels]
+    found: dict[str, Spread] = {}
+    for i, label in enumerate(labels):
+        found.setdefault(label, Spread(*(part[i : i + 1] for part in pooled)))
+    return found
 
 
 def _over(groups: Sequence[_Group]) -> list[int]:

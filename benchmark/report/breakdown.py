@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from benchmark.report import cells, notes
+from benchmark.report import cells, notes, standing
 from benchmark.report.board import Board
 from benchmark.report.cells import METHOD, Options, percent
 from benchmark.report.table import DAGGER, DASH, Cell, Column, Line, Table
@@ -64,7 +64,10 @@ def per_patient(board: Board, options: Options) -> Table | None:
         return None
     here = cells.done(board, labels, ratio)
     intervals, baseline = board.intervals(here, ratio, options.metric), cells.supervised(board, here)
-    ranked = sorted(here, key=lambda label: (label != baseline, cells.better_first(intervals[label], score)))
+    able = standing.ranks(board, ratio, options)
+    ranked = sorted(
+        here, key=lambda label: (label != baseline, cells.better_first(intervals[label], score) if able else 0)
+    )
     shown = [label for label in here if label in ranked[:METHODS_ACROSS]]
     means = np.array([by_patient(board, label, ratio, options.metric) for label in shown])
     sums, counts = np.nansum(means, axis=0), (~np.isnan(means)).sum(axis=0)
@@ -82,7 +85,8 @@ def per_patient(board: Board, options: Options) -> Table | None:
     columns += [Column(label + dagger, group=score.head) for label, dagger in zip(shown, daggers, strict=True)]
     said = [f"Mean {score.title} of a patient's images, then over runs. {score.in_units}"]
     if len(shown) < len(here):
-        said.append(f"Of {len(here)} methods the {len(shown)} with the best mean, supervised among them.")
+        which = "with the best mean" if able else "that come first in other tables"
+        said.append(f"Of {len(here)} methods the {len(shown)} {which}, supervised among them.")
     title = f"{score.title} of every test patient, {percent(ratio)} labelled"
     return notes.table("per_patient", title, columns, lines, board, labels, options, said)
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark import stats
+from benchmark.report import standing
 from benchmark.report.board import Board
 from benchmark.report.table import DASH, Cell, Column
 from benchmark.runs import choose
-from benchmark.scores import SCORES, Score
+from benchmark.scores import MEAN, SCORES, Score
 from benchmark.stats import Difference, Interval
 
 METHOD = Column("Method", "text")
@@ -18,10 +19,16 @@ FARTHEST = 1e4  # pixels; a bound beyond is printed as ∞: there are too few pa
 
 @dataclass(frozen=True)
 class Options:
-    """`metric` of tables that have one; with `uneven`, runs of another budget are ranked with the others."""
+    """`metric` of tables that have one; with `uneven`, runs of another budget are ranked with the others.
+
+    `margin`: differences below it are called none where that is tested, in the unit in which the metric is printed.
+    `suite`: the suite whose runs are published together; "" is all.
+    """
 
     metric: str = "dice"
     uneven: bool = False
+    margin: float = 1.0
+    suite: str = ""
 
     def __post_init__(self) -> None:
         choose(self.metric, list(SCORES), "metric")
@@ -81,12 +88,15 @@ def better_first(found: Interval, score: Score) -> float:
 
 
 def tied(
-    board: Board, labels: Sequence[str], ratio: float, metric: str, c: int | None, intervals: dict[str, Interval]
-) -> set[str]:
-    """The labels that are not significantly worse than the best; none where nothing can be tested.
+    board: Board, labels: Sequence[str], ratio: float, metric: str, c: int | None, intervals: dict[str, Interval],
+    options: Options,
+) -> set[str]:  # fmt: skip
+    """The labels that are not significantly worse than the best; none where nothing can be tested or ranked.
 
     With several classes, the columns of a score (the classes and their mean) are one family: p counts as many times.
     """
+    if not standing.ranks(board, ratio, options):
+        return set()
     score = SCORES[metric]
     known = [label for label in labels if not np.isnan(intervals[label].mean)]
     if len(known) < 2:
@@ -102,12 +112,6 @@ def family(board: Board, metric: str) -> int:
     """How many columns a score has: one for each class and one for their mean, where there are several classes."""
     of_classes = (SCORES[metric].per_class or SCORES[metric].mean_of) and len(board.classes) > 1
     return len(board.classes) + 1 if of_classes else 1
-
-
-def holm(found: dict[str, Difference], labels: Sequence[str]) -> dict[str, float]:
-    """p adjusted over those of the labels that were tested."""
-    tested = [label for label in found if label in labels]
-    return dict(zip(tested, stats.holm([found[label].p for label in tested]), strict=True))
 
 
 def upwards(difference: Difference, score: Score) -> Difference:
@@ -137,7 +141,7 @@ def scored(
     """Each label's score with its interval; without stratum, bold where not significantly worse than the best."""
     intervals = board.intervals(labels, ratio, metric, c, stratum)
     ranked = [] if stratum else even(board, labels, ratio, options)
-    bold = tied(board, ranked, ratio, metric, c, intervals)
+    bold = tied(board, ranked, ratio, metric, c, intervals, options)
     return {
         label: interval(found, SCORES[metric], board.keys(label, ratio), label in bold)
         for label, found in intervals.items()
@@ -196,6 +200,13 @@ def say(number: float, digits: int, signed: bool = False) -> str:
         return DASH
     text = f"{round(number, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
     return text.replace("-", "−")
+
+
+def block(board: Board, c: int | None, ratio: float) -> str:
+    """What a block of lines is of: a ratio, and where there are several, a class or their mean."""
+    if len(board.classes) < 2:
+        return percent(ratio)
+    return f"{MEAN if c is None else board.classes[c]}, {percent(ratio)}"
 
 
 def percent(ratio: float) -> str:

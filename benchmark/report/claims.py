@@ -1,51 +1,53 @@
-"""Tables of what may be claimed: paired differences, what unlabelled images add, labels saved, scores at equal cost."""
+"""Tables of what may be claimed: paired differences, labels saved, scores at equal cost."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from benchmark import stats
-from benchmark.report import cells, notes
+from benchmark.report import cells, family, notes, standing
 from benchmark.report.board import Board
 from benchmark.report.cells import METHOD, Options, percent
 from benchmark.report.table import DASH, Cell, Column, Line, Table
 from benchmark.scores import Score
 from benchmark.stats import Difference, Interval
-from methods import LABELS_ONLY
 
 
 def paired(board: Board, options: Options) -> Table | None:
-    """Differences to supervised and to the best on the same images, with what a claim from them risks."""
+    """Differences to supervised and to the best on the same images, with what may be claimed from them."""
     labels, score = board.published, options.score
-    lines = []
-    for ratio in board.ratios(labels):
+    base, lines = board.supervised, []
+    for (metric, c), ratio in itertools.product(family.columns(board, options.metric), board.ratios(labels)):
         here = cells.done(board, labels, ratio)
         if len(here) < 2:
             continue
-        ranked = cells.even(board, here, ratio, options)
-        intervals = board.intervals(here, ratio, options.metric)
-        base, best = cells.supervised(board, here), cells.best(board, ranked, ratio, intervals, score)
-        others = (base, best)
-        to_base, to_best = (_against(board, here, other, ratio, options) for other in others)
-        holm = cells.holm(to_base, ranked)
+        to_base = _against(board, here, base, ratio, metric, c) if base in here else {}
+        claims = family.against_supervised(board, options, c)
+        best, to_best, worse = _best(board, here, ratio, options, metric, c)
         for label in here:
-            runs = [board.keys(label, ratio) + (board.keys(other, ratio) if other else ()) for other in others]
-            claimed = to_base.get(label)
+            keys, claim = board.keys(label, ratio), claims.get((ratio, label))
+            others = [other for other in (base, best) if other in here and other != label]
+            pairs = max((board.common(label, other, ratio) for other in others), default=0)
+            runs = [keys + (board.keys(other, ratio) if other else ()) for other in (base, best)]
             row = [
                 cells.name(board, label, ratio),
-                cells.difference(claimed, score, runs[0]),
-                cells.probability(holm.get(label, np.nan)),
-                cells.probability(stats.false_claim(cells.upwards(claimed, score)) if claimed else np.nan),
+                cells.difference(to_base.get(label), score, runs[0]),
+                cells.probability(claim.p if claim else np.nan),
+                Cell(claim.verdict(score.higher_is_better)) if claim else Cell(),
+                cells.probability(claim.p_equivalent if claim else np.nan),
+                cells.plain(score.scale * claim.detectable if claim else np.nan, score.digits, runs[0]),
+                cells.probability(stats.false_claim(cells.upwards(claim.difference, score)) if claim else np.nan),
                 cells.difference(to_best.get(label), score, runs[1]),
-                cells.probability(_worse(to_best, ranked, best, score).get(label, np.nan)),
+                cells.probability(worse.get(label, np.nan)),
             ]
-            pairs = max(
-                (board.common(label, other, ratio) for other in others if other not in (None, label)), default=0
-            )
-            lines.append(Line((*row, Cell(str(pairs), pairs)), percent(ratio)))
+            lines.append(Line((*row, Cell(str(pairs), pairs)), cells.block(board, c, ratio)))
     against = [
         Column("Δ", "interval", "against supervised"),
-        Column("p (Holm)", group="against supervised"),
+        Column("p (family)", group="against supervised"),
+        Column("Verdict", "text", "against supervised"),
+        Column("p of equivalence", group="against supervised"),
+        Column("Detectable", group="against supervised"),
         Column("P(false claim)", group="against supervised"),
         Column("Δ", "interval", "against the best"),
         Column("p (range)", group="against the best"),
@@ -53,20 +55,33 @@ def paired(board: Board, options: Options) -> Table | None:
     said = [
         f"Differences (Δ) of mean {score.title} on the same test images after the same draws and seeds [95 % interval "
         f"for new patients, draws and seeds]. {score.in_units} "
-        "p adjusted over the methods of a block: by Holm, and by the "
-        "range of as many equal methods, as the best is chosen by the same scores; below 0.05 it is not bold in other "
-        "tables. P(false claim): how probable it is that the claim is false that the method is better than supervised. "
-        "The best is that of the methods with most draws. Pairs: runs of the same draw and seed."
+        "The best is that of the methods with most draws; p (range): "
+        "adjusted for choosing the best by the same scores; below 0.05 a method is not bold in other tables. Pairs: "
+        "runs of the same draw and seed. P(false claim): how probable it is, by these scores alone and without "
+        "adjustment, that the method is not better than supervised.",
+        *notes.claimed(board, options),
     ]
     title = f"Paired differences of {score.title}"
     return notes.table("paired", title, [METHOD, *against, Column("Pairs")], lines, board, labels, options, said)
 
 
 def _against(
-    board: Board, labels: list[str], other: str | None, ratio: float, options: Options
+    board: Board, labels: list[str], other: str | None, ratio: float, metric: str, c: int | None
 ) -> dict[str, Difference]:
     others = [label for label in labels if label != other]
-    return board.differences(others, other, ratio, options.metric) if other else {}
+    return board.differences(others, other, ratio, metric, c) if other else {}
+
+
+def _best(
+    board: Board, here: list[str], ratio: float, options: Options, metric: str, c: int | None
+) -> tuple[str | None, dict[str, Difference], dict[str, float]]:
+    """The best method, the differences to it, and the p of each being worse; nothing where methods are not ranked."""
+    if not standing.ranks(board, ratio, options):
+        return None, {}, {}
+    ranked = cells.even(board, here, ratio, options)
+    best = cells.best(board, ranked, ratio, board.intervals(here, ratio, metric, c), options.score)
+    found = _against(board, here, best, ratio, metric, c)
+    return best, found, _worse(found, ranked, best, options.score)
 
 
 def _worse(found: dict[str, Difference], ranked: list[str], best: str | None, score: Score) -> dict[str, float]:
@@ -74,43 +89,6 @@ def _worse(found: dict[str, Difference], ranked: list[str], best: str | None, sc
     these = [cells.upwards(found[label], score) if label in found else Difference(0, 0, 0, 1) for label in ranked]
     p = dict(zip(ranked, stats.worse_than_best(these), strict=True))
     return {label: p[label] for label in ranked if label != best and not np.isnan(found[label].p)} if best else {}
-
-
-def unlabelled(board: Board, options: Options) -> Table | None:
-    """What a method's network and losses gain on labels alone, and what unlabelled images add, in the same runs."""
-    runs, score = board.runs[(board.runs.settings == "") & ~board.runs.uneven], options.score
-    labels = {variant: dict(zip(of.method, of.label, strict=True)) for variant, of in runs.groupby("variant")}
-    whole, alone = labels.get("", {}), labels.get(LABELS_ONLY, {})
-    pairs = [(whole[method], alone[method]) for method in whole if method in alone]
-    base, lines = cells.supervised(board, board.published), []
-    shown = list(dict.fromkeys([*([base] if base else []), *(label for pair in pairs for label in pair)]))
-    for ratio in board.ratios([one for _, one in pairs]):
-        here = [pair for pair in pairs if board.common(*pair, ratio)]
-        added = {label: board.differences([label], one, ratio, options.metric)[label] for label, one in here}
-        adjusted = cells.holm(added, list(added))
-        for label, one in here:
-            network = board.differences([one], base, ratio, options.metric)[one] if base else None
-            whole_keys, keys, base_keys = (board.keys(of, ratio) if of else () for of in (label, one, base))
-            row = (
-                cells.name(board, label, ratio),
-                cells.difference(network, score, keys + base_keys),
-                cells.difference(added[label], score, whole_keys + keys),
-                cells.probability(adjusted[label]),
-                Cell(str(common := board.common(label, one, ratio)), common),
-            )
-            lines.append(Line(row, percent(ratio)))
-    if not lines:
-        return None
-    heads = ("On labels alone", "Unlabelled images add")
-    columns = [METHOD, *(Column(head, "interval") for head in heads), Column("p (Holm)"), Column("Pairs")]
-    said = [
-        f"Differences of mean {score.title} on the same test images after the same draws and seeds [95 % interval for "
-        f"new patients, draws and seeds]. {score.in_units} A method's variant labels_only, all of whose unsupervised "
-        "weights are 0, less supervised; the method less that variant. p adjusted by Holm over the methods of a block. "
-        "Pairs: runs of both with the same draw and seed; one alone is for new patients only."
-    ]
-    title = "What unlabelled images add"
-    return notes.table("unlabelled", title, columns, lines, board, shown, options, said, board.published)
 
 
 def labels_saved(board: Board, options: Options) -> Table | None:

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from benchmark.records import RunRecord
-from benchmark.report import cells, table
+from benchmark.report import cells, family, standing, table
 from benchmark.report.board import Board, Place
-from benchmark.scores import SCORES
 from benchmark.stats import Difference, Interval
 
 DAGGER = f" {table.DAGGER}"  # after the label of runs whose budget is not that of most
@@ -23,9 +22,10 @@ class Comparison:
     `by_key` the rows, `columns` the places in `runs` of a label at a ratio.
     """
 
-    def __init__(self, rows: Sequence[RunRecord]):
-        self.board = Board(rows)
-        self.score = SCORES[self.board.single(METRIC)]
+    def __init__(self, rows: Sequence[RunRecord] | Board):
+        self.board = Board.of(rows)
+        self.options = cells.Options(self.board.single(METRIC))
+        self.score = self.options.score
         self.by_key = self.board.rows
         self.runs = self.board.done.reset_index(drop=True)
         self.columns: dict[tuple[str, float], list[int]] = {}
@@ -81,6 +81,22 @@ class Comparison:
         """The draws and seeds of a label's runs at a ratio."""
         places = self.at(label, ratio)
         return list(zip(self.runs.draw[places], self.runs.seed[places], strict=True))
+
+    def claim(self, label: str, ratio: float) -> family.Claim | None:
+        """A label's difference to supervised with its adjusted p-values; None where nothing is claimed."""
+        return family.against_supervised(self.board, self.options).get((ratio, label.removesuffix(DAGGER)))
+
+    def ranked(self, ratio: float) -> bool:
+        """Whether methods may be ranked at a ratio."""
+        return standing.ranks(self.board, ratio, self.options)
+
+    def has_headroom(self, ratio: float) -> bool:
+        """Whether all labels are significantly better than few with the same steps."""
+        return standing.has_headroom(self.board, ratio, self.options)
+
+    def cautions(self) -> list[str]:
+        """What the comparison cannot tell, in sentences."""
+        return standing.sentences(self.board, self.options)
 
     def values(self, label: str, ratio: float, drawn: Sequence[Place]) -> Float[np.ndarray, "runs images"]:
         """The scores of a label's runs with these draws and seeds."""

@@ -170,9 +170,7 @@ def losses(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -
     """
     c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
-    histories = {
-        label: _by_step([row.history for row in of_label]) for label, of_label in _of_labels(c, ratio).items()
-    }
+    histories = {label: _by_step([row.history for row in of_label]) for label, of_label in _of_labels(c, ratio).items()}
     histories = {label: lines for label, lines in histories.items() if len(lines) > 1}
     if not histories:
         return None

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 import methods
-from benchmark import stats
 from benchmark.records import RunRecord
-from benchmark.report.comparison import Comparison
+from benchmark.report import family
+from benchmark.report.comparison import DAGGER, Comparison
 from benchmark.report.drawing import (
     ACCENT,
     BLACK,
@@ -38,7 +38,7 @@ class Effect(NamedTuple):
     method: str  # the label of the full method
     variant: str
     difference: Difference  # variant − full method
-    significant: bool  # after Holm over the method's variants
+    significant: bool  # after Holm over all variants that are published together
     draws: int  # that both have
 
 
@@ -47,12 +47,14 @@ def effects(c: Comparison, ratio: float) -> list[Effect]:
     found: list[Effect] = []
     for full, changed in _families(c, ratio):
         differences = {label: d for label in changed if (d := c.difference(label, full, ratio)) is not None}
-        adjusted = stats.holm([d.p for d in differences.values()])
-        for (label, difference), p in zip(differences.items(), adjusted, strict=True):
+        claims = family.against_whole(c.board, c.options)
+        for label, difference in differences.items():
+            claim = claims.get((ratio, label.removesuffix(DAGGER), full.removesuffix(DAGGER)))
             line = c.runs.iloc[c.at(label, ratio)[0]]
             name = ", ".join(filter(None, (line.variant, line.settings)))
             draws = {draw for draw, _ in {*c.drawn(label, ratio)} & {*c.drawn(full, ratio)}}
-            found.append(Effect(full, name, difference, bool(p < 0.05), len(draws)))
+            significant = claim is not None and claim.p < family.LEVEL
+            found.append(Effect(full, name, difference, significant, len(draws)))
     return found
 
 
@@ -109,7 +111,7 @@ def ablation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None)
         figure,
         f"Difference in mean {c.score.title} of each variant to the full method at {percent(ratio)} % labels, on the "
         "same test images after the same draws and seeds, with its 95 % interval. In colour: significant at 5 % after "
-        "Holm's correction over variants."
+        "Holm's correction over all variants that are published together."
         + " One draw, hollow: nothing tells how much another run would change."
         * alone,
     )

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from benchmark import stats
 from benchmark.records import RunRecord
-from benchmark.report import cells
+from benchmark.report import cells, family
 from benchmark.report.board import Place
 from benchmark.report.comparison import DAGGER, Comparison
 from benchmark.report.curves import Curve, losses, multiples, validation
@@ -34,6 +34,7 @@ from benchmark.report.drawing import (
     settle,
 )
 from benchmark.report.effects import ablation, sensitivity
+from benchmark.report.gap import gap
 from benchmark.stats import Difference
 
 __all__ = ["FIGURES", "save"]
@@ -168,14 +169,16 @@ def score_against_cost(rows: Rows, cost: str = "flops", ratio: float | None = No
     mean, low, high = (100 * np.array([c.interval(label, ratio) for label in labels])).T
     whole = cells.whole(c.board, [label.removesuffix(DAGGER) for label in labels], ratio)
     few = np.array([label.removesuffix(DAGGER) not in whole for label in labels])
-    front = pareto(x, np.where(few, np.nan, mean))
+    able = c.ranked(ratio)
+    front = pareto(x, np.where(few, np.nan, mean)) if able else []
     figure = page(TEXT, 3.6) if len(labels) > 8 else page(COLUMN, 2.6)
     axes = figure.subplots()
     axes.grid(axis="y")
-    barred = front if len(labels) > 8 else range(len(labels))
+    barred = front if front and len(labels) > 8 else range(len(labels))
     for i in barred:
         axes.vlines(x[i], low[i], high[i], color=ACCENT if i in front else GREY, alpha=0.3, linewidth=1.2, zorder=1)
     (line,) = axes.step(x[front], mean[front], where="post", color=ACCENT, linewidth=0.9, zorder=2)
+    corners = _corners(line.get_path().interpolated(1).vertices) if front else np.empty((0, 2))
     uneven = np.array([label not in c.labels(uneven=False) for label in labels])
     on = np.isin(np.arange(len(x)), front)
     for picked, colour, marker in ((~on, GREY, "o"), (on, ACCENT, "D")):
@@ -191,19 +194,23 @@ def score_against_cost(rows: Rows, cost: str = "flops", ratio: float | None = No
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"{COSTS[cost]}, relative to {unit}")
     axes.set_ylabel(f"{c.score.axis},\n{percent(ratio)} % labels")
-    steps = line.get_path().interpolated(1).vertices
-    corners = np.stack([np.repeat(steps[:, 0], 2)[1:], np.repeat(steps[:, 1], 2)[:-1]], 1)
     bars = [np.array([[x[i], low[i]], [x[i], high[i]]]) for i in barred if np.isfinite(low[i])]
-    names = name_points(axes, np.stack([x, mean], 1), labels, [corners, *bars], size=SMALL)
+    lines = [corners, *bars] if front else bars
+    names = name_points(axes, np.stack([x, mean], 1), labels, lines, size=SMALL)
     for name, best in zip(names, on, strict=True):
         name.set_color(ACCENT if best else BLACK)
     return finished(
         figure,
-        f"{c.score.title} at {percent(ratio)} % labels over the cost of training. "
-        "Blue diamonds are on the Pareto front: nothing cheaper scores higher. Bars are 95 % intervals."
+        f"{c.score.title} at {percent(ratio)} % labels over the cost of training. Bars are 95 % intervals."
+        + " Blue diamonds are on the Pareto front: nothing cheaper scores higher." * able
         + " Hollow: another budget (†)." * bool(uneven.any())
-        + " Methods with fewer draws than others are not compared for it." * bool(few.any()),
+        + " Methods with fewer draws than others are not compared for the front." * bool(able and few.any()),
     )
+
+
+def _corners(steps: np.ndarray) -> np.ndarray:
+    """The corners of a line of steps through these points."""
+    return np.stack([np.repeat(steps[:, 0], 2)[1:], np.repeat(steps[:, 1], 2)[:-1]], 1)
 
 
 TICKS = [a * 10.0**b for b in range(-3, 4) for a in (1, 1.5, 2, 3, 4, 6, 8)]
@@ -229,22 +236,24 @@ def _machines(c: Comparison) -> set[tuple]:
 
 @in_style
 def ranks(rows: Rows, ratio: float | None = None) -> Figure | None:
-    """Average ranks over patients; bars join methods of which no two have means that differ significantly.
+    """Average ranks over patients and runs; bars join methods of which no two have means that differ significantly.
 
-    A patient's score is the mean over its images and over the draws and seeds that all methods share. The bars are by
-    the tests of the tables, which know draws, too: tests of the ranks themselves (Friedman, Nemenyi) would call
-    networks different that another draw of labelled images has the other way round. Uneven budgets are left out. None
-    for fewer than three methods or two patients, and where no draw and seed is shared by all.
+    Methods are ranked within each patient and each draw and seed (by the mean over the patient's images), so that only
+    runs on the same labelled images meet. Methods with fewer draws than most, and uneven budgets, are left out. The
+    bars are by the tests of the tables, in which draws vary, too: tests of the ranks themselves (Friedman, Nemenyi)
+    would call networks different that another labelled subset orders the other way round. None where methods may not
+    be ranked, for fewer than three methods, and where no draw and seed is shared by all.
     """
     c = Comparison.of(rows)
     ratio = c.main_ratio() if ratio is None else ratio
-    labels = c.labels(ratio, uneven=False)
+    every = c.labels(ratio, uneven=False)
+    labels = cells.whole(c.board, every, ratio)
     shared = c.board.shared(labels, ratio)
-    if len(labels) < 3 or not all(set(shared) <= set(c.board.places(label, ratio)) for label in labels):
+    common = all(set(shared) <= set(c.board.places(label, ratio)) for label in labels)
+    if len(labels) < 3 or not common or not c.ranked(ratio):
         return None
-    found, patients = stats.average_ranks(_patient_scores(c, labels, ratio, shared))
-    if patients < 2:
-        return None
+    found, blocks = stats.average_ranks(_block_scores(c, labels, ratio, shared))
+    patients = blocks // len(shared)
     k, order = len(labels), np.argsort(found, kind="stable")
     places, names = found[order], [labels[i] for i in order]
     bars = cliques(_apart(c, names, ratio))
@@ -278,26 +287,30 @@ def ranks(rows: Rows, ratio: float | None = None) -> Figure | None:
         said = f"{name}  {rank:.1f}" if on_left else f"{rank:.1f}  {name}"
         axes.text(edge, y, f" {said} ", ha="right" if on_left else "left", va="center")
     runs = f"{len(shared)} run{'s' * (len(shared) != 1)} of each method"
-    alone = " With one draw, they know patients only." * all(_draws(c, label, ratio) < 2 for label in labels)
+    alone = " With one draw, they are for new patients only." * all(_draws(c, label, ratio) < 2 for label in labels)
+    fewer = [label for label in every if label not in labels]
+    left_out = f" Left out, because they have fewer draws: {', '.join(fewer)}." if fewer else ""
     return finished(
         figure,
-        f"Average ranks by {c.score.title} at {percent(ratio)} % labels over {patients} patients, from {runs}. "
-        "Bars join methods of which no two differ significantly in its mean (paired, 5 % after Holm's correction over "
-        "all pairs)." + alone,
+        f"Average ranks by {c.score.title} at {percent(ratio)} % labels, within each of {patients} patients "
+        "and each draw and "
+        f"seed, from {runs}. Bars join methods of which no two differ significantly in its mean (paired, 5 % after "
+        f"Holm's correction over all pairs)." + alone + left_out,
     )
 
 
-def _patient_scores(c: Comparison, labels: Sequence[str], ratio: float, shared: Sequence[Place]) -> np.ndarray:
-    """Patients × labels, over the runs of these draws and seeds; nan where nothing is scored."""
+def _block_scores(c: Comparison, labels: Sequence[str], ratio: float, shared: Sequence[Place]) -> np.ndarray:
+    """(runs × patients, labels): mean scores over a patient's images in the runs of these draws and seeds, or nan."""
     patients = c.board.patients
-    means = np.full((patients.max() + 1, len(labels)), np.nan)
+    count = patients.max() + 1
+    means = np.full((len(shared), count, len(labels)), np.nan)
     for k, label in enumerate(labels):
-        values = c.values(label, ratio, shared)
-        there = ~np.isnan(values)
-        counts = np.bincount(patients, there.sum(0), len(means))
-        sums = np.bincount(patients, np.where(there, values, 0).sum(0), len(means))
-        means[counts > 0, k] = sums[counts > 0] / counts[counts > 0]
-    return means
+        for run, values in enumerate(c.values(label, ratio, shared)):
+            there = ~np.isnan(values)
+            counts = np.bincount(patients, there, count)
+            sums = np.bincount(patients, np.where(there, values, 0), count)
+            means[run, counts > 0, k] = sums[counts > 0] / counts[counts > 0]
+    return means.reshape(-1, len(labels))
 
 
 def _apart(c: Comparison, labels: Sequence[str], ratio: float) -> np.ndarray:
@@ -355,7 +368,9 @@ def image_differences(rows: Rows, ratio: float | None = None) -> Figure | None:
     if not differences:
         return None
     clouds = {label: _by_image(c, label, ratio) for label in differences}
-    order = sorted(differences, key=lambda label: differences[label][0])
+    order = list(differences)[::-1]
+    if c.ranked(ratio):
+        order.sort(key=lambda label: differences[label][0])
     every = np.concatenate(list(clouds.values()))
     ends = [0.0, *np.quantile(every, [0.01, 0.99]), *np.concatenate(list(differences.values()))]
     margin = 0.03 * (np.nanmax(ends) - np.nanmin(ends))
@@ -386,9 +401,9 @@ def image_differences(rows: Rows, ratio: float | None = None) -> Figure | None:
     figure.supxlabel(f"Difference to {c.reference} at {percent(ratio)} % labels\n({c.score.points})", size=SIZE)
     return finished(
         figure,
-        f"Difference in {c.score.title} to {c.reference} on the same test images at {percent(ratio)} % labels, "
-        "by its mean. A blue point is an image that both have a score of; black, the difference of means and its 95 % "
-        "interval." + (f" {beyond} of {len(every)} points lie beyond the frame." if beyond else ""),
+        f"Difference in {c.score.title} to {c.reference} on the same test images at {percent(ratio)} % labels. "
+        "A blue point is an image that both have a score of; black, the difference of means and its 95 % interval."
+        + (f" {beyond} of {len(every)} points lie beyond the frame." if beyond else ""),
     )
 
 
@@ -405,8 +420,9 @@ def _by_image(c: Comparison, label: str, ratio: float) -> np.ndarray:
 def forest(rows: Rows) -> Figure | None:
     """The mean difference of each method to supervised with its interval, a column for each ratio.
 
-    Coloured where it is significant after Holm's correction over the methods of the ratio, and filled if some of them
-    have several draws: after one draw, patients are all that a test knows. Uneven budgets are left out.
+    Coloured where it is significant after Holm's correction over everything that is published together, and filled if
+    some of them have several draws: after one draw, only patients vary in a test. Sorted by the mean where methods may
+    be ranked. Uneven budgets are left out.
     """
     c = Comparison.of(rows)
     found = {ratio: of for ratio in c.ratios() if (of := _differences(c, ratio))}
@@ -414,20 +430,22 @@ def forest(rows: Rows) -> Figure | None:
         return None
     labels = [label for label in c.labels(uneven=False) if any(label in of for of in found.values())]
     means = {label: np.mean([of[label].mean for of in found.values() if label in of]) for label in labels}
-    labels.sort(key=means.__getitem__)
+    labels.reverse()
+    if all(c.ranked(ratio) for ratio in found if ratio < 1):
+        labels.sort(key=means.__getitem__)
     figure = page(TEXT if len(found) > 1 else COLUMN, 0.155 * len(labels) + (0.85 if len(found) > 1 else 0.65))
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     reach, cut = _reach([one for of in found.values() for one in of.values()])
     alone = {ratio for ratio in found if all(_draws(c, label, ratio) < 2 for label in found[ratio])}
     for axes, (ratio, of) in zip(panels, found.items(), strict=True):
-        adjusted = dict(zip(of, stats.holm([d.p for d in of.values()]), strict=True))
         axes.axvline(0, color=BLACK, linewidth=0.8)
         for y, label in enumerate(labels):
             if label not in of:
                 axes.annotate("–", (0, y), (6, 0), textcoords="offset points", va="center")
                 continue
             mean, low, high = (100 * value for value in of[label][:3])
-            significant = adjusted[label] < 0.05
+            claim = c.claim(label, ratio)
+            significant = claim is not None and claim.p < family.LEVEL
             colour = GREY if not significant else ACCENT if mean > 0 else BOUND
             axes.hlines(y, max(low, -reach), min(high, reach), color=colour, linewidth=1.2)
             for end, mark in ((low, "<"), (high, ">")):
@@ -445,7 +463,8 @@ def forest(rows: Rows) -> Figure | None:
                 markerfacecolor=colour if significant and ratio not in alone else "white", markeredgewidth=0.9,
                 label=label,
             )  # fmt: skip
-        axes.set_title(f"{percent(ratio)} % labels" + ", 1 draw" * (ratio in alone))
+        cannot = "\nno headroom" if ratio < 1 and not c.has_headroom(ratio) else ""
+        axes.set_title(f"{percent(ratio)} % labels" + ", 1 draw" * (ratio in alone) + cannot)
         axes.grid(axis="x")
         axes.spines.left.set_visible(False)
         axes.tick_params(axis="y", length=0)
@@ -457,8 +476,11 @@ def forest(rows: Rows) -> Figure | None:
     return finished(
         figure,
         f"Difference in mean {c.score.title} to {c.reference} on the same test images after the same draws and seeds, "
-        "with its 95 % interval. In colour: significant at 5 % after Holm's correction over the methods of a ratio."
-        + " 1 draw, hollow: for these labelled images; nothing tells how much another draw of them would change."
+        "with its "
+        "95 % interval. In colour: significant at 5 % after Holm's correction over all that is published together."
+        + " No headroom: all labels are not significantly better than few there, or were not run."
+        * any(ratio < 1 and not c.has_headroom(ratio) for ratio in found)
+        + " 1 draw, hollow: for these labelled images; another labelled subset may change them by any amount."
         * bool(alone)
         + " Arrows: what is beyond the scale, a mean with its number." * cut,
     )
@@ -491,6 +513,7 @@ FIGURES: dict[str, Callable[[Rows], Figure | None]] = {
     "score-flops": score_against_cost,
     "score-seconds": functools.partial(score_against_cost, cost="seconds"),
     "ranks": ranks,
+    "gap": gap,
     "differences": forest,
     "differences-images": image_differences,
     "ablation": ablation,

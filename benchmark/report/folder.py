@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from benchmark.progress import Tell, silent
 from benchmark.records import RunRecord
-from benchmark.report import pilot, speed, tables
+from benchmark.report import family, pilot, speed, standing, tables
+from benchmark.report.board import Board
 from benchmark.report.cells import Options
 from benchmark.report.comparison import Comparison
 from benchmark.report.crew import side_by_side
@@ -28,7 +29,7 @@ from benchmark.words import in_units
 HEADLINE = "<!-- headline: drawn by bench report -->", "<!-- end of headline -->"
 FINDING = "<!-- finding: drawn by bench report -->", "<!-- end of finding -->"  # its first paragraph, higher up
 HEADLINE_TABLE = "ratios"
-HEADLINE_FIGURES = ("differences", "score-ratio", "score-flops")  # the first that the rows suffice for
+HEADLINE_FIGURES = ("gap", "differences", "score-ratio", "score-flops")  # the first that the rows are enough for
 QUALITATIVE, TABLES = "qualitative", "tables"
 TRAINING = ("losses", "validation")  # figures that show no test image
 
@@ -62,7 +63,8 @@ def draw(
     rows give the same bytes.
     """
     groups = comparisons(rows)
-    pieces = _pieces(groups, out, options)
+    boards = family.boards(groups)
+    pieces = _pieces(boards, out, options)
     drawn: dict[str, dict[str, Table]] = {}
     figures: dict[str, dict[str, Picture]] = {name: {} for name in groups}
     overlays: dict[str, Sequence[Panel]] = {}
@@ -84,32 +86,37 @@ def draw(
             overlays[name] = shown.overlays
             tell(step, f"pictures of {name}")
         downloads = {name: {table: _links(name, table) for table in of} for name, of in drawn.items()}
+        cautions = {name: standing.sentences(board, options) for name, board in boards.items()}
         timed = speed.draw(speeds, out)
-        _write(out / "index.html", page(groups, figures, overlays, drawn=drawn, downloads=downloads, speeds=timed))
-        _write(out / "README.md", _index(groups, drawn, figures, said) + speed.index(timed))
+        _write(
+            out / "index.html",
+            page(groups, figures, overlays, drawn=drawn, downloads=downloads, speeds=timed, cautions=cautions),
+        )
+        _write(out / "README.md", _index(boards, drawn, figures, said, options) + speed.index(timed))
         tell(len(pieces) + len(groups) + 1, "page")
     return list(groups)
 
 
-def _pieces(
-    groups: dict[str, list[RunRecord]], out: Path, options: Options
-) -> dict[tuple[str, str], Callable[[], Any]]:
+def _pieces(boards: dict[str, Board], out: Path, options: Options) -> dict[tuple[str, str], Callable[[], Any]]:
     """What draws each comparison's tables and each of its figures, those that take longest first."""
-    shared = {name: Comparison(group) for name, group in groups.items()}
+    for board in boards.values():
+        standing.sentences(board, options)  # before processes are forked, so that each finds the claims computed
+        family.against_supervised(board, options)
+    shared = {name: Comparison(board) for name, board in boards.items()}
     figures = {
         (name, kind): functools.partial(_figure, shared[name], kind, out / "figures" / slug(name))
         for kind in FIGURES
-        for name in groups
+        for name in boards
     }
     return {
-        (name, TABLES): functools.partial(_tables, group, options, out / "tables" / slug(name))
-        for name, group in groups.items()
+        (name, TABLES): functools.partial(_tables, board, options, out / "tables" / slug(name))
+        for name, board in boards.items()
     } | figures
 
 
-def _tables(rows: Sequence[RunRecord], options: Options, folder: Path) -> dict[str, Table]:
+def _tables(board: Board, options: Options, folder: Path) -> dict[str, Table]:
     """Writes the tables of a comparison in every format."""
-    drawn = tables.tables(rows, options)
+    drawn = tables.tables(board, options)
     for table in drawn.values():
         for ending, text in rendered(table).items():
             _write(folder / f"{table.name}.{ending}", text)
@@ -121,7 +128,8 @@ def _figure(comparison: Comparison, kind: str, folder: Path) -> Picture | None:
     figure = FIGURES[kind](comparison)
     if figure is None:
         return None
-    caption = f"{figure.get_label()} {comparison.basis(kind not in TRAINING)}"
+    caution = [] if kind in TRAINING else comparison.cautions()
+    caption = " ".join([figure.get_label(), comparison.basis(kind not in TRAINING), *caution])
     caption = in_units(caption, comparison.board.unit)
     return picture(save(figure, folder / kind)[0].read_bytes(), caption)
 
@@ -151,20 +159,19 @@ def _write(path: Path, text: str) -> None:
 
 
 def _index(
-    groups: dict[str, list[RunRecord]],
-    drawn: dict[str, dict[str, Table]],
-    figures: dict[str, dict[str, Picture]],
-    said: str,
-) -> str:
+    boards: dict[str, Board], drawn: dict[str, dict[str, Table]], figures: dict[str, dict[str, Picture]], said: str,
+    options: Options,
+) -> str:  # fmt: skip
     """A page of Markdown: what is said; of each comparison the main table, and where the others and the figures are."""
     text = [
         "# Results\n\nDrawn by `bench report` from the rows in `runs/`; `bench verify FILE` computes every number of a "
         "table again. `index.html` has all of it with the runs behind each cell.\n",
         *([said] if said else ()),
     ]
-    for name, rows in groups.items():
-        text.append(f"## {markdown(name)}\n\n{len(rows)} runs.\n")
+    for name, board in boards.items():
+        text.append(f"## {markdown(name)}\n\n{len(board.rows)} runs.\n")
         folder = slug(name)
+        text += [f"{sentence}\n" for sentence in standing.sentences(board, options)]
         if HEADLINE_TABLE in drawn[name]:
             text.append(to_markdown(drawn[name][HEADLINE_TABLE], folded=True))
         links = [
@@ -183,31 +190,42 @@ def _index(
 # README
 
 
-def headline(rows: Sequence[RunRecord], folder: str = "results", said: str = "") -> str:
+def headline(
+    rows: Sequence[RunRecord], folder: str = "results", said: str = "", options: Options = Options(),  # noqa: B008
+) -> str:  # fmt: skip
     """What README shows, as Markdown: what is said before its first heading, and figure and table of one comparison.
 
-    `folder` is where `draw` has written, as seen from README.
+    Where the comparison cannot tell what unlabelled images are worth, a sentence above the table says so. `folder` is
+    where `draw` has written, as seen from README.
     """
-    groups = comparisons(rows)
-    name, table = main_table(groups)
+    name, table = main_table(rows, options)
     if table is None:
         raise ValueError("There are no finished runs, so there is no headline; give `bench sweep quick` first.")
-    shared = Comparison(groups[name])
+    shared = Comparison(family.boards(comparisons(rows))[name])
+    caution = "".join(f"{sentence}\n\n" for sentence in standing.sentences(shared.board, options))
     shown = next((kind for kind in HEADLINE_FIGURES if FIGURES[kind](shared)), None)
     picture = f"![{markdown(table.title)}]({folder}/figures/{slug(name)}/{shown}.png)\n\n" if shown else ""
     first = said.partition("\n#")[0].strip()
-    return (f"{first}\n\n" if first else "") + picture + to_markdown(table, folded=True)
+    return (f"{first}\n\n" if first else "") + caution + picture + to_markdown(table, folded=True)
 
 
-def main_table(groups: dict[str, list[RunRecord]]) -> tuple[str, Table | None]:
-    """The comparison on whose whole methods most FLOPs were spent, and its methods by labelled share."""
+def main_table(rows: Sequence[RunRecord], options: Options = Options()) -> tuple[str, Table | None]:  # noqa: B008
+    """The comparison on whose whole methods most FLOPs were spent, and its methods by labelled fraction.
+
+    Comparisons that can tell what unlabelled images are worth come before those that cannot.
+    """
+    groups = comparisons(rows)
+    boards = family.boards(groups)
     spent = {
-        name: sum(row.budget.flops for row in of if not (row.run.variant or row.run.settings))
+        name: (
+            standing.ranks_any(boards[name], options),
+            sum(row.budget.flops for row in of if not (row.run.variant or row.run.settings)),
+        )
         for name, of in groups.items()
         if any(row.status == "done" for row in of)
     }
-    name = max(spent, key=lambda name: (spent[name], name), default="")
-    return name, tables.draw(HEADLINE_TABLE, groups[name]) if name else None
+    name = max(spent, key=lambda name: (*spent[name], name), default="")
+    return name, tables.draw(HEADLINE_TABLE, boards[name], options) if name else None
 
 
 def with_headline(readme: str, block: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmark import stats
 from benchmark.records import Certificate, RunRecord
+from benchmark.report import family, standing
 from benchmark.report.board import Board
 from benchmark.report.cells import Options, supervised
 from benchmark.report.frame import budget, fingerprint
@@ -40,23 +41,27 @@ def table(
     if of not in board.known:
         board.known[of] = trust(board, labels, options.uneven)
     unit = rows[0].unit
+    said = [*standing.sentences(board, options), *said]
     whole = [in_units(note, unit) for note in (*said, *board.known[of]) if note] + cautions(rows)
     title, columns = in_units(title, unit), [replace(one, name=in_units(one.name, unit)) for one in columns]
     blocks = blocks if any(line.block for line in lines) else ""
     subject = " ".join(filter(None, (rows[0].run.dataset, rows[0].run.task)))
     steps = _usual(board, labels).steps
-    told = drawn(name, [board.rows[key] for key in board.runs.key[board.runs.label.isin([*labels, *beside])]], options)
+    told = drawn(name, board, [*labels, *beside], options)
     return Table(name, f"{title}: {subject}, {steps:,} steps", tuple(columns), tuple(lines), tuple(whole), told, blocks)
 
 
-def drawn(name: str, rows: Sequence[RunRecord], options: Options) -> dict[str, Any]:
+def drawn(name: str, board: Board, labels: Sequence[str], options: Options) -> dict[str, Any]:
     """Which rows a table was drawn from, wherever they lie, and with which options."""
+    rows = [board.rows[key] for key in board.runs.key[board.runs.label.isin(labels)]]
     runs = [row.run for row in rows]
     return {
         "table": name,
         "comparison": fingerprint(rows[0]),
         "metric": options.metric,
         "uneven": options.uneven,
+        "suite": options.suite,
+        **({"margin": options.margin} if name == "paired" else {}),  # no other table depends on it
         "budgets": sorted(map(list, {budget(row) for row in rows})),
         "methods": sorted({run.method for run in runs}),
         "ratios": sorted({run.ratio for run in runs}),
@@ -91,6 +96,24 @@ def legend(uneven: bool, ranked: bool = True) -> str:
     return said
 
 
+def claimed(board: Board, options: Options) -> list[str]:
+    """How claims of better, worse and equivalent are adjusted, and over how many."""
+    claims = family.against_supervised(board, options) or {None: None}
+    one = next(iter(claims.values()))
+    if one is None:
+        return []
+    score, comparisons = options.score, len(board.published_with)
+    unit = " of 100" if score.scale == 100 else ""
+    return [
+        f"p (family): adjusted by Holm over all {one.tests} differences to supervised in the "
+        f"{some(comparisons, 'comparison')} published together (methods, labelled fractions and classes). Verdict: "
+        f"better or worse, if p (family) is below {family.LEVEL:g}; equivalent, if the difference lies within "
+        f"± {options.margin:g} point{'s' * (options.margin != 1)}{unit} (two one-sided tests, adjusted in the same "
+        "way); cannot tell otherwise, which is no sign of equality. Detectable: the smallest true difference that such "
+        f"runs find with {100 * stats.POWER:.0f} %, adjusted for the family."
+    ]
+
+
 def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
     """What every table says: runs that are missing or alone, unequal budgets, training, split, audit, leak."""
     frame = board.runs[board.runs.label.isin(labels)]
@@ -111,6 +134,7 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
             "† Trained with another budget than most" + ("." if uneven else ", and for that reason not ranked.")
         )
     said += unpaired(board, labels)
+    said += collapsed(board, labels)
     run = rows[0].run
     most = _usual(board, labels)
     weights = f"{run.weights} weights" if run.weights in ("imagenet", "none") else "weights from a file"
@@ -121,6 +145,32 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
     )
     said.append(settings([row.run for row in rows]))
     return [*said, *certificate(rows), stats.reservation(len(board.patient_names)) if len(done) else ""]
+
+
+def collapsed(board: Board, labels: Sequence[str]) -> list[str]:
+    """Which runs predict nearly everything, or nothing, as foreground on most images."""
+    found = []
+    for label in labels:
+        for ratio in board.ratios([label]):
+            keys = board.keys(label, ratio)
+            ways = [collapse(board.rows[key]) for key in keys]
+            for way in dict.fromkeys(filter(None, ways)):
+                found.append(f"{label} at {100 * ratio:g} % ({ways.count(way)} of {some(len(keys), 'run')}: {way})")
+    if not found:
+        return []
+    return [
+        f"Collapsed on most images: {', '.join(found)}. The mean of such a method depends on how often this happens, "
+        "which so few runs do not show."
+    ]
+
+
+def collapse(row: RunRecord) -> str:
+    """How a finished run failed on most images: "everything foreground", "nothing found", or "" if it did not."""
+    background = np.asarray(row.scores["background_dice"], np.float64)
+    if not np.isnan(background).all() and np.nanmedian(background) < FLOODED:
+        return "everything foreground"
+    present, predicted = (np.asarray(row.scores[name], dtype=bool).any(1) for name in ("present", "predicted"))
+    return "nothing found" if present.any() and predicted[present].mean() < 0.5 else ""
 
 
 def unpaired(board: Board, labels: Sequence[str]) -> list[str]:
@@ -211,20 +261,8 @@ def empty(board: Board, labels: Sequence[str]) -> list[str]:
     if not rows:
         return []
     if (of := ("empty", *labels)) not in board.known:
-        board.known[of] = [*_empty(board, rows), _flooded(board, labels)]
+        board.known[of] = _empty(board, rows)
     return board.known[of]
-
-
-def _flooded(board: Board, labels: Sequence[str]) -> str:
-    """Which methods call nearly everything foreground on most images, in some of their runs."""
-    found = []
-    for label, ratio in board.done[["label", "ratio"]].drop_duplicates().itertuples(index=False):
-        keys = board.keys(label, ratio) if label in labels else ()
-        background = (np.asarray(board.rows[key].scores["background_dice"], np.float64) for key in keys)
-        runs_ = sum(np.nanmedian(dice) < FLOODED for dice in background if not np.isnan(dice).all())
-        if runs_:
-            found.append(f"{label} at {100 * ratio:g} % ({runs_} of {some(len(keys), 'run')})")
-    return f"Nearly everything is called foreground, on most images, by {', '.join(found)}." if found else ""
 
 
 def _empty(board: Board, rows: Sequence[RunRecord]) -> list[str]:

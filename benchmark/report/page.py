@@ -24,13 +24,14 @@ from benchmark.report.table import DAGGER, LABELLED, Cell, Column, Line, Table
 from benchmark.words import in_units
 
 LIMIT = 5_000_000  # bytes of the page
-MAIN = ("ratios", "comparison")  # the tables that come first; the first of all is open when the page is
+MAIN = ("ratios", "headroom", "comparison")  # the tables that come first; the first of all is open when the page is
 
 TITLES = {
     "score-ratio": "Dice over the labelled share",
     "score-flops": "Dice over the work of training",
     "score-seconds": "Dice over the time of training",
     "ranks": "Average ranks over patients",
+    "gap": "Share of the headroom that each method closes",
     "differences": "Mean difference to supervised",
     "differences-images": "Difference to supervised, image by image",
     "ablation": "Variants",
@@ -52,15 +53,16 @@ def page(
     drawn: Mapping[str, Mapping[str, Table]] | None = None,
     downloads: Mapping[str, Downloads] | None = None,
     speeds: Sequence[Drawn] = (),
+    cautions: Mapping[str, Sequence[str]] | None = None,
     limit: int = LIMIT,
 ) -> str:
     """The page. The first five arguments are by comparison: rows, figures by name, overlays, tables, links to files.
 
-    `speeds` is what was drawn of each place where speed was measured. Tables that are not given as `drawn` are drawn
-    from the rows. Rows are linked as runs/KEY.json beside the page. What would make the page larger than `limit` bytes
-    is left out in this order, the largest comparison first, and the page says so: the scores of every run (their means
-    over the runs of a cell stay), overlays, training curves, all but the main tables, figures. What does not fit even
-    then is a ValueError.
+    `cautions` are sentences on what a comparison cannot tell, above its tables. `speeds` is what was drawn of each
+    place where speed was measured. Tables that are not given as `drawn` are drawn from the rows. Rows are linked as
+    runs/KEY.json beside the page. What would make the page larger than `limit` bytes is left out in this order, the
+    largest comparison first, and the page says so: the scores of every run (their means over the runs of a cell
+    stay), overlays, training curves, all but the main tables, figures. What does not fit even then is a ValueError.
     """
     sections = [
         Section(
@@ -71,6 +73,7 @@ def page(
             (panels or {}).get(name, ()),
             figures.get(name, {}),
             (downloads or {}).get(name, {}),
+            (cautions or {}).get(name, ()),
         )
         for (name, rows), slug in zip(comparisons.items(), _slugs(list(comparisons)), strict=True)
     ]
@@ -125,9 +128,9 @@ class Section:
 
     def __init__(
         self, name: str, slug: str, rows: Sequence[RunRecord], drawn: Mapping[str, Table], panels: Sequence[Panel],
-        figures: Mapping[str, Picture], downloads: Downloads,
+        figures: Mapping[str, Picture], downloads: Downloads, cautions: Sequence[str] = (),
     ):  # fmt: skip
-        self.name, self.slug, self.rows, self.panels = name, slug, rows, panels
+        self.name, self.slug, self.rows, self.panels, self.cautions = name, slug, rows, panels, cautions
         runs = runs_frame(rows)
         slugs = dict(zip(labels := list(dict.fromkeys(runs.label)), _slugs(labels), strict=True))
         self.methods = {slug: label for label, slug in slugs.items()}
@@ -138,11 +141,13 @@ class Section:
         self.data = self._pack()
         self.leaks = list(dict.fromkeys(row.certificate.leak for row in rows if row.certificate.leak))
         ordered = [drawn[name] for name in MAIN if name in drawn]
+        self.main = len(ordered)
         ordered += [table for name, table in drawn.items() if name not in MAIN]
         blocks = Counter(_fraction(table, line) for table in ordered for line in table.lines if _fraction(table, line))
         self.blocks, self.block = list(blocks), max(blocks, key=blocks.__getitem__, default="")
         said = [set(table.notes) for table in ordered]
         self.notes = [note for note in (ordered[0].notes if ordered else ()) if all(note in notes for notes in said)]
+        self.notes = [note for note in self.notes if note not in cautions]
         self.notes += [] if self.detail.every_run else [SAVINGS["every_run"]]
         self.tables = [
             _shown(
@@ -162,7 +167,7 @@ class Section:
         if saving == "figures":
             there, self.figures = bool(self.figures), {}
         elif saving == "tables":
-            there, self.tables = len(self.tables) > len(MAIN), self.tables[: len(MAIN)]
+            there, self.tables = len(self.tables) > self.main, self.tables[: self.main]
         else:
             there = getattr(self.detail, saving) and (saving != "overlays" or bool(self.panels))
             if not there:

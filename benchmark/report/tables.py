@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from benchmark.records import RunRecord
-from benchmark.report import breakdown, cells, claims, notes
+from benchmark.report import breakdown, cells, claims, controls, family, headroom, notes
 from benchmark.report.board import Board
 from benchmark.report.cells import METHOD, Options, percent
 from benchmark.report.table import Cell, Column, Line, Table
@@ -22,17 +22,17 @@ OBJECTS = tuple(score.name for score in COMPUTED if score.needs_instances)
 WHOLE = tuple(score.name for score in COMPUTED if not score.per_class)
 
 
-def tables(rows: Sequence[RunRecord], options: Options = Options()) -> dict[str, Table]:  # noqa: B008
-    """Every table that the rows of one comparison suffice for, by name."""
-    board = Board(rows)
+def tables(rows: Sequence[RunRecord] | Board, options: Options = Options()) -> dict[str, Table]:  # noqa: B008
+    """Every table that the rows of one comparison are enough for, by name."""
+    board = Board.of(rows)
     options = replace(options, metric=board.single(options.metric))
     drawn = {name: function(board, options) for name, function in _functions(board).items()}
     return {name: table for name, table in drawn.items() if table}
 
 
-def draw(name: str, rows: Sequence[RunRecord], options: Options = Options()) -> Table | None:  # noqa: B008
-    """One table; None where the rows do not suffice."""
-    board = Board(rows)
+def draw(name: str, rows: Sequence[RunRecord] | Board, options: Options = Options()) -> Table | None:  # noqa: B008
+    """One table; None where the rows are not enough."""
+    board = Board.of(rows)
     function = _functions(board).get(name)
     return function(board, replace(options, metric=board.single(options.metric))) if function else None
 
@@ -43,7 +43,7 @@ def _functions(board: Board) -> dict[str, Callable[[Board, Options], Table | Non
     ablated = dict.fromkeys(board.runs.method[(board.runs.variant != "") | (board.runs.settings != "")])
     return {
         "comparison": comparison, "ratios": ratios, "further": further, "objects": objects,
-        "paired": claims.paired, "unlabelled": claims.unlabelled,
+        "headroom": headroom.headroom, "paired": claims.paired, "controls": controls.controls,
         "labels_saved": claims.labels_saved, "equal_cost": claims.equal_cost,
         "strata": breakdown.strata, "patients": breakdown.patients, "per_patient": breakdown.per_patient,
         **{f"ablation_{method}": partial(ablation, method=method) for method in ablated},
@@ -157,30 +157,32 @@ def ablation(board: Board, options: Options, method: str) -> Table | None:
     for ratio in board.ratios([*full, *changed]):
         here = cells.at(board, labels, ratio)
         intervals = board.intervals(here, ratio, options.metric)
-        tested = []
-        for other in (full[0] if full else None, baseline):
-            others = [label for label in here if label != other]
-            found = board.differences(others, other, ratio, options.metric) if other else {}
-            tested.append((other, found, cells.holm(found, cells.even(board, here, ratio, options))))
+        wholes = family.against_whole(board, options)
+        bases = family.against_supervised(board, options)
         for label in here:
             keys = board.keys(label, ratio)
             row = [cells.name(board, label, ratio), cells.interval(intervals[label], score, keys)]
-            for other, found, adjusted in tested:
+            claims = (wholes.get((ratio, label, full[0])) if full else None, bases.get((ratio, label)))
+            for other, claim in zip((full[0] if full else None, baseline), claims, strict=True):
+                tested = other is not None and other != label
+                found = board.differences([label], other, ratio, options.metric)[label] if tested else None
                 behind = (*keys, *(board.keys(other, ratio) if other else ()))
-                row.append(cells.difference(found.get(label), score, behind))
-                row.append(cells.probability(adjusted.get(label, float("nan"))))
+                row.append(cells.difference(found, score, behind))
+                row.append(cells.probability(claim.p if claim else float("nan")))
             flops, *_, count = cells.costs(board, label, ratio)
             lines.append(Line((*row, flops, count), percent(ratio)))
     against = [
         Column(head, kind, f"against {group}")
         for group in ("the whole method", "supervised")
-        for head, kind in (("Δ", "interval"), ("p (Holm)", "number"))
+        for head, kind in (("Δ", "interval"), ("p (family)", "number"))
     ]
     columns = [METHOD, Column(score.head, "interval"), *against, Column("FLOPs ×"), Column("Runs", "text")]
     said = [
         notes.legend(options.uneven, ranked=False),
-        f"{score.in_units} Differences (Δ) of means on the same test images after the same draws and seeds; p adjusted "
-        "by Holm over the lines of a block.",
+        f"{score.in_units} Differences (Δ) of means on the same test images after the same draws and seeds. "
+        "p (family): "
+        "adjusted by Holm over all variants, or over all methods, that are published together; of variants against "
+        "supervised nothing is claimed.",
     ]
     title = f"Ablation of {board.rows[runs.key.iloc[0]].title}"
     return notes.table(f"ablation_{method}", title, columns, lines, board, labels, options, said, board.published)

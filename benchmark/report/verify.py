@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.records import RunRecord
-from benchmark.report import notes, pilot, speed, tables
+from benchmark.report import family, notes, pilot, speed, tables
+from benchmark.report.board import Board
 from benchmark.report.cells import Options
+from benchmark.report.frame import comparisons
 from benchmark.report.table import END, FORMATS, PROVENANCE, Table
 
 WORDS = re.compile(r"\w*\d\w*(?:\.\d+)*")  # with a digit in them: in captions, notes and layout
@@ -46,7 +48,26 @@ class Verdict:
     findings: list[Finding] = field(default_factory=list)
 
 
-def verify(path: Path, rows: Sequence[RunRecord], speeds: Sequence[dict[str, Any]] = ()) -> Verdict:
+class Published:
+    """Rows, and the comparisons of which p-values are adjusted together; whoever checks several files shares one."""
+
+    def __init__(self, rows: Sequence[RunRecord]):
+        self.rows = rows
+        self._known: dict[str, tuple[list[RunRecord], list[Board]]] = {}
+
+    @classmethod
+    def of(cls, rows: "Sequence[RunRecord] | Published") -> "Published":
+        return rows if isinstance(rows, cls) else cls(rows)
+
+    def of_suite(self, suite: str) -> tuple[list[RunRecord], list[Board]]:
+        """The rows of a suite, or all, and their comparisons."""
+        if suite not in self._known:
+            rows = family.of_suite(self.rows, suite)
+            self._known[suite] = rows, list(family.boards(comparisons(rows)).values())
+        return self._known[suite]
+
+
+def verify(path: Path, rows: Sequence[RunRecord] | Published, speeds: Sequence[dict[str, Any]] = ()) -> Verdict:
     """Draws the tables of a file (.csv, .md or .tex; in a paper, too) again from the rows and compares every number.
 
     A table is found by the line that says how it was drawn. Its lines and columns are found by their names, so that
@@ -66,7 +87,7 @@ def verify(path: Path, rows: Sequence[RunRecord], speeds: Sequence[dict[str, Any
     try:
         for told, first, region in _regions(text, ending):
             verdict.tables += 1
-            _check(told, first, region, ending, rows, speeds, verdict)
+            _check(told, first, region, ending, Published.of(rows), speeds, verdict)
     except csv.Error as error:
         raise ValueError(f"{path} is not a CSV table ({error}); give a table that `bench report` wrote.") from error
     if not verdict.tables:
@@ -93,18 +114,18 @@ def _regions(text: str, ending: str) -> Iterator[tuple[str, int, str]]:
 
 
 def _check(
-    told: str, first: int, text: str, ending: str, rows: Sequence[RunRecord], speeds: Sequence[dict[str, Any]],
+    told: str, first: int, text: str, ending: str, published: Published, speeds: Sequence[dict[str, Any]],
     verdict: Verdict,
 ) -> None:  # fmt: skip
     """Adds what does not hold in one table."""
     try:
         drawn = json.loads(told)
-        table = _again(drawn, rows, speeds)
+        table = _again(drawn, published, speeds)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         verdict.findings.append(Finding(first, "how it was drawn", told, f"what `bench report` wrote ({error})"))
         return
     if table is None:
-        why = f"the name of a table and of rows that are here; none of the {len(rows) + len(speeds)} rows fit"
+        why = f"the name of a table and of rows that are here; none of the {len(published.rows) + len(speeds)} rows fit"
         verdict.findings.append(Finding(first, "how it was drawn", told, why))
         return
     for name, value in table.drawn.items():
@@ -118,14 +139,20 @@ def _check(
     _compare(read(text, first, keys), read(expected, start, keys), verdict)
 
 
-def _again(drawn: dict[str, Any], rows: Sequence[RunRecord], speeds: Sequence[dict[str, Any]]) -> Table | None:
+def _again(drawn: dict[str, Any], published: Published, speeds: Sequence[dict[str, Any]]) -> Table | None:
     """The table as it would be drawn now."""
     if drawn["table"].startswith(speed.PREFIX):
         return speed.again(drawn, speeds)
     if drawn["table"] == pilot.NAME:
-        return pilot.again(drawn, rows)
-    options = Options(drawn["metric"], drawn["uneven"])
-    return tables.draw(drawn["table"], notes.selected(rows, drawn), options)
+        return pilot.again(drawn, published.rows)
+    options = Options(drawn["metric"], drawn["uneven"], drawn.get("margin", Options.margin), drawn["suite"])
+    rows, others = published.of_suite(options.suite)
+    chosen = notes.selected(rows, drawn)
+    if not chosen:
+        return None
+    board, keys = Board(chosen), {row.key for row in chosen}
+    board.published_with = [board if keys <= other.rows.keys() else other for other in others]
+    return tables.draw(drawn["table"], board, options)
 
 
 def _show(value: Any) -> str:

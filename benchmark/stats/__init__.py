@@ -2,7 +2,7 @@
 
 from benchmark.stats.classes import class_mean
 from benchmark.stats.curves import labels_saved, scores_at_cost
-from benchmark.stats.equivalence import detectable, equivalence
+from benchmark.stats.equivalence import POWER, detectable, equivalence
 from benchmark.stats.gap import gap_closed
 from benchmark.stats.intervals import (
     FEWEST_PATIENTS,
@@ -22,6 +22,7 @@ from benchmark.stats.variance import WORKING_CORRELATION, Spread, spread
 
 __all__ = [
     "FEWEST_PATIENTS",
+    "POWER",
     "WORKING_CORRELATION",
     "Difference",
     "Interval",
