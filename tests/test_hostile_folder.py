@@ -174,7 +174,7 @@ def check_leak(store: Store, text: str) -> None:
     assert leak in "\n".join(store.summary("file"))
     run = Run(dataset="case", split="file", ratio=1)
     certificate = data_of_runs.certificate(store, run, data_of_runs.draw(store, run), {})
-    assert leak in certificate["leak"], "what every table prints below it"
+    assert leak in certificate.leak, "what every table prints below it"
 
 
 TAKEN = {
@@ -451,3 +451,36 @@ def test_commands_that_are_printed_can_be_pasted_into_a_shell(tmp_path, no_sheet
     root = folder(tmp_path / "name with blank & sign #1")
     found = CliRunner().invoke(main, ["data", "add", str(root)])
     assert f"`bench data add folder '{root}'`" in found.output
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Patients.csv", "patients.csv"),
+        ("patients.csv.txt", "patients.csv"),
+        ("patients.xlsx", "patients.csv"),
+        ("patient.csv", "patients.csv"),
+        ("Split.csv", "split.csv"),
+        ("classes.csv", "classes.txt"),
+        ("unlabeled", "unlabelled"),
+    ],
+)
+def test_what_would_be_left_out_for_its_name_is_named(tmp_path, name, meant):
+    (folder(tmp_path / "f") / name).touch()
+    with pytest.raises(ValueError, match=f"{name} would not be read; rename it to {meant}"):
+        add("folder", tmp_path / "f", tmp_path, "m")
+
+
+@pytest.mark.parametrize("ending", ["_mask", "_overlay"])
+def test_predictions_among_the_images_are_not_images(tmp_path, ending):
+    root = folder(tmp_path / "f")
+    Image.fromarray(picture(0)[1]).save(root / "images" / f"p3{ending}.png")
+    with pytest.raises(ValueError, match=f"p3{ending}.png has the name of the mask or overlay of p3"):
+        add("folder", root, tmp_path, "m")
+
+
+def test_black_objects_on_white_are_asked_about(tmp_path):
+    store = add("folder", folder(tmp_path / "f", lambda labels, path: png(1 - labels, path)), tmp_path, "m")
+    assert any("if objects are drawn in black, invert the masks" in note for note in store.notes)
+    store = add("folder", folder(tmp_path / "g"), tmp_path, "n")
+    assert not any("invert" in note for note in store.notes)

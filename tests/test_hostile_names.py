@@ -5,10 +5,13 @@ import html.parser
 import re
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import suite
+from rows import row, suite
 
+from benchmark import records
+from benchmark.cli import main
 from benchmark.report import folder, verify
 from benchmark.report.table import Cell, Column, Line, Table, markdown, provenance, to_markdown
 
@@ -35,8 +38,8 @@ def results(tmp_path_factory):
     """Everything that is written for runs on a dataset of which every name is nasty."""
     out = tmp_path_factory.mktemp("results")
     rows = suite(names=("supervised", "cdma"), ratios=(0.1,), dataset=NASTY, classes=("background", NASTY, "other"))
-    for row in rows:
-        row.certificate.leak = f"{NASTY} in two parts"
+    for one in rows:
+        one.certificate.leak = f"{NASTY} in two parts"
     folder.draw(rows, out)
     return out, rows
 
@@ -80,3 +83,13 @@ def test_how_a_table_was_made_stays_inside_its_comment(text):
     assert "--" + ">" not in provenance(table) and provenance(table).isascii() and "\n" not in provenance(table)
     assert Tags(to_markdown(table)).found == []
     assert to_markdown(dataclasses.replace(table, notes=())).count("\n") == 9
+
+
+def test_sentences_that_are_not_utf_8_are_named(tmp_path):
+    records.save(row(), tmp_path)
+    (tmp_path / "reading.md").write_bytes("Größe".encode("latin-1"))
+    found = CliRunner().invoke(main, ["report", "--results", str(tmp_path)])
+    assert found.exit_code == 1
+    assert found.output.splitlines()[-1].endswith(
+        "reading.md is not UTF-8 text; save it in UTF-8 (CSV in UTF-8, if it is a table)."
+    )

@@ -49,6 +49,7 @@ def report(suite, out, metric, uneven, margin, readme, panels, device, results, 
     writable(out or results, "--out" if out else "--results")
     out = out or results
     from benchmark import reading, timing
+    from benchmark.datasets.tables import decoded
     from benchmark.report import cells, folder
 
     options = cells.Options(metric, uneven, margin, suite or "")
@@ -56,9 +57,7 @@ def report(suite, out, metric, uneven, margin, readme, panels, device, results, 
     rows = _rows(results, suite, bool(speeds))
     pictures = _Pictures(results, data, device) if panels else folder.no_pictures
     sentences = results / reading.FILE
-    said = (
-        reading.read(sentences.read_text(encoding="utf-8"), rows, options) if sentences.exists() and not suite else ""
-    )
+    said = reading.read(decoded(sentences), rows, options) if sentences.exists() and not suite else ""
     names = folder.draw(rows, out, options, pictures, progress.watching, speeds, said)
     if readme:
         runs.sweep(readme.parent)

@@ -28,6 +28,10 @@ OF_MASKS = "_mask"  # may end a mask's name, as `bench predict` writes it
 HALVES = {"train": 0.5, "test": 0.5}
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 UNLABELLED = "unlabelled"
+MEANT = {  # how people call what is read from the folder, and its name there
+    "patient": "patients.csv", "patients": "patients.csv", "split": "split.csv", "splits": "split.csv",
+    "class": "classes.txt", "classes": "classes.txt", "unlabeled": UNLABELLED, "unlabelled": UNLABELLED,
+}  # fmt: skip
 FEW = 10  # with fewer patients than this who have masks, a tenth for validation is less than one
 
 
@@ -59,7 +63,15 @@ class Folder(Dataset):
                     f"There is no folder {root / name}{f', only {there}' if there else ''}; put the images into "
                     "images/ and their masks, NAME.png or NAME_mask.png, into masks/."
                 )
+        _check_names(root)
         images, masks = pictures(root / "images"), {}
+        for stem in images:
+            for ending in (OF_MASKS, "_overlay"):
+                if stem.endswith(ending) and stem.removesuffix(ending) in images:
+                    raise ValueError(
+                        f"{images[stem]} has the name of the mask or overlay of {stem.removesuffix(ending)}, but lies "
+                        "among the images; move it to masks/, or remove it."
+                    )
         for stem, path in pictures(root / "masks").items():
             name = stem if stem in images else stem.removesuffix(OF_MASKS)
             if name not in images:
@@ -106,7 +118,7 @@ class Folder(Dataset):
             return image, mask, *notes
         values = values_in(mask)
         single = self.instances or _in_single_pieces(mask, values)
-        self._masks[item.name] = _Mask(frozenset(values) - {0}, single)
+        self._masks[item.name] = _Mask(frozenset(values) - {0}, single, np.count_nonzero(mask) / mask.size)
         if not self.instances and max(values) == IGNORE and set(values) <= {0, IGNORE}:
             mask, notes = mask // IGNORE, [*notes, WHITE]
         if 0 not in values:
@@ -158,6 +170,12 @@ class Folder(Dataset):
                 f"The mask of {notes[WHITE][0]} is black and white, but that of {values[count - 1]} has the class "
                 f"number {count - 1}; save all masks with class numbers."
             )
+        share = np.mean([mask.share for mask in self._masks.values()]) if WHITE in notes else 0
+        if share > 0.5:
+            self.noticed.append(
+                f"{share:.0%} of the pixels are foreground, which is white (255) in the masks; if objects are drawn in "
+                "black, invert the masks."
+            )
         names = self._names(root, count, values)
         if names:
             unused = [f"{name} ({k})" for k, name in enumerate(names) if k and k not in numbers]
@@ -193,7 +211,7 @@ class Folder(Dataset):
 
     def _check_objects(self) -> None:
         """Refuses what looks like object numbers: 1, 2, 3 … up to another end in each mask."""
-        masks = [_Mask(mask.values - {IGNORE}, mask.single) for mask in self._masks.values()]
+        masks = [mask._replace(values=mask.values - {IGNORE}) for mask in self._masks.values()]
         masks = [mask for mask in masks if mask.values]
         ends = sorted({max(mask.values) for mask in masks})
         dense = sum(len(mask.values) for mask in masks) >= 0.9 * sum(max(mask.values) for mask in masks)
@@ -281,11 +299,20 @@ class Folder(Dataset):
         }
 
 
+def _check_names(root: Path) -> None:
+    """Refuses what would be left out for its name alone, such as Patients.csv, patients.csv.txt or unlabeled/."""
+    for path in sorted(root.iterdir()):
+        meant = MEANT.get(path.name.casefold().partition(".")[0])
+        if meant and path.name != meant:
+            raise ValueError(f"{path} would not be read; rename it to {meant}, or move it out of the folder.")
+
+
 class _Mask(NamedTuple):
     """What a mask file holds."""
 
     values: frozenset[int]  # except 0
     single: bool  # whether each of them is one connected piece
+    share: float  # of its pixels that are not 0
 
 
 def _in_single_pieces(mask: np.ndarray, values: Sequence[int]) -> bool:

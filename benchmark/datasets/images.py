@@ -72,7 +72,7 @@ def pictures(folder: Path, others: bool = False) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir(), key=lambda path: nfc(path.name)):
-        if path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini"):
+        if path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini", "Icon\r"):
             continue  # left there by operating systems
         check_name(path)
         if path.suffix.lower() not in SUFFIXES:

@@ -17,18 +17,23 @@ def read_text(path: Path) -> list[tuple[int, str]]:
     Any line ends and a byte-order mark are understood. Other encodings than UTF-8, control characters, and what is not
     a regular file are a ValueError with the remedy.
     """
-    check_regular(path)
-    try:
-        text = nfc(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; save it in UTF-8 (CSV in UTF-8, if it is a table).") from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); change its permissions.") from error
+    text = decoded(path)
     lines = [(number, line.strip()) for number, line in enumerate(LINE_END.split(text), 1) if line.strip()]
     for number, line in lines:
         if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") and letter != "\t" for letter in line):
             raise ValueError(f"{path} has a control character in line {number}; save it as plain text in UTF-8.")
     return lines
+
+
+def decoded(path: Path) -> str:
+    """The text of a file in UTF-8, without a byte-order mark and in one spelling of accents; else a ValueError."""
+    check_regular(path)
+    try:
+        return nfc(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text; save it in UTF-8 (CSV in UTF-8, if it is a table).") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); change its permissions.") from error
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
