@@ -39,7 +39,7 @@ from methods.parts.nets import Arch
 from methods.parts.pseudo import kept_cross_entropy, log_probabilities, pseudo_label
 from methods.parts.schedule import adapted_decay
 from methods.parts.teacher import Teacher
-from methods.parts.views import boxes, cutmix, random_intensity
+from methods.parts.views import beta, boxes, cutmix, random_intensity
 
 
 @register
@@ -90,8 +90,3 @@ def confidence(logits: Logits) -> Float[Tensor, "n"]:
     log_p = log_probabilities(logits)
     certainty = 1 + (log_p.exp() * log_p).sum(1) / math.log(logits.shape[1])
     return (log_p.amax(1).exp() * certainty).mean((1, 2))
-
-
-def beta(x: Images, a: int, b: int) -> Float[Tensor, "n"]:
-    """A draw from Beta(a, b) for each image: the a-th smallest of a + b − 1 uniform numbers."""
-    return torch.rand(len(x), a + b - 1, device=x.device).sort(1).values[:, a - 1]

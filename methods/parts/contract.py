@@ -29,6 +29,7 @@ TINY = Arch("tu-test_efficientnet", weights="none", width=32, steps=STEPS)
 STILL = dataclasses.replace(TINY, dropout=0.0)
 LARGE = 64  # for every query of a transformer whose coarsest attention has a single key, and no gradient, below that
 PROGRESS = (0.05, 0.5, 1.0)
+TRACED = (0.05, 0.3, 0.45, 1.0)  # between the shares at which methods change what they do
 
 checks: dict[str, Callable[[type[Method]], None]] = {}
 
@@ -441,9 +442,9 @@ def _trace(method: type[Method], arch: Arch, settings: dict) -> tuple[Tensor, di
     for teacher in teachers:
         teacher.updates.fill_(10**6)  # past its true average, so that its decay shows
     optimiser, reached, terms = _optimiser(built), set(), {}
-    for step, t in enumerate(PROGRESS):
+    for step, t in enumerate(TRACED):
         batch = _batch(seed=step)
-        if t == PROGRESS[-1]:
+        if t == TRACED[-1]:
             batch.y[0] = 0  # an image without foreground, for terms on whole images
         for name, value in _step(built, optimiser, batch, t).items():
             terms.setdefault(name, []).append(value.item())

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 
@@ -26,17 +27,23 @@ class Teacher(nn.Module):
         return self.net(x)
 
     @torch.no_grad()
-    def update(self, net: nn.Module) -> None:
-        """Follows the network by one step; call it once after each optimiser step."""
-        step = (1 / (self.updates.double() + 1)).clamp_min(1 - self.decay)  # 1 − a_k, on the device
+    def update(self, net: nn.Module, active: Bool[Tensor, ""] | None = None) -> None:
+        """Follows the network by one step; call it once after each optimiser step.
+
+        Args:
+            net: the network, of the same kind as the one that the teacher was made from.
+            active: a truth value on the device; where it is False, the teacher stays as it is and counts no update.
+        """
+        active = torch.ones_like(self.updates, dtype=torch.bool) if active is None else active
+        step = active * (1 / (self.updates.double() + 1)).clamp_min(1 - self.decay)  # 1 − a_k, on the device
         mine, theirs = _state(self.net), _state(net)
         averaged = [name for name in mine if mine[name].is_floating_point()]
         gaps = torch._foreach_sub([theirs[name] for name in averaged], [mine[name] for name in averaged])
         torch._foreach_mul_(gaps, step.to(gaps[0].dtype))  # on a GPU one kernel for all, of another dtype one for each
         torch._foreach_add_([mine[name] for name in averaged], gaps)
         for name in mine.keys() - set(averaged):
-            mine[name].copy_(theirs[name])
-        self.updates += 1
+            mine[name].copy_(torch.where(active, theirs[name], mine[name]))
+        self.updates += active
 
     def train(self, mode: bool = True) -> "Teacher":
         return super().train(False)

@@ -154,6 +154,11 @@ def boxes(
     return (rows[..., None] & columns[..., None, :]).any(1) & _over(_chosen(x, p))
 
 
+def beta(x: Images, a: int, b: int) -> PerImage:
+    """A draw from Beta(a, b) for each image: the a-th smallest of a + b − 1 uniform numbers."""
+    return torch.rand(len(x), a + b - 1, device=x.device).sort(1).values[:, a - 1]
+
+
 def copy_paste_box(x: Images, *, side: float = 2 / 3) -> Bool[Tensor, "1 h w"]:
     """BCP's box, one for the whole batch: True inside, at a random place, with `side` of the image's height and width.
 

@@ -1,0 +1,116 @@
+"""AD-MT (2024): two averaged teachers that follow the student in turn, and settle their conflicts with its help.
+
+Zhao et al., "Alternate diverse teaching for semi-supervised medical image segmentation", ECCV 2024,
+https://arxiv.org/abs/2311.17325
+
+p_1, p_2 are the teachers' softmax on u, H_k the entropy of p_k in bits; the label is that of their mean with weights
+e^(−H_k): ŷ, c = argmax and max over classes of (e^(−H_1) p_1 + e^(−H_2) p_2) / (e^(−H_1) + e^(−H_2)).
+Where the teachers' classes differ and the student's own class on u is another one with a greater confidence than c, the
+student's class and confidence take the place of ŷ and c.
+While the first teacher is active, the view v(u) is colour jitter and blur; while the second is active, v(u) has a box
+of another image, of area 1 − Beta(4, 4), and all labels and confidences are mixed alike.
+L = L_sup + λ(t) · Dice(p(v(u)), ŷ) over the pixels with c ≥ threshold, λ(t) = weight · ramp(t).
+After a step the active teacher alone follows. After a random number of steps, U{1, …, longest}, the other is active.
+The student predicts.
+
+Settings: `weight` 2, `ramp` 0.25, `threshold` 0.95, `decay` 0.99, as released for slices. `period` 1/600 is the longest
+period as a share of training (released: 50 of 30,000 steps), at least 10 steps or a tenth of the run. In short runs the
+average is shorter (methods.parts.schedule, with half of the steps, because each teacher follows in half of them).
+`exchange` false leaves conflicts as they are.
+
+Differences from the paper and the released code:
+- In steps with a box, the code takes the student's class from the unmixed image, inside the box, too, where it belongs
+  to another image (a defect); here it is mixed with the same box.
+- The student labels u without gradient and dropout; the code has it in the pass with gradient, without a loss.
+- Both teachers predict in evaluation mode; in the code the active one keeps drawing dropout.
+- A teacher starts as the true average of its first steps; the code copies the student for the first 100 steps.
+- CutMix partners are the predecessors in the batch, where the code draws a permutation; a Beta number is drawn for each
+  image, not once for the batch.
+- Both views are computed in each step and one is taken, so that every step is the same computation.
+- Left out: the form for volumes, with cross entropy, and the separate weight of conflicts, which is 1 in the release.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from methods.base import Batch, Images, Logits, Method, register
+from methods.parts.losses import dice_ce, ramp
+from methods.parts.nets import Arch
+from methods.parts.pseudo import kept_dice, log_probabilities, paste_neighbour, pseudo_label, without_dropout
+from methods.parts.schedule import adapted_decay, adapted_share
+from methods.parts.teacher import Teacher
+from methods.parts.views import beta, boxes, random_blur, random_colour, strong_stain
+
+
+@register
+class AdMt(Method):
+    title, year, venue, paper = "AD-MT", 2024, "ECCV", "https://arxiv.org/abs/2311.17325"
+    variants: ClassVar = {
+        **{"no_threshold": {"threshold": 0.0}, "view_he": {"view": "h&e"}, "constant": {"ramp": 0.0}},
+        "both_follow": {"alternate": False},
+        **{"teacher_predicts": {"predicts": "teacher"}, "published_decay": {"adapt_decay": False}},
+    }
+    tuned: ClassVar = {"threshold": (0.5, 0.99)}
+
+    def __init__(
+        self, arch: Arch, *, weight: float = 2.0, ramp: float = 0.25, threshold: float = 0.95, decay: float = 0.99,
+        adapt_decay: bool = True, period: float = 1 / 600, exchange: bool = True, alternate: bool = True,
+        view: Literal["colour", "h&e"] = "colour", predicts: Literal["student", "teacher"] = "student",
+    ):  # fmt: skip
+        super().__init__()
+        self.student = arch.net()
+        decay = adapted_decay(decay, arch.steps // 2) if adapt_decay else decay
+        self.teachers = nn.ModuleList(Teacher(self.student, decay) for _ in range(2))
+        self.register_buffer("first", torch.ones((), dtype=torch.bool))  # whether the first teacher is active
+        self.longest = max(round(period * arch.steps), min(10, arch.steps // 10), 1)
+        self.register_buffer("left", torch.randint(1, self.longest + 1, ()))  # steps until the other one is
+        self.ramp = adapted_share(ramp, arch.steps)
+        self.weight, self.threshold, self.exchange, self.alternate = weight, threshold, exchange, alternate
+        self.view, self.predicts = {"colour": colour, "h&e": strong_stain}[view], predicts
+
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
+        labelled, u = len(batch.x), batch.u
+        one, two = (log_probabilities(teacher(u)) for teacher in self.teachers)
+        with torch.no_grad(), without_dropout(self.student):
+            own_y, own = pseudo_label(self.student(u))
+        y, confidence = pseudo_label(ensemble(one, two))
+        conflict = (one.argmax(1) != two.argmax(1)) & (own_y != y) & (own > confidence) & self.exchange
+        y, confidence = torch.where(conflict, own_y, y), torch.where(conflict, own, confidence)
+        where = boxes(u, area=1 - beta(u, 4, 4), aspect=(1, 1), p=1) & ~self.first
+        view, y, confidence = paste_neighbour(where, torch.where(self.first, self.view(u), u), y, confidence)
+        logits = self.student(torch.cat([batch.x, view]))
+        pseudo = kept_dice(logits[labelled:], y, confidence >= self.threshold)
+        return {"sup": dice_ce(logits[:labelled], batch.y), "pseudo": self.weight * ramp(t, self.ramp) * pseudo}
+
+    def after_step(self) -> None:
+        one, two = self.teachers
+        one.update(self.student, self.first | (not self.alternate))
+        two.update(self.student, ~self.first | (not self.alternate))
+        self.left -= 1
+        ends = self.left == 0
+        self.left.copy_(torch.where(ends, torch.randint_like(self.left, 1, self.longest + 1), self.left))
+        self.first.logical_xor_(ends)
+
+    def predict(self, x: Images) -> Logits:
+        return ensemble(*(teacher(x) for teacher in self.teachers)) if self.predicts == "teacher" else self.student(x)
+
+
+def colour(x: Images) -> Images:
+    """Colour jitter without grey, and blur for a fifth of the images."""
+    return random_blur(random_colour(x, grey=0.0), p=0.2)
+
+
+def ensemble(one: Logits, two: Logits) -> Logits:
+    """ln of the mean of two predictions' probabilities, with weights e^(−entropy in bits) at each pixel."""
+    one, two = log_probabilities(one), log_probabilities(two)
+    h_one, h_two = bits(one), bits(two)
+    return torch.logaddexp(one - h_one, two - h_two) - torch.logaddexp(-h_one, -h_two)
+
+
+def bits(log_p: Logits) -> Float[Tensor, "n 1 h w"]:
+    """The entropy of each pixel, in bits."""
+    return -(log_p.exp() * log_p).sum(1, keepdim=True) / math.log(2)

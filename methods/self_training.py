@@ -1,0 +1,78 @@
+"""Self-training (2022): learn from labels, freeze, and learn from the frozen network's labels under strong views.
+
+Yang et al., "ST++: make self-training work better for semi-supervised semantic segmentation", CVPR 2022,
+https://arxiv.org/abs/2106.05095: its plain form, ST, as one run.
+
+Until t = `share` the network learns from labelled images, and a teacher averages it. Then the teacher stays as it is:
+ŷ = argmax of its logits on u. v(u) is u with colour jitter or grey, blur, and with probability `cutout` a box of
+uniform noise, in which ŷ is ignored. L = L_sup until t = `share`, and from there on
+L = L_sup + weight · mean over unlabelled pixels outside the boxes of (−ln p_ŷ(v(u))), without a threshold.
+The student predicts.
+
+Settings: `weight` 1 and `cutout` 0.5 as released; `share` ⅓ and `decay` 0.99 are ours.
+
+Differences from the released code, which trains twice:
+- The student goes on from its own weights; the code starts a new network, with a new optimiser and schedule, for the
+  student. A method cannot restart an optimiser, and a new network in the middle of a schedule would be at a
+  disadvantage. So the student begins as close to its teacher as it can be, which the new network is there to avoid.
+- The teacher is an average of the first part's networks (in short runs a shorter one, methods.parts.schedule), because
+  that part ends at a high learning rate. The code ends it at rate 0 and takes the best epoch on validation images.
+- The first part is a third of the run; in the released runs it is 1 to 14 % of all steps, because both parts have the
+  same number of epochs. All steps count: compare with `supervised` at as many.
+- Labels are of crops, made when they are needed; the code labels whole images once, by the mean over five scales and
+  their mirror images. The teacher is fixed, so that only the crop and the mean differ.
+- The unlabelled pass runs before `share`, too, with weight 0, so that every step is the same computation.
+- Labelled and unlabelled images have a mean each, as in every method here; the code has one mean over a batch that
+  holds about as many of both.
+- ST++'s choice of reliable images, three trainings, is left out.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from methods.base import IGNORE, Batch, Images, Logits, Method, register
+from methods.parts.losses import cross_entropy, dice_ce
+from methods.parts.nets import Arch
+from methods.parts.schedule import adapted_decay
+from methods.parts.teacher import Teacher
+from methods.parts.views import boxes, cutmix, strong
+
+
+@register
+class SelfTraining(Method):
+    title, year, venue, paper = "Self-training (ST)", 2022, "CVPR", "https://arxiv.org/abs/2106.05095"
+    variants: ClassVar = {
+        **{"share_20": {"share": 0.2}, "share_50": {"share": 0.5}, "no_average": {"decay": 0.0}},
+        **{"weak_view": {"strong_view": False}, "teacher_predicts": {"predicts": "teacher"}},
+    }
+    tuned: ClassVar = {"share": (0.1, 0.7)}
+
+    def __init__(
+        self, arch: Arch, *, weight: float = 1.0, share: float = 1 / 3, cutout: float = 0.5, decay: float = 0.99,
+        strong_view: bool = True, predicts: Literal["student", "teacher"] = "student",
+    ):  # fmt: skip
+        super().__init__()
+        self.student = arch.net()
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps))
+        self.register_buffer("first_part", torch.ones((), dtype=torch.bool), persistent=False)  # set by each step's t
+        self.weight, self.share, self.cutout = weight, share, cutout
+        self.strong_view, self.predicts = strong_view, predicts
+
+    def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
+        labelled, u = len(batch.x), batch.u
+        self.first_part.copy_(t < self.share)
+        where, noise = boxes(u, p=self.cutout), torch.rand_like(u)
+        view = cutmix(strong(u), noise, where) if self.strong_view else u
+        y = self.teacher(u).argmax(1)
+        y = y.masked_fill(where, IGNORE) if self.strong_view else y
+        logits = self.student(torch.cat([batch.x, view]))
+        pseudo = torch.where(self.first_part, 0.0, cross_entropy(logits[labelled:], y))
+        return {"sup": dice_ce(logits[:labelled], batch.y), "pseudo": self.weight * pseudo}
+
+    def after_step(self) -> None:
+        self.teacher.update(self.student, self.first_part)
+
+    def predict(self, x: Images) -> Logits:
+        return self.teacher(x) if self.predicts == "teacher" else self.student(x)

@@ -1,0 +1,106 @@
+"""Teachers that do not follow at every step: self-training's frozen one, and AD-MT's two that take turns."""
+
+import dataclasses
+import io
+import math
+
+import pytest
+import torch
+from parity.ad_mt import derived
+from torch import Tensor, nn
+
+import methods
+from methods.ad_mt import ensemble
+from methods.parts import contract
+from methods.parts.parity import WITHIN, compare
+from methods.parts.teacher import Teacher
+
+
+def places(teacher: nn.Module) -> Tensor:
+    return torch.cat([parameter.flatten().clone() for parameter in teacher.parameters()])
+
+
+def stepped(method: methods.base.Method, steps: int, t: float, seed: int = 0) -> list[list[bool]]:
+    """Which teachers moved in each of some steps at a progress of t."""
+    optimiser, moved = contract._optimiser(method), []
+    teachers = [module for module in method.modules() if isinstance(module, Teacher)]
+    for step in range(steps):
+        before = [places(teacher) for teacher in teachers]
+        contract._step(method, optimiser, contract._batch(seed=seed + step), t)
+        moved.append([not torch.equal(places(teacher), was) for teacher, was in zip(teachers, before, strict=True)])
+    return moved
+
+
+def test_a_teacher_that_is_not_active_stays_and_counts_no_update():
+    net = nn.Linear(1, 1)
+    teacher = Teacher(net, 0.5)
+    was = places(teacher)
+    nn.init.constant_(net.weight, 7.0)
+    teacher.update(net, torch.tensor(False))
+    assert torch.equal(places(teacher), was) and teacher.updates == 0
+    teacher.update(net, torch.tensor(True))
+    assert teacher.net.weight == 7 and teacher.updates == 1
+
+
+def test_self_training_freezes_its_teacher_where_the_first_part_ends():
+    method = methods.build("self_training", contract.TINY).double().train()
+    assert stepped(method, 2, 0.3) == [[True], [True]]
+    assert stepped(method, 2, 0.34) == [[False], [False]]
+
+
+def test_self_training_learns_from_labels_alone_in_its_first_part():
+    method = methods.build("self_training", contract.STILL).double().train()
+    batches = contract._batch(seed=0), contract._batch(seed=1)
+    for t, same in ((0.3, True), (0.34, False)):
+        one, other = (
+            contract._gradients(method, methods.base.Batch(batches[0].x, batches[0].y, batch.u), t) for batch in batches
+        )
+        assert all(torch.equal(one[name], other[name]) for name in one) == same
+
+
+def test_one_of_ad_mt_s_teachers_moves_in_each_step_and_both_have_their_turns():
+    torch.manual_seed(0)
+    method = methods.build("ad_mt", contract.TINY).double().train()
+    moved = stepped(method, 25, 0.5)
+    assert all(sum(step) == 1 for step in moved)
+    turns = "".join("12"[step[1]] for step in moved)
+    assert {"1", "2"} <= set(turns)
+    lengths = [len(run) for run in turns.replace("12", "1 2").replace("21", "2 1").split()]
+    assert max(lengths) <= method.longest == 2, "a tenth of 24 steps"
+
+
+def test_ad_mt_s_longest_turn_is_that_of_the_release_at_its_length_and_10_steps_in_short_runs():
+    turns = {T: methods.build("ad_mt", dataclasses.replace(contract.TINY, steps=T)).longest for T in (50, 400, 30_000)}
+    assert turns == {50: 5, 400: 10, 30_000: 50}
+
+
+def test_ad_mt_goes_on_with_the_same_teacher_after_a_restart():
+    torch.manual_seed(0)
+    method = methods.build("ad_mt", contract.TINY).double().train()
+    stepped(method, 7, 0.5)
+    again = methods.build("ad_mt", contract.TINY).double().train()
+    file = io.BytesIO()
+    torch.save(method.state_dict(), file)
+    file.seek(0)
+    again.load_state_dict(torch.load(file, weights_only=True))
+    assert stepped(method, 8, 0.5, seed=7) == stepped(again, 8, 0.5, seed=7)
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_while_the_second_teacher_is_active_labels_inside_a_box_are_the_partner_s(classes, exchange):
+    def build(arch):
+        method = methods.build("ad_mt", arch, threshold=0.0, exchange=exchange)
+        method.first.fill_(False)
+        return method
+
+    for line in compare(build, derived, classes):
+        assert max(line.difference, line.gradient_difference) < WITHIN, line.term
+
+
+def test_the_ensemble_trusts_the_teacher_with_less_entropy():
+    """(½, ½) has 1 bit; (1, 0) none: weights e^−1 and 1, so the second class has ½ e^−1 / (e^−1 + 1)."""
+    even, sure = torch.zeros(1, 2, 1, 1), torch.tensor([60.0, -60.0]).view(1, 2, 1, 1)
+    p = ensemble(even, sure).exp().flatten().tolist()
+    assert p[1] == pytest.approx(0.5 * math.exp(-1) / (math.exp(-1) + 1))
+    assert sum(p) == pytest.approx(1)
