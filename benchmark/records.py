@@ -84,6 +84,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     machine: Machine
     scores: Columns = {}
     best: Best | None = None
+    added: dict[str, str] = {}  # scores that `bench score` added later -> the commit that computed them
     format: int = FORMAT
 
 

@@ -20,6 +20,7 @@ FLOORS = {
     "benchmark.sweep": 5,
     "benchmark.ablation": 5,
     "benchmark.tune": 5,
+    "benchmark.rescore": 5,
     "benchmark.data": 3,
     "benchmark.audit": 3,
     "benchmark.suites": 3,

@@ -2,7 +2,7 @@
 
 import click
 
-from benchmark.cli import data, methods, pilot, report, run, speed, statistics, sweep, tune
+from benchmark.cli import data, methods, pilot, report, run, score, speed, statistics, sweep, tune
 from benchmark.cli.errors import Sentences
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     """
 
 
-for command in (run.run, run.predict, sweep.sweep, sweep.ablate, tune.tune, report.report, report.verify):
+for command in (run.run, run.predict, score.score, sweep.sweep, sweep.ablate, tune.tune, report.report, report.verify):
     main.add_command(command)
 for command in (pilot.pilot, statistics.plan, statistics.simulate, speed.speed, data.data):
     main.add_command(command)

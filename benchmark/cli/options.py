@@ -11,8 +11,9 @@ import click
 from click.shell_completion import CompletionItem
 
 import methods
-from benchmark import runs, suites
+from benchmark import records, runs, suites
 from benchmark.cli.numbers import FIELDS, Number, short
+from benchmark.records import RunRecord
 from benchmark.runs import Run
 
 RESULTS = click.Path(path_type=Path, file_okay=False)
@@ -90,6 +91,16 @@ def open_store(name: str, data: Path):
     except ValueError as error:
         raise ValueError(f"{error} Yours are looked for in {data.resolve()}; --data names another folder.") from error
     return stores.open_store(name, data)
+
+
+def record_of(results: Path, key: str) -> RunRecord:
+    """The record of a run by its key, or by the beginning of its key if no other run begins so."""
+    found = sorted(path.stem for path in (results / "runs").glob("*.json"))
+    matching = [key] if key in found else [name for name in found if name.startswith(key)]
+    if len(matching) > 1:
+        raise ValueError(f"'{key}' begins {len(matching)} runs; give more of it: {', '.join(matching[:3])} …")
+    more = " Those of another folder: --results DIR, or set BENCH_RESULTS."
+    return records.find(results, matching[0] if matching else runs.choose(key, found, f"run in {results}", more))
 
 
 def metric_names() -> list[str]:

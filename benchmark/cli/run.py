@@ -20,6 +20,7 @@ from benchmark.cli.options import (
     data_option,
     device_option,
     open_store,
+    record_of,
     results_option,
     run_options,
     settings_of,
@@ -138,11 +139,10 @@ def _print_scores(row: RunRecord, all_scores: bool) -> None:
     title = f"{row.title} on the test images of {_setting(row)}"
     short = Table(title=title, title_justify="left")
     lines = summary.by_class(row.scores, row.classes)
-    first, *others = (line.name for line in list(lines.values())[-1])
-    for column in ("", first, "95 % interval", *others, "images"):
-        short.add_column(column, justify="left" if not column else "right", no_wrap=column not in others)
-    for name, (line, *more) in lines.items():
-        short.add_row(name, f"{line.mean:.3f}", _interval(line), *(f"{of.mean:.3f}" for of in more), str(line.images))
+    for column in ("", *summary.heads(lines)):
+        short.add_column(column, justify="left" if not column else "right", no_wrap="(" not in column)
+    for name, of in lines.items():
+        short.add_row(name, *summary.cells(of))
     console = show.console()
     console.print(short)
     if all_scores:
@@ -150,7 +150,7 @@ def _print_scores(row: RunRecord, all_scores: bool) -> None:
         for column in ("", "mean", "95 % interval", "images"):
             long.add_column(column, justify="left" if not column else "right")
         for line in summary.every(row.scores, row.classes):
-            long.add_row(line.name, f"{line.mean:.3f}", _interval(line), str(line.images))
+            long.add_row(line.name, f"{line.mean:.3f}", summary.interval(line), str(line.images))
         console.print(long)
     seconds, images = row.measured.seconds, row.certificate.images
     console.print(
@@ -164,10 +164,6 @@ def _print_scores(row: RunRecord, all_scores: bool) -> None:
         console.print(caution, highlight=False)
     if row.certificate.leak:
         console.print(f"This split leaks: {row.certificate.leak}", highlight=False)
-
-
-def _interval(line) -> str:
-    return "–" if math.isnan(line.low) else f"{line.low:.3f} to {line.high:.3f}"
 
 
 def _print_differences(row: RunRecord, kept: RunRecord) -> None:
@@ -208,7 +204,7 @@ def predict(images, key, out, device, results) -> None:
     Writes NAME_mask.png, whose pixel values are class numbers, and NAME_overlay.png, the image with outlines. A run at
     a reduced resolution (--scale, --mpp) reduces new images by the same factor; masks have the size of the images.
     """
-    row = _row(results, key)
+    row = record_of(results, key)
     from benchmark import evaluate, machine, train
     from benchmark.datasets import images as files
     from benchmark.datasets import resample
@@ -236,12 +232,3 @@ def predict(images, key, out, device, results) -> None:
         pictures.save_png(classes, target)
         pictures.save_png(pictures.overlay(image, classes), overlay)
     click.echo(f"{len(images)} masks and overlays are in {out}; class numbers are pixel values.")
-
-
-def _row(results: Path, key: str) -> RunRecord:
-    found = sorted(path.stem for path in (results / "runs").glob("*.json"))
-    matching = [key] if key in found else [name for name in found if name.startswith(key)]
-    if len(matching) > 1:
-        raise ValueError(f"'{key}' begins {len(matching)} runs; give more of it: {', '.join(matching[:3])} …")
-    more = " Those of another folder: --results DIR, or set BENCH_RESULTS."
-    return records.find(results, matching[0] if matching else runs.choose(key, found, f"run in {results}", more))

@@ -30,6 +30,23 @@ def by_class(columns: Columns, classes: Sequence[str]) -> dict[str, list[Line]]:
     return {MEAN: means, **found} if len(found) > 1 else found
 
 
+def heads(lines: dict[str, list[Line]]) -> list[str]:
+    """The heads of the short table, without that of what is scored."""
+    first, *others = (line.name for line in list(lines.values())[-1])
+    return [first, "95 % interval", *others, "images"]
+
+
+def cells(lines: Sequence[Line]) -> list[str]:
+    """A line of the short table: the first score with its interval, the other scores, and how many images have it."""
+    first, *others = lines
+    return [f"{first.mean:.3f}", interval(first), *(f"{line.mean:.3f}" for line in others), str(first.images)]
+
+
+def interval(line: Line) -> str:
+    """The bounds of a score; a dash if there are none."""
+    return "–" if np.isnan(line.low) else f"{line.low:.3f} to {line.high:.3f}"
+
+
 def every(columns: Columns, classes: Sequence[str]) -> list[Line]:
     """Every score that the images of a run have, in its stored unit (shares from 0 to 1, pixels).
 
