@@ -6,7 +6,7 @@ import pytest
 from rows import suite
 
 from benchmark.datasets.folder import Folder
-from benchmark.report import folder, tables
+from benchmark.report import folder, notes, tables
 from benchmark.report.frame import comparisons
 from benchmark.report.page import page
 from benchmark.report.table import rendered
@@ -33,6 +33,17 @@ def test_every_table_names_the_unit_and_ends_with_the_caution(records):
         assert [text for text in said if SPOKEN.search(text.replace(CAUTION, ""))] == []
         assert "organ" in " ".join(said)
     assert "Patient" not in rendered(drawn["per_patient"])["csv"].partition("\n")[0]
+
+
+def test_every_table_says_at_which_resolution_the_runs_are():
+    found = suite(draws=1, scale=0.5)
+    for record in found:
+        record.pixel_um = 0.5
+    said = (
+        "images and masks reduced to 0.5 of their height and width, 0.5 µm per pixel; scores, and distances in pixels,"
+    )
+    assert all(any(said in note for note in table.notes) for table in tables.tables(found).values())
+    assert notes.resolution(suite()[0]) == ""
 
 
 def test_captions_and_the_page_name_the_unit(records, tmp_path, monkeypatch):

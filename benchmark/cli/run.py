@@ -185,7 +185,8 @@ def _print_differences(row: RunRecord, kept: RunRecord) -> None:
 
 def _setting(row: RunRecord) -> str:
     run = row.run
-    return " ".join(filter(None, (run.dataset, run.task))) + f" (split {run.split}), ratio {run.ratio:g}"
+    scale = f", scale {run.scale:g}" if run.scale != 1 else ""
+    return " ".join(filter(None, (run.dataset, run.task))) + f" (split {run.split}), ratio {run.ratio:g}{scale}"
 
 
 @click.command(

@@ -143,7 +143,7 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
         f"{most.steps} steps of {most.labelled} labelled and {most.unlabelled} unlabelled crops of "
         f"{most.crop} pixels, {most.optimiser}; the score is that of the last step."
     )
-    said.append(settings([row.run for row in rows]))
+    said += [resolution(rows[0]), settings([row.run for row in rows])]
     return [*said, *certificate(rows), stats.reservation(len(board.patient_names)) if len(done) else ""]
 
 
@@ -171,6 +171,17 @@ def collapse(row: RunRecord) -> str:
         return "everything foreground"
     present, predicted = (np.asarray(row.scores[name], dtype=bool).any(1) for name in ("present", "predicted"))
     return "nothing found" if present.any() and predicted[present].mean() < 0.5 else ""
+
+
+def resolution(row: RunRecord) -> str:
+    """At which resolution runs like this one are trained and scored; "" if images are as stored and µm unknown."""
+    side = f"{row.pixel_um:.3g} µm per pixel" if row.pixel_um else ""
+    if row.run.scale == 1:
+        return f"Resolution: as stored, {side}." if side else ""
+    return (
+        f"Resolution: images and masks reduced to {row.run.scale:g} of their height and width"
+        f"{f', {side}' if side else ''}; scores, and distances in pixels, are at this resolution."
+    )
 
 
 def unpaired(board: Board, labels: Sequence[str]) -> list[str]:

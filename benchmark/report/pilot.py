@@ -115,6 +115,7 @@ def _notes(records: Sequence[RunRecord], outcomes: Sequence[Outcome]) -> list[st
         f"{percent(SHARE)} of the headroom. A setting can answer if p is below {LEVEL:g} and its upper bound has "
         "levelled off.",
         f"Seconds and TFLOPs of the training of one run with few labels, on {' and '.join(machines)}.",
+        *dict.fromkeys(notes.resolution(record) for record in records),
         stats.reservation(units),
     ]
 
