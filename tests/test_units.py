@@ -47,11 +47,11 @@ def test_every_table_says_at_which_resolution_the_runs_are():
 
 
 def test_captions_and_the_page_name_the_unit(records, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "FIGURES", {"ranks": folder.FIGURES["ranks"]})
+    monkeypatch.setattr(folder, "FIGURES", {"score-ratio": folder.FIGURES["score-ratio"]})
     folder.draw(records, tmp_path)
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     shown = re.sub(r"<(script|style|svg).*?</\1>|<[^>]*>", " ", html, flags=re.DOTALL)
-    assert "Average ranks over organs" in shown
+    assert "24 test images of 8 organs" in shown
     assert CAUTION in shown
     assert [found for found in re.findall(r".{0,40}\b[Pp]atients?\b.{0,20}", shown) if CAUTION[:20] not in found] == []
 
