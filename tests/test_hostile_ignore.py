@@ -12,7 +12,7 @@ import methods.base
 from benchmark import evaluate, train
 from benchmark.data import Batches, draw
 from benchmark.datasets import base
-from benchmark.datasets.store import Store, add
+from benchmark.datasets.store import Store, add, at_resolution
 from benchmark.report import folder
 from benchmark.runs import Run
 
@@ -125,3 +125,11 @@ def test_an_image_of_which_nothing_is_decided_has_no_score(objects):
     scores = evaluate.scores_of(label, prediction, 2, numbers, np.zeros((3, 15)))
     assert scores.pop("present") == scores.pop("predicted") == [False]
     assert all(value is None or value == [None] for value in scores.values()), scores
+
+
+def test_it_stays_at_a_reduced_resolution(store):
+    reduced = at_resolution(store, Run(scale=0.5))
+    assert reduced.ignores
+    for place in range(1, len(store.records)):
+        ignored = reduced.label(place) == base.IGNORE
+        assert ignored[:, 15:].all() and ignored[:, :15].all() == (place == 1)

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ from PIL import Image
 from benchmark import train
 from benchmark.cli import main
 from benchmark.datasets import store as stores
-from benchmark.datasets.store import Store, add, open_store
+from benchmark.datasets.store import Store, add, at_resolution, open_store
+from benchmark.runs import Run
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -274,14 +274,6 @@ def test_checking_an_image_costs_its_hash_once(store, monkeypatch):
     assert len(calls) == 6, "five images and a mask"
 
 
-@pytest.mark.slow
-def test_hashing_is_fast_beside_reading_a_disk():
-    values = np.zeros((4096, 4096, 3), np.uint8)
-    start = time.perf_counter()
-    stores._hash(values)
-    assert values.nbytes / (time.perf_counter() - start) > 100e6, "bytes a second, on one core"
-
-
 def test_images_in_another_file_of_the_same_size_are_found(copy):
     store = open_store("toy", copy)
     other = np.roll(np.fromfile(copy / "toy" / "images.bin", np.uint8), 48 * 48 * 3)
@@ -295,3 +287,20 @@ def test_the_contact_sheet_is_the_only_other_file_in_a_store(copy):
     assert found.exit_code == 0, found.output
     assert {path.name for path in (copy / "toy").iterdir()} == set(stores.FILES)
     assert Image.open(copy / "toy" / "contact_sheet.png").size[0] > 100
+
+
+def test_reduced_stores_go_with_their_store_and_keep_what_is_not_theirs(copy, blobs):
+    folder = copy / "toy" / f"{stores.SCALED}0.5"
+    reduced = at_resolution(open_store("toy", copy), Run(scale=0.5))
+    assert reduced.folder == folder
+    flip(folder / "images.bin", 0)
+    with pytest.raises(
+        ValueError, match=rf"no longer matches its hash.*delete the folder .*{folder.name}, and it is made"
+    ):
+        at_resolution(open_store("toy", copy), Run(scale=0.5)).image(0)
+    (folder / "notes.txt").write_text("mine")
+    refused(blobs, copy, "toy", r"holds what is not of a store \(\.scale-0\.5\)")
+    (folder / "notes.txt").unlink()
+    flip(copy / "toy" / "images.bin", 0)
+    add("folder", blobs, copy, "toy").verify()
+    assert not folder.exists()
