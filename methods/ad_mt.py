@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce, ramp
 from methods.parts.nets import Arch
-from methods.parts.pseudo import kept_dice, log_probabilities, paste_neighbour, pseudo_label, without_dropout
+from methods.parts.pseudo import kept_dice, log_probabilities, own_label, paste_neighbour, pseudo_label
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 from methods.parts.views import beta, boxes, random_blur, random_colour, strong_stain
@@ -63,7 +63,7 @@ class AdMt(Method):
     ):  # fmt: skip
         super().__init__()
         self.student = arch.net()
-        decay = adapted_decay(decay, arch.steps // 2) if adapt_decay else decay
+        decay = adapted_decay(decay, arch.steps // 2, adapt_decay)
         self.teachers = nn.ModuleList(Teacher(self.student, decay) for _ in range(2))
         self.register_buffer("first", torch.ones((), dtype=torch.bool))  # whether the first teacher is active
         self.longest = max(round(period * arch.steps), min(10, arch.steps // 10), 1)
@@ -75,8 +75,7 @@ class AdMt(Method):
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, u = len(batch.x), batch.u
         one, two = (log_probabilities(teacher(u)) for teacher in self.teachers)
-        with torch.no_grad(), without_dropout(self.student):
-            own_y, own = pseudo_label(self.student(u))
+        own_y, own = own_label(self.student, u)
         y, confidence = pseudo_label(ensemble(one, two))
         conflict = (one.argmax(1) != two.argmax(1)) & (own_y != y) & (own > confidence) & self.exchange
         y, confidence = torch.where(conflict, own_y, y), torch.where(conflict, own, confidence)

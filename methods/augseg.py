@@ -57,7 +57,7 @@ class AugSeg(Method):
     ):  # fmt: skip
         super().__init__()
         self.student = arch.net()
-        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.threshold, self.operations = weight, threshold, operations
         self.injects, self.predicts = injects, predicts
 

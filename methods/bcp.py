@@ -64,7 +64,7 @@ class Bcp(Method):
     ):
         super().__init__()
         self.student = arch.net()
-        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.side, self.predicts = weight, side, predicts
         self.warmup = adapted_share(warmup, arch.steps)
 

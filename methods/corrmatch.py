@@ -89,7 +89,7 @@ class CorrMatch(Method):
         self.register_buffer("moved", torch.tensor(threshold), persistent=False)  # by the latest batch
         weights = {"strong": weight_strong, "fp": weight_fp, "kl": weight_kl, "corr": weight_corr}
         self.weights = {"sup_corr": weight_sup_corr, **weights}
-        self.decay = adapted_decay(decay, arch.steps) if adapt_decay else decay
+        self.decay = adapted_decay(decay, arch.steps, adapt_decay)
         self.regions, self.cutmix, self.dropout = regions, cutmix, dropout
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ from torch import Tensor
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce
 from methods.parts.nets import Arch
-from methods.parts.pseudo import kept_cross_entropy, kept_dice, paste_neighbour, pseudo_label, without_dropout
+from methods.parts.pseudo import kept_cross_entropy, kept_dice, own_label, paste_neighbour
 from methods.parts.views import boxes, strong
 
 LOSSES = {"ce": kept_cross_entropy, "dice": kept_dice}
@@ -63,8 +63,7 @@ class FixMatch(Method):
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
-        with torch.no_grad(), without_dropout(self.net):
-            y, surety = pseudo_label(self.net(batch.u))
+        y, surety = own_label(self.net, batch.u)
         view, y, surety = paste_neighbour(boxes(batch.u, p=self.cutmix), strong(batch.u), y, surety)
         logits = self.net(torch.cat([batch.x, view]))
         return {

@@ -61,7 +61,7 @@ class Hce(Method):
         super().__init__()
         self.student = arch.net()
         self.auxiliary = nn.ModuleList(arch.decoder() for _ in PERTURBATIONS)
-        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight_learnable, self.weight_self = weight_learnable, weight_self
         self.ramp = adapted_share(ramp, arch.steps)
         self.noise, self.rectified, self.detach, self.predicts = noise, rectified, detach, predicts

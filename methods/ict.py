@@ -66,7 +66,7 @@ class Ict(Method):
         quantiles = torch.from_numpy(betaincinv(alpha, alpha, torch.linspace(0, 1, CELLS + 1).double().numpy()))
         self.register_buffer("quantiles", quantiles.float(), persistent=False)
         self.student = arch.net()
-        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.alpha, self.predicts = weight, alpha, predicts
         self.ramp = adapted_share(ramp, arch.steps)
 

@@ -54,7 +54,7 @@ class MeanTeacher(Method):
     ):
         super().__init__()
         self.student = arch.net()
-        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.noise, self.predicts = weight, noise, predicts
         self.ramp = adapted_share(ramp, arch.steps)
 

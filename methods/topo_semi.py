@@ -60,7 +60,7 @@ class TopoSemi(Method):
     ):  # fmt: skip
         super().__init__()
         self.student = arch.net()
-        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.weight_topo, self.threshold, self.tile = weight, weight_topo, threshold, tile
         self.predicts = predicts
         self.warmup = adapted_share(warmup, arch.steps)

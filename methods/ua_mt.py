@@ -54,7 +54,7 @@ class UaMt(Method):
         if samples < 1:
             raise ValueError(f"{samples} samples say nothing of how sure the teacher is; give 1 or more.")
         self.student = arch.net()
-        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.samples, self.noise = weight, samples, noise
         self.ramp = adapted_share(ramp, arch.steps)
         self.masked, self.predicts = masked, predicts

@@ -72,7 +72,7 @@ class UniMatchV2(Method):
         super().__init__()
         self.student = arch.net()
         self.dropout, self.student.encoder.dropout = self.student.encoder.dropout, nn.Identity()
-        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps) if adapt_decay else decay)
+        self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.threshold, self.cutmix, self.predicts = weight, threshold, cutmix, predicts
         self.drop = partial(complementary_dropout, share=dropout)
 

@@ -520,6 +520,7 @@ def test_an_average_looks_back_over_one_percent_of_a_run_but_at_least_over_10_st
 def test_a_published_decay_holds_at_published_lengths():
     for decay, steps in ((0.99, 30_000), (0.996, 39_300), (0.999, 104_880)):
         assert adapted_decay(decay, steps) == decay
+    assert adapted_decay(0.99, 400, adapt=False) == 0.99
     assert adapted_decay(0.5, 400) == 0.5, "the rule never makes an average longer"
     assert adapted_decay(0.0, 400) == 0.0
 

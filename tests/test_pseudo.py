@@ -8,7 +8,14 @@ from torch import nn
 
 from methods.base import IGNORE
 from methods.parts.losses import cross_entropy, dice
-from methods.parts.pseudo import kept_cross_entropy, kept_dice, paste_neighbour, pseudo_label, without_dropout
+from methods.parts.pseudo import (
+    kept_cross_entropy,
+    kept_dice,
+    own_label,
+    paste_neighbour,
+    pseudo_label,
+    without_dropout,
+)
 
 
 def logits_of(*probabilities: list[float]) -> torch.Tensor:
@@ -20,6 +27,16 @@ def test_a_pseudo_label_is_the_most_probable_class_with_its_probability():
     y, surety = pseudo_label(logits_of([0.9, 0.1], [0.3, 0.7]))
     assert y.tolist() == [[[0, 1]]]
     assert surety[0, 0].tolist() == pytest.approx([0.9, 0.7])
+    assert not surety.requires_grad
+
+
+def test_a_network_s_own_labels_are_the_whole_network_s_and_have_no_gradient():
+    net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout(0.9)).train()
+    x = torch.rand(2, 3, 4, 4)
+    y, surety = own_label(net, x)
+    p = net[0](x).softmax(1)
+    assert torch.equal(y, p.argmax(1)) and net.training
+    torch.testing.assert_close(surety, p.amax(1).detach())
     assert not surety.requires_grad
 
 

@@ -8,10 +8,11 @@ masks, are left out alike.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from methods.base import Logits, Masks
+from methods.base import Images, Logits, Masks
 from methods.parts.losses import SMOOTH, annotated, at_least_single, mean, one_hot
 from methods.parts.views import Boxes, cutmix
 
@@ -39,6 +40,13 @@ def without_dropout(net: nn.Module) -> Iterator[None]:
         yield
     finally:
         net.train(training)
+
+
+@torch.no_grad()
+def own_label(net: nn.Module, u: Images) -> tuple[Masks, Sureties]:
+    """A network's own pseudo-labels of images: by the whole network, without its dropout."""
+    with without_dropout(net):
+        return pseudo_label(net(u))
 
 
 def paste_neighbour(where: Boxes, *values: Tensor) -> list[Tensor]:

@@ -6,12 +6,13 @@ has learnt next to nothing. At published lengths both functions return the publi
 """
 
 
-def adapted_decay(published: float, steps: int) -> float:
+def adapted_decay(published: float, steps: int, adapt: bool = True) -> float:
     """The decay of an average over optimiser steps: its horizon 1 / (1 − a) is at most 1 % of the run, or 10 steps.
 
     Args:
         published: decay a of the publication, in [0, 1].
         steps: optimiser steps of the run.
+        adapt: False keeps the published decay at any length.
 
     Returns:
         min(published, 1 − 1 / max(10, 0.01 · steps)).
@@ -19,7 +20,7 @@ def adapted_decay(published: float, steps: int) -> float:
     >>> adapted_decay(0.99, 400), adapted_decay(0.999, 2_000), adapted_decay(0.99, 30_000)
     (0.9, 0.95, 0.99)
     """
-    return min(published, 1 - 1 / max(10, 0.01 * steps))
+    return min(published, 1 - 1 / max(10, 0.01 * steps)) if adapt else published
 
 
 def adapted_share(published: float, steps: int) -> float:
