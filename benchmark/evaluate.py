@@ -13,7 +13,7 @@ from benchmark import metrics
 from benchmark.datasets.store import Store
 from benchmark.metrics import Objects
 from benchmark.runs import CHOICES, choose
-from benchmark.scores import COMPUTED, Masks
+from benchmark.scores import COMPUTED, Masks, Score
 from methods.base import IGNORE, Images, Logits
 
 Predict = Callable[[Images], Logits]  # a method's `predict`, in the mode (eval) that its owner has set
@@ -51,7 +51,7 @@ def segment(
 def evaluate(
     predict: Predict, store: Store, places: Sequence[int], *, task: str = "", tile: int, overlap: float = 0.25,
     batch: int = 8, device: torch.device | str = "cpu", precision: str = "float32",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None, scores: Sequence[Score] = COMPUTED,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The scores of these images of a store, in this order; the only reader of their labels.
 
@@ -62,12 +62,13 @@ def evaluate(
         task: of the dataset; "" is its first.
         tile, overlap, batch, device, precision: see `segment`.
         progress: is called with how many images are done, of how many.
+        scores: those of `benchmark.scores.COMPUTED` that are wanted.
 
     Returns:
-        For every image `name`, `patient`, `stratum`; by the name of every score of `benchmark.scores.COMPUTED` its
-        number, or a list with a number for each foreground class; and `present` and `predicted`, lists that say of
-        each foreground class whether the truth and the prediction have it. Scores of numbered objects are there only
-        if the dataset has them. A number that does not exist is None, by the rules of `benchmark.metrics`.
+        For every image `name`, `patient`, `stratum`; by the name of every score its number, or a list with a number
+        for each foreground class; and `present` and `predicted`, lists that say of each foreground class whether the
+        truth and the prediction have it. Scores of numbered objects are there only if the dataset has them. A number
+        that does not exist is None, by the rules of `benchmark.metrics`.
     """
     found: dict[int, dict[str, Any]] = {}
     for group in _alike(store, places, tile, overlap, batch):
@@ -89,7 +90,7 @@ def evaluate(
                 "name": record.name,
                 "patient": record.patient,
                 "stratum": record.stratum,
-                **scores_of(labels[k], predictions[k], len(store.classes(task)), objects, bins[k]),
+                **scores_of(labels[k], predictions[k], len(store.classes(task)), objects, bins[k], scores),
             }
             if progress:
                 progress(len(found), len(places))
@@ -98,9 +99,9 @@ def evaluate(
 
 def scores_of(
     label: UInt8[np.ndarray, "h w"], prediction: UInt8[np.ndarray, "h w"], classes: int, objects: Objects | None,
-    bins: Float[np.ndarray, "3 bins"],
+    bins: Float[np.ndarray, "3 bins"], scores: Sequence[Score] = COMPUTED,
 ) -> dict[str, Any]:  # fmt: skip
-    """Every score of the catalogue for one image, rounded as records store it.
+    """Scores of the catalogue for one image, rounded as records store them.
 
     Args:
         label: the true classes; IGNORE where nobody has decided. Such pixels count like pixels beyond the image: they
@@ -109,6 +110,7 @@ def scores_of(
         classes: how many there are, background included.
         objects: numbers of the true objects; None if the dataset does not number them.
         bins: calibration bins of the foreground's probability over the valid pixels.
+        scores: those that are wanted.
     """
     valid = label != IGNORE
     of_class = [
@@ -122,7 +124,7 @@ def scores_of(
         "present": [bool(masks.truth.any()) for masks in of_class],
         "predicted": [bool(masks.prediction.any()) for masks in of_class],
     }
-    for score in COMPUTED:
+    for score in scores:
         if objects is None and score.needs_instances:
             continue
         if score.per_class:

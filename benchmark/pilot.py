@@ -149,6 +149,6 @@ def _mean(records: Sequence[RunRecord]) -> float:
 
 
 def _values(records: Sequence[RunRecord]) -> Float[np.ndarray, "images"]:
-    """Dice of each image of each run; with several classes the mean over those that have a score there."""
+    """A number for each image of each run, so that their mean is the Dice of the run, or the mean over classes."""
     score = SCORES[for_classes("dice", len(records[0].classes) - 1)]
-    return np.concatenate([score.read(record.scores)[:, 0] for record in records])
+    return np.concatenate([score.samples(record.scores) for record in records])

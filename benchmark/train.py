@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from benchmark.parallel import Team, own_device, team
 from benchmark.progress import Tell, silent
 from benchmark.records import Best, Budget, Columns, Machine, Measured, RunRecord
 from benchmark.runs import Run
+from benchmark.scores import COMPUTED, SCORES, Score, for_classes
 from methods.base import Batch, Method
 from methods.parts.nets import Arch, weights_hash
 
@@ -147,21 +148,22 @@ def _carry_out(
     if path.exists():
         _restore(state, path)
 
-    def judge(places: list[int], what: str) -> list[dict[str, Any]]:
+    def judge(places: list[int], what: str, scores: Sequence[Score] = COMPUTED) -> list[dict[str, Any]]:
         method.eval()
         mine = processes.mine(places)
         with watch(what, len(mine)) as tell, processes.apart():
-            scores = evaluate(
+            images = evaluate(
                 method.predict, store, mine, task=run.task, tile=run.tile, batch=8, device=device,
-                precision=run.precision, progress=lambda done, total: tell(done, ""),
+                precision=run.precision, progress=lambda done, total: tell(done, ""), scores=scores,
             )  # fmt: skip
-        return processes.all(scores, len(places))
+        return processes.all(images, len(places))
 
     def validate() -> None:
         if not drawn.val:
             return
-        dice = [_mean(image["dice"]) for image in judge(drawn.val, "Validating")]
-        state.validation.append({"step": state.step, "dice": round(_mean(dice) or 0.0, 4)})
+        images = _columns(judge(drawn.val, "Validating", [SCORES["dice"]]))
+        dice = SCORES[for_classes("dice", len(store.classes(run.task)) - 1)].of_run(images)
+        state.validation.append({"step": state.step, "dice": 0.0 if math.isnan(dice) else round(dice, 4)})
         if best_step(state.validation) == state.step and processes.leads:
             runs.write_whole(best_path, lambda temporary: _write_weights(method, temporary))
 
@@ -379,11 +381,6 @@ def _machine(device: torch.device, processes: int) -> Machine:
 
 def _columns(rows: list[dict[str, Any]]) -> Columns:
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-
-
-def _mean(values: list[float | None]) -> float | None:
-    valid = [value for value in values if value is not None]
-    return sum(valid) / len(valid) if valid else None
 
 
 def _significant(value: float) -> float:

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmark import metrics
 from benchmark.evaluate import bands, evaluate, segment
-from benchmark.scores import COMPUTED
+from benchmark.scores import COMPUTED, SCORES
 from methods.base import IGNORE
 
 
@@ -203,6 +203,16 @@ def test_numbered_objects_get_the_object_scores(net):
     found = (*image["object_f1"], *image["object_dice"], *image["object_hausdorff"])
     assert found == pytest.approx(expected, abs=0.005)
     assert "object_f1" not in evaluate(two, Shelf(classes=("background", "gland")), [0], tile=32)[0]
+
+
+def test_only_the_scores_that_are_wanted_are_computed(net, monkeypatch):
+    def refuse(*masks):
+        raise AssertionError("validation has no use for distances")
+
+    all_ = evaluate(net, Shelf(), [0], tile=32)[0]
+    monkeypatch.setattr(metrics, "surface", refuse)
+    (found,) = evaluate(net, Shelf(), [0], tile=32, scores=[SCORES["dice"]])
+    assert found["dice"] == all_["dice"] and "hd95" not in found
 
 
 class Margin(Shelf):
