@@ -79,8 +79,8 @@ def test_the_cheapest_setting_that_can_answer_is_proposed_or_none():
     assert pilot.proposed(none) is None
     said = report.verdict(none, [Setting(0.05, 9600, 1.0, 128)])
     assert said == (
-        "None of 2 settings can answer: the headroom of 1 is not significantly above 0, the upper bound of 1 has not "
-        "levelled off. Not run, as the budget does not allow it: 5 % labelled, 9,600 steps of 128."
+        "None of the settings (2) can answer: the headroom of 1 is not significantly above 0, the upper bound of 1 has "
+        "not levelled off. Not run, as the budget does not allow it: 5 % labelled, 9,600 steps of 128."
     )
 
 
@@ -155,7 +155,7 @@ def test_runs_that_are_there_already_are_used_and_become_a_table(options, store,
     assert code == 0, said
     assert len(list(tmp_path.glob("runs/*.json"))) == 6, "no other runs than these"
     text = (tmp_path / "tables" / "pilot" / "toy.md").read_text(encoding="utf-8")
-    assert "None of 2 settings can answer" in text or "The cheapest setting that can answer" in text
+    assert "None of the settings (2) can answer" in text or "The cheapest setting that can answer" in text
     code, said = bench("verify", tmp_path / "tables" / "pilot" / "toy.csv", "--results", tmp_path)
     assert code == 0, said
 

@@ -170,16 +170,29 @@ def _print_outcome(of_setting: dict, beyond: list, results: Path, base: Run, giv
         click.echo(f"Next     {_command(best.setting, base, given)}")
 
 
+SHOWN = {
+    "Setting": "setting",
+    "Headroom": "headroom",
+    "Seconds": "s a run",
+    "TFLOPs": "TFLOPs",
+    "Can answer": "can answer",
+}
+
+
 def _print_table(table) -> None:
+    """The columns on which the choice rests, and all notes; the files have the others."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     printed = Table(title=table.title, title_justify="left")
-    for column in table.columns:
-        printed.add_column(column.name, justify="left" if column.kind == "text" else "right")
+    places = [place for place, column in enumerate(table.columns) if column.name in SHOWN]
+    for place in places:
+        column = table.columns[place]
+        justify = "left" if column.kind == "text" else "right"
+        printed.add_column(SHOWN[column.name], justify=justify, no_wrap=bool(place))
     for line in table.lines:
-        printed.add_row(*(Text(cell.text) for cell in line.cells))
+        printed.add_row(*(Text(line.cells[place].text) for place in places))
     console = Console()
     console.print(printed)
     for note in table.notes:

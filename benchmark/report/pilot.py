@@ -76,7 +76,7 @@ def verdict(outcomes: Sequence[Outcome], beyond: Sequence[Setting]) -> str:
     short = sum(one.gained and not one.levelled for one in outcomes)
     reasons = [f"the headroom of {without} is not significantly above 0"] if without else []
     reasons += [f"the upper bound of {short} has not levelled off"] if short else []
-    return f"None of {some(len(outcomes), 'setting')} can answer: {', '.join(reasons)}.{left}"
+    return f"None of the settings ({len(outcomes)}) can answer: {', '.join(reasons)}.{left}"
 
 
 def _line(one: Outcome) -> Line:
@@ -96,7 +96,7 @@ def _line(one: Outcome) -> Line:
             Cell("yes" if one.levelled else "no"),
             plain(one.seconds, 0, keys[FEW]),
             Cell(f"{one.flops / 1e12:.3g}", one.flops / 1e12, runs=keys[FEW]),
-            Cell("yes" if one.answers else "no"),
+            Cell("yes" if one.answers else "no: not levelled off" if one.gained else "no: no headroom"),
         )
     )
 
