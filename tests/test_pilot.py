@@ -84,13 +84,13 @@ def test_the_cheapest_setting_that_can_answer_is_proposed_or_none():
     )
 
 
-def test_several_classes_count_as_the_mean_over_those_that_an_image_has():
+def test_several_classes_count_as_the_mean_over_classes_a_rare_one_as_much_as_another():
     found = parts(NEAR, 0.5, 0.5, 0.5)
     for of in found.values():
         of[0].classes = ["background", "benign", "malignant"]
         of[0].scores["dice"] = [[0.8, None], [0.2, 0.6]] + [[None, None]] * 22
     (one,) = pilot.outcomes({NEAR: found})
-    assert one.few == pytest.approx((0.8 + 0.4) / 2)
+    assert one.few == pytest.approx(((0.8 + 0.2) / 2 + 0.6) / 2)
 
 
 def test_a_setting_with_a_run_that_diverged_is_left_out_and_named():
