@@ -1,6 +1,7 @@
 """Which runs make up a table: named recipes and suites, as data. Options of the command line override them."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,56 +69,89 @@ RECIPES: dict[str, dict] = {
 
 
 @dataclass(frozen=True)
-class Suite:
-    """What a table compares. Every combination of its tuples is a run; `supervised` is always among its methods."""
+class Setting:
+    """Where the methods of a suite are compared: a dataset, its labelled fractions, and what else its runs have."""
 
-    about: str
-    methods: tuple[str, ...]  # of every package; () is all of them
     ratios: tuple[float, ...]
-    bounds: tuple[float, ...] = (1.0,)  # ratios at which only `supervised` runs, besides the others
-    draws: tuple[int, ...] = (0,)
-    seeds: tuple[int, ...] = (0,)
-    recipe: str = "quick"
-    ablated: tuple[str, ...] | None = None  # variants of each method that run, too; () is all of them
     fields: dict[str, Any] = field(default_factory=dict)  # of every run, over those of the recipe
 
 
+@dataclass(frozen=True)
+class Suite:
+    """The runs of a table: methods × settings × labelled fractions × repeats. `supervised` is always among the methods.
+
+    A repeat r has draw r and seed r. With `draws` or `seeds`, repeats are every draw with every seed instead.
+    """
+
+    about: str
+    methods: tuple[str, ...]  # also of other packages; () is all of them
+    settings: tuple[Setting, ...]
+    bounds: tuple[float, ...] = (1.0,)  # ratios at which only `supervised` runs, besides the others
+    repeats: int = 1
+    draws: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    recipe: str = "quick"
+    ablated: tuple[str, ...] | None = None  # variants of each method that run, too; () is all of them
+    fields: dict[str, Any] = field(default_factory=dict)  # of every run, over those of recipe and setting
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Draw and seed of every repeat, in the order of the runs."""
+        if self.draws is None and self.seeds is None:
+            return [(repeat, repeat) for repeat in range(self.repeats)]
+        draws, seeds = (0,) if self.draws is None else self.draws, (0,) if self.seeds is None else self.seeds
+        return [(draw, seed) for seed in seeds for draw in draws]
+
+    def at(self, ratios: Sequence[float]) -> "Suite":
+        """The suite at other labelled fractions."""
+        return dataclasses.replace(
+            self, settings=tuple(dataclasses.replace(one, ratios=tuple(ratios)) for one in self.settings)
+        )
+
+    def on(self, dataset: str) -> "Suite":
+        """The suite on one dataset: its own settings there; elsewhere the labelled fractions of its first setting."""
+        here = tuple(one for one in self.settings if one.fields.get("dataset", Run.dataset) == dataset)
+        return dataclasses.replace(self, settings=here or (Setting(self.settings[0].ratios, {"dataset": dataset}),))
+
+
+def _one(*ratios: float, **fields: Any) -> tuple[Setting, ...]:
+    return (Setting(ratios, fields),)
+
+
 SUITES: dict[str, Suite] = {
-    "main": Suite("every method at four label ratios", (), (0.05, 0.1, 0.2, 0.5), draws=(0, 1, 2), seeds=(0, 1, 2)),
+    "quick": Suite("a first table, in minutes", ("entropy_min", "mean_teacher", "fixmatch", "cdma"), _one(0.1)),
+    "all": Suite("every method at four labelled fractions", (), _one(0.05, 0.1, 0.2, 0.5), repeats=3),
     "ratios": Suite(
-        "a few methods at many label ratios",
+        "a few methods at many labelled fractions",
         ("mean_teacher", "cdma"),
-        (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7),
-        draws=(0, 1, 2),
+        _one(0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7),
+        repeats=3,
     ),
-    "ablation": Suite("what each part of a method does", ("cdma",), (0.1,), bounds=(), draws=(0, 1, 2), ablated=()),
-    "quick": Suite("a first table, in minutes", ("entropy_min", "mean_teacher", "fixmatch", "cdma"), (0.1,)),
+    "ablation": Suite("what each part of a method does", ("cdma",), _one(0.1), bounds=(), repeats=3, ablated=()),
 }
 
 
 def planned(suite: Suite) -> list[Run]:
-    """The runs of a suite, each once. One draw and seed after the other; of each, the bounds come first.
+    """The runs of a suite, each once: one setting and repeat after the other, and of each the upper bound first.
 
-    So the first table is complete, and each further draw and seed makes its intervals narrower.
+    So the first table is complete early, and each further repeat makes its intervals narrower.
     """
     names = [runs.choose(name, methods.names(), "method") for name in suite.methods] or methods.names()
     recipe = RECIPES[runs.choose(suite.recipe, list(RECIPES), "recipe")]
-    for name in ("ratios", "draws", "seeds"):
-        if not getattr(suite, name):
-            raise ValueError(f"The suite has no {name}, so there is nothing to run; give at least one with --{name}.")
-    settings = dict(suite.fields.get("settings", ()))
-    common = {**recipe, **{name: value for name, value in suite.fields.items() if name != "settings"}}
+    for what, found in (("ratios", suite.settings[0].ratios), ("repeats", suite.places)):
+        if not found:
+            raise ValueError(f"The suite has no {what}, so there is nothing to run; give at least one with --{what}.")
+    chosen = tuple(sorted(dict(suite.fields.get("settings", ())).items()))
+    fields = {name: value for name, value in suite.fields.items() if name != "settings"}
     found: list[Run] = []
-    for draw, seed in ((draw, seed) for seed in suite.seeds for draw in suite.draws):
-        one = Run(**common, draw=draw, seed=seed)
-        for ratio in sorted({*suite.ratios, *suite.bounds}):
+    for setting, (draw, seed) in itertools.product(suite.settings, suite.places):
+        one = Run(**{**recipe, **setting.fields, **fields}, draw=draw, seed=seed)
+        for ratio in sorted({*setting.ratios, *suite.bounds}):
             found.append(dataclasses.replace(one, method=BASELINE, ratio=ratio))
-        for ratio in sorted(suite.ratios):
-            for name in names:
-                chosen = () if name == BASELINE else tuple(sorted(settings.items()))
-                full = dataclasses.replace(one, method=name, ratio=ratio, settings=chosen)
-                ablated = suite.ablated is not None and name != BASELINE
-                found += [full, *(ablations(full, suite.ablated) if ablated else ())]
+        for ratio, name in itertools.product(sorted(setting.ratios), names):
+            full = dataclasses.replace(one, method=name, ratio=ratio, settings=() if name == BASELINE else chosen)
+            ablated = suite.ablated is not None and name != BASELINE
+            found += [full, *(ablations(full, suite.ablated) if ablated else ())]
     return list({run.key: run for run in found}.values())
 
 

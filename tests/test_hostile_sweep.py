@@ -21,7 +21,7 @@ def full(*_, **__):
 @pytest.mark.parametrize("writes", ["write_whole", "save"])
 def test_a_full_disk_ends_a_sweep_after_its_first_run_with_one_sentence(store, data, tmp_path, monkeypatch, writes):
     executor, quiet = Here(Task(tmp_path, data, "cpu")), Quiet()
-    planned = plan.plan(wanted(("mean_teacher", "cdma"), seeds=(0, 1)), store, tmp_path)
+    planned = plan.plan(wanted(("mean_teacher", "cdma"), seeds=(0, 1)), {"toy": store}, tmp_path)
     monkeypatch.setattr(runs, writes, full)
     with pytest.raises(OSError, match="No space left"):
         sweep.carry_out(planned, executor, tmp_path, quiet)
@@ -35,7 +35,7 @@ def test_a_failure_that_cannot_be_recorded_ends_a_sweep_too(store, data, tmp_pat
         raise ValueError("The method is wrong.")
 
     monkeypatch.setattr(train, "_carry_out", fails)
-    (one, *_) = plan.plan(wanted(), store, tmp_path)
+    (one, *_) = plan.plan(wanted(), {"toy": store}, tmp_path)
     assert Task(tmp_path, data, "cpu")(one.run) == task.FULL
 
 

@@ -7,9 +7,9 @@ import pytest
 
 import methods
 from benchmark import suites
-from benchmark.suites import SUITES, Suite, planned
+from benchmark.suites import SUITES, Setting, Suite, planned
 
-SMALL = Suite("for tests", ("mean_teacher", "cdma"), (0.1, 0.5), bounds=(1.0,), draws=(0, 1))
+SMALL = Suite("for tests", ("mean_teacher", "cdma"), (Setting((0.1, 0.5)),), bounds=(1.0,), draws=(0, 1))
 
 
 def told(runs) -> list[str]:
@@ -25,17 +25,39 @@ def test_bounds_come_first_and_draws_one_after_the_other():
 
 
 def test_no_run_is_planned_twice():
-    twice = dataclasses.replace(SMALL, methods=("supervised", "cdma", "cdma"), ratios=(0.1, 1.0, 0.1))
+    twice = dataclasses.replace(SMALL, methods=("supervised", "cdma", "cdma"), settings=(Setting((0.1, 1.0, 0.1)),))
     found = [run.key for run in planned(twice)]
     assert len(found) == len(set(found)) == 2 * (2 + 2)
 
 
-def test_main_is_every_method_at_every_ratio_and_supervised_with_all_labels():
-    found = planned(SUITES["main"])
-    repeats = len(SUITES["main"].draws) * len(SUITES["main"].seeds)
-    assert repeats >= 9, "a claim rests on three draws and three seeds"
+def test_a_repeat_has_a_draw_and_a_seed_of_its_own():
+    found = planned(dataclasses.replace(SMALL, draws=None, repeats=3))
+    assert list(dict.fromkeys((run.draw, run.seed) for run in found)) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_one_setting_and_repeat_is_finished_before_the_next():
+    settings = (Setting((0.1,), {"task": "grade"}), Setting((0.2, 0.5), {"scale": 0.5, "steps": 7}))
+    found = planned(dataclasses.replace(SMALL, settings=settings, draws=None, repeats=2))
+    order = list(dict.fromkeys((run.task, run.scale, run.steps, run.seed) for run in found))
+    assert order == [("grade", 1, 400, 0), ("grade", 1, 400, 1), ("", 0.5, 7, 0), ("", 0.5, 7, 1)]
+    assert {run.ratio for run in found if run.task} == {0.1, 1} and {run.ratio for run in found if not run.task} == {
+        0.2, 0.5, 1,
+    }  # fmt: skip
+
+
+def test_on_a_dataset_a_suite_has_its_own_settings_there_or_the_fractions_of_its_first():
+    suite = dataclasses.replace(SMALL, settings=(Setting((0.1,), {"dataset": "a", "scale": 0.5}), Setting((0.2,))))
+    assert {(run.dataset, run.scale) for run in planned(suite.on("a"))} == {("a", 0.5)}
+    assert {run.dataset for run in planned(suite.on("phantom"))} == {"phantom"}
+    assert {(run.dataset, run.scale, run.ratio) for run in planned(suite.on("mine"))} == {
+        ("mine", 1, 0.1), ("mine", 1, 1),
+    }  # fmt: skip
+
+
+def test_all_is_every_method_at_every_ratio_and_supervised_with_all_labels():
+    found = planned(SUITES["all"])
     assert {run.method for run in found} == set(methods.names())
-    assert len(found) == repeats * (4 * len(methods.names()) + 1)
+    assert len(found) == 3 * (4 * len(methods.names()) + 1)
     assert {run.method for run in found if run.ratio == 1} == {"supervised"}
 
 
@@ -53,7 +75,9 @@ def test_an_ablation_is_the_method_its_variants_and_supervised():
 
 
 def test_every_method_with_unsupervised_terms_has_itself_on_labels_alone():
-    few = dataclasses.replace(SMALL, methods=("hce", "supervised"), ratios=(0.1,), bounds=(), draws=(0,), seeds=(0,))
+    few = dataclasses.replace(
+        SMALL, methods=("hce", "supervised"), settings=(Setting((0.1,)),), bounds=(), draws=(0,), seeds=(0,)
+    )
     found = planned(dataclasses.replace(few, ablated=("labels_only",)))
     assert [(run.method, run.variant) for run in found] == [("supervised", ""), ("hce", ""), ("hce", "labels_only")]
     assert methods.variants("hce")["labels_only"] == {"weight_learnable": 0.0, "weight_self": 0.0}
@@ -66,7 +90,9 @@ def test_no_variant_of_a_methods_own_is_itself_on_labels_alone():
 
 
 def test_chosen_variants_are_the_only_ones():
-    found = planned(dataclasses.replace(SMALL, methods=("cdma",), ablated=("no_um",), ratios=(0.1,), draws=(0,)))
+    found = planned(
+        dataclasses.replace(SMALL, methods=("cdma",), ablated=("no_um",), settings=(Setting((0.1,)),), draws=(0,))
+    )
     assert [run.variant for run in found if run.method == "cdma"] == ["", "no_um"]
 
 
@@ -93,8 +119,8 @@ def test_fields_override_the_recipe_and_the_recipe_the_defaults():
         ({"methods": ("men_teacher",)}, "did you mean 'mean_teacher'"),
         ({"recipe": "quik"}, "did you mean 'quick'"),
         ({"ablated": ("no_umm",), "methods": ("cdma",)}, "did you mean 'no_um'"),
-        ({"seeds": ()}, "no seeds.*--seeds"),
-        ({"ratios": (1.5,)}, "ratio is 1.5"),
+        ({"repeats": 0, "draws": None}, "no repeats.*--repeats"),
+        ({"settings": (Setting((1.5,)),)}, "ratio is 1.5"),
     ],
 )
 def test_what_does_not_exist_is_named_with_the_nearest_that_does(wrong, said):
@@ -104,4 +130,4 @@ def test_what_does_not_exist_is_named_with_the_nearest_that_does(wrong, said):
 
 def test_a_method_of_another_package_is_part_of_all(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "outside"))
-    assert "self_teaching" in {run.method for run in planned(SUITES["main"])}
+    assert "self_teaching" in {run.method for run in planned(SUITES["all"])}

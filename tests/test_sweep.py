@@ -37,7 +37,9 @@ MEASURED = ("measured", "machine")  # what a row says of the machine and the clo
 def wanted(methods=("mean_teacher",), seeds=(0,), bounds=(), **fields) -> list[runs.Run]:
     """A suite of toy runs: supervised and these methods at one ratio, and supervised at the bounds."""
     fields = {name: value for name, value in TOY.items() if name != "ratio"} | {"steps": 2} | fields
-    return suites.planned(suites.Suite("toy", methods, (0.5,), bounds, seeds=tuple(seeds), fields=fields))
+    return suites.planned(
+        suites.Suite("toy", methods, (suites.Setting((0.5,)),), bounds, seeds=tuple(seeds), fields=fields)
+    )
 
 
 def decided(record: RunRecord) -> dict:
@@ -83,7 +85,7 @@ class Quiet:
 def carried_out(these, store, data, results) -> tuple[list[str], list]:
     """Carries out what is missing in this process: the methods that ran, and what was said."""
     executor, quiet = Here(Task(results, data, "cpu")), Quiet()
-    sweep.carry_out(plan.plan(these, store, results), executor, results, quiet)
+    sweep.carry_out(plan.plan(these, {"toy": store}, results), executor, results, quiet)
     return [run.method for run in executor.carried], quiet.said
 
 
@@ -92,7 +94,7 @@ def carried_out(these, store, data, results) -> tuple[list[str], list]:
 
 
 def test_keys_of_a_plan_are_those_that_runs_will_have(store, tmp_path):
-    planned = plan.plan(wanted(("mean_teacher", "cdma"), seeds=(0, 1)), store, tmp_path)
+    planned = plan.plan(wanted(("mean_teacher", "cdma"), seeds=(0, 1)), {"toy": store}, tmp_path)
     assert [one.key for one in planned] == [train.complete(one.run, store).key for one in planned]
     assert all(one.state == "missing" for one in planned)
 
@@ -100,23 +102,23 @@ def test_keys_of_a_plan_are_those_that_runs_will_have(store, tmp_path):
 def test_a_thousand_runs_hash_their_weights_once_for_each_network(store, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(train, "weights_hash", lambda arch: calls.append(arch) or "")
-    planned = plan.plan(wanted(seeds=range(500)), store, tmp_path)
+    planned = plan.plan(wanted(seeds=range(500)), {"toy": store}, tmp_path)
     assert len(planned) == 1000 and len(calls) == 2
 
 
 def test_a_ratio_that_leaves_no_image_is_told_before_anything_runs(store, tmp_path):
     one = dataclasses.replace(wanted()[0], ratio=0.001)
     with pytest.raises(ValueError, match="leaves no labelled image"):
-        plan.plan([one], store, tmp_path)
+        plan.plan([one], {"toy": store}, tmp_path)
 
 
 def test_a_crop_or_a_setting_that_no_run_could_begin_with_is_told_before_anything_runs(store, tmp_path):
     (_, one) = wanted(("cdma",))
     with pytest.raises(ValueError, match="crop of 64 pixels is larger.*give --crop 32"):
-        plan.plan([one, dataclasses.replace(one, crop=64)], store, tmp_path)
+        plan.plan([one, dataclasses.replace(one, crop=64)], {"toy": store}, tmp_path)
     with pytest.raises(ValueError, match="'cdma' has no setting 'temprature'; did you mean 'temperature'"):
-        plan.plan([one, dataclasses.replace(one, settings=(("temprature", 2.0),))], store, tmp_path)
-    plan.plan([dataclasses.replace(one, settings=(("attentions", ["none"]),))], store, tmp_path)
+        plan.plan([one, dataclasses.replace(one, settings=(("temprature", 2.0),))], {"toy": store}, tmp_path)
+    plan.plan([dataclasses.replace(one, settings=(("attentions", ["none"]),))], {"toy": store}, tmp_path)
 
 
 def test_leaving_out_failed_runs_when_all_have_failed_is_told(store, data, tmp_path):
@@ -134,7 +136,7 @@ def left(*seconds) -> list[plan.Planned]:
 def test_where_nothing_validates_scoring_takes_the_test_images_alone(few, tmp_path):
     of_test = sum(few.records[i].height * few.records[i].width for i in few.split()["test"])
     one = dataclasses.replace(wanted()[0], ratio=1.0, split="halves")
-    estimates = plan.Estimates(plan.plan([one], few, tmp_path), few, tmp_path, "cpu", False)
+    estimates = plan.Estimates(plan.plan([one], {"toy": few}, tmp_path), {"toy": few}, tmp_path, "cpu", False)
     assert estimates._scored_pixels(one) == 2 * of_test
 
 
@@ -181,8 +183,8 @@ def test_time_and_memory_come_from_rows_of_the_method_on_this_network(store, tmp
     measured(base, store, tmp_path, 10, 100)
     measured(taught, store, tmp_path, 30, 300)
     measured(dataclasses.replace(taught, crop=16), store, tmp_path, 999, 999)
-    planned = plan.plan(wanted(seeds=(1,)), store, tmp_path)
-    estimates = plan.Estimates(planned, store, tmp_path, "CPU", False)
+    planned = plan.plan(wanted(seeds=(1,)), {"toy": store}, tmp_path)
+    estimates = plan.Estimates(planned, {"toy": store}, tmp_path, "CPU", False)
     (first, *sizes), (second, memory) = (estimates.of(one.run, 1) for one in planned)
     # a step of supervised is 5 s for 3 passes over 2 crops of 32 pixels; images are 48 pixels a side
     parts = store.split()
@@ -198,19 +200,21 @@ def test_time_and_memory_come_from_rows_of_the_method_on_this_network(store, tmp
 def test_rows_of_this_device_count_before_others_of_its_kind(store, tmp_path):
     base = wanted()[0]
     measured(base, store, tmp_path, 10, 100, device="slow CPU")
-    planned = plan.plan(wanted(seeds=(7,))[:1], store, tmp_path)
-    known = [plan.Estimates(planned, store, tmp_path, "CPU", gpu).of(planned[0].run, 1)[0] for gpu in (False, True)]
+    planned = plan.plan(wanted(seeds=(7,))[:1], {"toy": store}, tmp_path)
+    known = [
+        plan.Estimates(planned, {"toy": store}, tmp_path, "CPU", gpu).of(planned[0].run, 1)[0] for gpu in (False, True)
+    ]
     assert known[0] > 10 and known[1] is None
     measured(dataclasses.replace(base, seed=1), store, tmp_path, 1, 100, device="CPU")
-    assert plan.Estimates(planned, store, tmp_path, "CPU", False).of(planned[0].run, 1)[0] < 10
+    assert plan.Estimates(planned, {"toy": store}, tmp_path, "CPU", False).of(planned[0].run, 1)[0] < 10
 
 
 def test_without_a_row_of_the_method_operations_are_counted_beside_supervised(store, tmp_path):
     base = wanted()[0]
-    planned = plan.plan(wanted(), store, tmp_path)
-    assert plan.Estimates(planned, store, tmp_path, "CPU", False).of(planned[1].run, 1) == (None, None)
+    planned = plan.plan(wanted(), {"toy": store}, tmp_path)
+    assert plan.Estimates(planned, {"toy": store}, tmp_path, "CPU", False).of(planned[1].run, 1) == (None, None)
     measured(base, store, tmp_path, 10, 2**30)
-    estimates = plan.Estimates(planned, store, tmp_path, "CPU", False)
+    estimates = plan.Estimates(planned, {"toy": store}, tmp_path, "CPU", False)
     (supervised, _), (taught, memory) = (estimates.of(one.run, 1) for one in planned)
     assert 2.2 < (taught - supervised + 10) / 10 < 2.5  # 3 + 3 + 1 over 3 passes
     assert memory == pytest.approx(2 * 2**30, rel=0.01)
@@ -225,11 +229,11 @@ def test_without_a_row_at_all_a_step_of_supervised_is_timed_once(store, tmp_path
 
     base, taught = wanted(seeds=(0,))
     alike = [dataclasses.replace(base, seed=1), dataclasses.replace(base, steps=2 * base.steps)]
-    planned = plan.plan([base, taught, *alike], store, tmp_path)
-    estimates = plan.Estimates(planned, store, tmp_path, "CPU", False, measure)
+    planned = plan.plan([base, taught, *alike], {"toy": store}, tmp_path)
+    estimates = plan.Estimates(planned, {"toy": store}, tmp_path, "CPU", False, measure)
     timed_once = [estimates.of(one.run, 1) for one in planned]
     measured(base, store, tmp_path, 10, 100)  # 5 s a step, too
-    told = plan.Estimates(planned, store, tmp_path, "CPU", False, measure)
+    told = plan.Estimates(planned, {"toy": store}, tmp_path, "CPU", False, measure)
     for (seconds, memory), one in zip(timed_once, planned, strict=True):
         assert seconds == pytest.approx(told.of(one.run, 1)[0]) and memory is None
     assert estimates.of(planned[0].run, 2)[0] == pytest.approx(timed_once[0][0] / 2), "twice the threads"
@@ -239,8 +243,8 @@ def test_without_a_row_at_all_a_step_of_supervised_is_timed_once(store, tmp_path
 def test_cheap_methods_come_first_and_after_supervised(store, tmp_path):
     for run, seconds in zip(wanted(("cdma", "mean_teacher")), (50, 30, 20), strict=True):
         measured(run, store, tmp_path, seconds, 100)
-    planned = plan.plan(wanted(("cdma", "mean_teacher"), seeds=(1, 2)), store, tmp_path)
-    ordered = plan.estimated(planned, plan.Estimates(planned, store, tmp_path, "CPU", False), 1)
+    planned = plan.plan(wanted(("cdma", "mean_teacher"), seeds=(1, 2)), {"toy": store}, tmp_path)
+    ordered = plan.estimated(planned, plan.Estimates(planned, {"toy": store}, tmp_path, "CPU", False), 1)
     assert [one.run.method for one in ordered] == ["supervised", "mean_teacher", "cdma"] * 2
 
 
@@ -271,7 +275,7 @@ def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_
     failure = task.failure(tmp_path, bad)
     assert failure["error"] == "Give it another try." and "Traceback" in failure["traceback"]
     assert failure["time"] and failure["machine"]["host"] and failure["run"]["method"] == "mean_teacher"
-    assert [one.state for one in plan.plan(these, store, tmp_path)] == ["done", "failed", "done"]
+    assert [one.state for one in plan.plan(these, {"toy": store}, tmp_path)] == ["done", "failed", "done"]
     assert not list((tmp_path / "running").iterdir())
 
 
@@ -286,7 +290,7 @@ def test_a_failed_run_is_tried_again_and_its_failure_forgotten(store, data, tmp_
 
 def test_a_run_that_another_process_holds_is_left_to_it_and_returned_to(store, data, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "RETURN_S", 0.01)
-    (one,) = plan.plan(wanted()[:1], store, tmp_path)
+    (one,) = plan.plan(wanted()[:1], {"toy": store}, tmp_path)
     job, endings = Task(tmp_path, data, "cpu"), []
 
     class Watching(Here):
@@ -303,7 +307,7 @@ def test_a_run_that_another_process_holds_is_left_to_it_and_returned_to(store, d
 
 
 def test_a_run_that_is_taken_at_the_last_moment_is_not_waited_for(store, data, tmp_path, monkeypatch):
-    (one,) = plan.plan(wanted()[:1], store, tmp_path)
+    (one,) = plan.plan(wanted()[:1], {"toy": store}, tmp_path)
     with contextlib.ExitStack() as held:
         taken = lambda *runs_: held.enter_context(runs.claimed(tmp_path, one.key, print))  # noqa: E731
         monkeypatch.setattr(task, "_same", taken)
@@ -320,7 +324,7 @@ def test_a_run_that_takes_its_process_along_three_times_has_failed(store, data, 
             return [(run, "" if self.job(run) == "done" else "?")]
 
     executor, quiet = Deadly(Task(tmp_path, data, "cpu")), Quiet()
-    planned = plan.plan(wanted(), store, tmp_path)
+    planned = plan.plan(wanted(), {"toy": store}, tmp_path)
     assert sweep.carry_out(planned, executor, tmp_path, quiet) == {"failed": 1, "done": 1}
     assert [run.method for run in executor.carried].count("supervised") == 3
     failure = task.failure(tmp_path, planned[0].key)
@@ -329,14 +333,14 @@ def test_a_run_that_takes_its_process_along_three_times_has_failed(store, data, 
 
 
 def test_a_run_whose_data_are_others_than_planned_is_refused(store, data, tmp_path):
-    (one,) = plan.plan(wanted()[:1], store, tmp_path)
+    (one,) = plan.plan(wanted()[:1], {"toy": store}, tmp_path)
     other = dataclasses.replace(one.run, content="0" * 32)
     assert Task(tmp_path, data, "cpu")(other) == "failed"
     assert "bring the same ones to every machine" in task.failure(tmp_path, other.key)["error"]
 
 
 def test_a_run_tells_how_far_it_is(store, data, tmp_path, monkeypatch):
-    (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=3)], store, tmp_path)
+    (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=3)], {"toy": store}, tmp_path)
     seen, evaluate = [], train.evaluate
     monkeypatch.setattr(
         train, "evaluate", lambda *a, **k: seen.append(task.running(tmp_path, one.key)) or evaluate(*a, **k)
@@ -347,7 +351,7 @@ def test_a_run_tells_how_far_it_is(store, data, tmp_path, monkeypatch):
 
 
 def test_what_a_run_tells_is_gone_before_its_row_is_there(store, data, tmp_path, monkeypatch):
-    (one,) = plan.plan(wanted()[:1], store, tmp_path)
+    (one,) = plan.plan(wanted()[:1], {"toy": store}, tmp_path)
     monkeypatch.setattr(records, "save", lambda row, results: seen.append(task.running(results, row.key)))
     seen = []
     Task(tmp_path, data, "cpu")(one.run)
@@ -381,7 +385,7 @@ def wait_until(true, seconds: float = 300):
 
 
 def test_a_killed_run_is_told_and_goes_on_when_it_is_started_again(store, data, tmp_path):
-    (one,) = plan.plan(wanted(steps=100)[:1], store, tmp_path)
+    (one,) = plan.plan(wanted(steps=100)[:1], {"toy": store}, tmp_path)
     local = Local(Task(tmp_path, data, "cpu"), ["cpu"])
     try:
         local.start([one.run])
@@ -411,7 +415,7 @@ def test_the_peak_of_a_forked_run_counts_the_libraries_that_its_worker_has_loade
 
 @pytest.mark.slow
 def test_a_worker_and_its_run_end_when_the_sweep_is_gone(store, data, tmp_path):
-    (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=100_000)], store, tmp_path)
+    (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=100_000)], {"toy": store}, tmp_path)
     local = Local(Task(tmp_path, data, "cpu"), ["cpu"])
     try:
         local.start([one.run])
@@ -526,7 +530,7 @@ def test_the_table_so_far_has_a_dash_where_nothing_is_done(store, data, tmp_path
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_live_view_has_a_line_for_each_run(store, tmp_path, width):
-    planned = plan.plan(wanted(("mean_teacher", "unimatch_v2"), seeds=(10,)), store, tmp_path)
+    planned = plan.plan(wanted(("mean_teacher", "unimatch_v2"), seeds=(10,)), {"toy": store}, tmp_path)
     for one in planned[:2]:
         said = {"what": "Training mean_teacher", "done": 30, "total": 60, "host": "here"}
         said["text"] = "1234 images/s  sup 0.123 consistency 0.456 and so on"
@@ -543,7 +547,7 @@ def test_the_live_view_has_a_line_for_each_run(store, tmp_path, width):
 
 
 def test_where_there_is_no_terminal_lines_say_now_and_then_how_far_runs_are(store, tmp_path, monkeypatch, capsys):
-    planned = plan.plan(wanted(), store, tmp_path)
+    planned = plan.plan(wanted(), {"toy": store}, tmp_path)
     said = {"what": "Training mean_teacher", "done": 30, "total": 60, "text": "1234 images/s", "host": "here"}
     key = planned[1].key
     runs.write_whole(task.running_path(tmp_path, key), lambda path: path.write_text(json.dumps(said)))
@@ -643,7 +647,7 @@ def rows_here(store, data, tmp_path):
 
 @pytest.mark.slow
 def test_local_workers_leave_the_same_rows(rows_here, store, data, tmp_path):
-    planned = plan.plan(wanted(seeds=(0, 1)), store, tmp_path)
+    planned = plan.plan(wanted(seeds=(0, 1)), {"toy": store}, tmp_path)
     sweep.carry_out(planned, Local(Task(tmp_path, data, "cpu"), ["cpu"] * 2), tmp_path, Quiet())
     assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
 
@@ -661,7 +665,7 @@ def slurm():
 
 @pytest.mark.slow
 def test_slurm_leaves_the_same_rows_and_goes_on_after_a_timeout(rows_here, slurm, store, data, tmp_path):
-    planned = plan.plan(wanted(seeds=(0, 1)), store, tmp_path)
+    planned = plan.plan(wanted(seeds=(0, 1)), {"toy": store}, tmp_path)
     executor = slurm.Slurm(Task(tmp_path, data, "cpu"), tmp_path / "slurm", 2, {"time": 10})
     sweep.carry_out(planned, executor, tmp_path, Quiet())
     assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
@@ -669,7 +673,7 @@ def test_slurm_leaves_the_same_rows_and_goes_on_after_a_timeout(rows_here, slurm
 
 @pytest.mark.slow
 def test_slurm_queues_a_run_again_whose_time_is_up(slurm, store, data, tmp_path):
-    (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=400)], store, tmp_path)
+    (one,) = plan.plan([dataclasses.replace(wanted()[0], steps=400)], {"toy": store}, tmp_path)
     executor = slurm.Slurm(Task(tmp_path, data, "cpu"), tmp_path / "slurm", 1, {"time": 10})
     executor.start([one.run])
     wait_until(lambda: (task.running(tmp_path, one.key) or {"done": 0})["done"], 120)
@@ -737,7 +741,7 @@ def ray_cluster(monkeypatch):
 def test_a_ray_cluster_of_several_nodes_leaves_the_same_rows(rows_here, ray_cluster, store, data, tmp_path):
     from benchmark.sweep.on_ray import OnRay
 
-    planned = plan.plan(wanted(seeds=(0, 1)), store, tmp_path)
+    planned = plan.plan(wanted(seeds=(0, 1)), {"toy": store}, tmp_path)
     sweep.carry_out(planned, OnRay(Task(tmp_path, data, "cpu"), 0), tmp_path, Quiet())
     assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
 

@@ -90,7 +90,7 @@ def _next(store, data: Path | None) -> str:
     quick, masks = SUITES["quick"], sum(store.records[i].annotated for i in store.split()["train"])
     crop = min(record.largest_crop for record in store.records)
     words = ["bench", "sweep", "quick", "--dataset", store.name]
-    if labelled_count(min(quick.ratios), masks) < 1:
+    if labelled_count(min(quick.settings[0].ratios), masks) < 1:
         words += ["--ratios", "1"]
     if crop < runs.Run.crop:
         words += ["--crop", str(crop)]

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,11 @@ def metric_names() -> list[str]:
     from benchmark import scores
 
     return list(scores.SCORES)
+
+
+def open_stores(names: Iterable[str], data: Path) -> dict:
+    """The stores of these datasets, by name."""
+    return {name: open_store(name, data) for name in dict.fromkeys(names)}
 
 
 def kinds() -> list[str]:

@@ -11,14 +11,14 @@ import methods
 from benchmark import progress, records, runs, suites
 from benchmark.cli import show
 from benchmark.cli.errors import writable
-from benchmark.cli.numbers import MOST_RUNS, RATIO, SEED
+from benchmark.cli.numbers import MOST_RUNS, RATIO, SEED, Number
 from benchmark.cli.options import (
     METHOD,
     RECIPE,
     RECIPE_HELP,
     Named,
     listed,
-    open_store,
+    open_stores,
     run_options,
     settings_of,
     settings_option,
@@ -48,7 +48,7 @@ def _counted(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
 LISTS = {
     "methods": ("Over those of the suite.", listed()),
     "ratios": ("Labelled shares, such as 0.1,0.5.", listed(RATIO)),
-    "draws": ("Labelled subsets: 3 is draws 0, 1 and 2; 0,4 is these two.", _counted),
+    "draws": ("Labelled subsets, each with every seed: 3 is draws 0, 1 and 2; 0,4 is these two.", _counted),
     "seeds": ("Seeds: 3 is seeds 0, 1 and 2; 0,4 is these two.", _counted),
     "variants": ("Ablations of the methods, such as no_um,no_cdkd.", listed()),
 }
@@ -72,6 +72,7 @@ def _sweep_options(command):
     """What a suite's runs are, beyond the fields of a run; and who carries them out."""
     further = [
         list_options("ratios", "draws", "seeds", "variants"),
+        click.option("--repeats", type=Number(int, 1, MOST_RUNS, example=3), help="Repeat r has draw r and seed r."),
         run_options("variant", "ratio", "draw", "seed"),
         click.option("--recipe", type=RECIPE, envvar="BENCH_RECIPE", help=f"{RECIPE_HELP}  [default: the suite's]"),
         settings_option,
@@ -98,17 +99,20 @@ Examples:
   bench sweep main --methods cdma,mean_teacher,my_method --recipe full --device cuda
   bench sweep main --on slurm --partition gpu --gpus-per-task 1 --time 240"""
 )
-@click.argument("suite", type=SUITE, default="main")
+@click.argument("suite", type=SUITE, required=False)
 @list_options("methods")
 @_sweep_options
 @click.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")
 def sweep(suite, methods, **options) -> None:
-    """Runs what is missing of SUITE (main, if none is named), several runs at once.
+    """Trains the runs of SUITE that are missing, several at once. Without SUITE, lists the suites.
 
-    `supervised`, which methods are compared with, is always part of it, at every ratio and, but for ablations, with
-    all labels. Ctrl-C stops at once; the same command goes on where each run had its last checkpoint, about 20 s
-    earlier.
+    A suite is methods × datasets × labelled fractions × repeats. `supervised`, with which methods are compared, is
+    always part of it, at every fraction and (except for ablations) with all labels. Ctrl-C stops at once; the same
+    command resumes each run from its last checkpoint, about 20 s earlier.
     """
+    if not suite:
+        _list_suites()
+        return
     chosen = suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")]
     if methods:
         chosen = dataclasses.replace(chosen, methods=methods)
@@ -136,34 +140,37 @@ def ablate(method, **options) -> None:
 
 
 def _carry_out(
-    name: str, suite: suites.Suite, *, ratios, draws, seeds, variants, recipe, settings, workers, threads, device, on,
-    partition, minutes, gpus, flags, detach, skip_failed, dry_run, results: Path, data: Path, off: str = "",
+    name: str, suite: suites.Suite, *, ratios, repeats, draws, seeds, variants, recipe, settings, workers, threads,
+    device, on, partition, minutes, gpus, flags, detach, skip_failed, dry_run, results: Path, data: Path, off: str = "",
     tuned: bool = False, **fields,
 ) -> None:  # fmt: skip
     who = Who.of(on, device, workers, threads, partition, minutes, gpus, flags)
     if detach and on != "slurm":
         raise ValueError(f"--detach means nothing with --on {on}; leave it out, or give --on slurm.")
-    lists = {"ratios": ratios, "draws": draws, "seeds": seeds, "ablated": variants, "recipe": recipe}
+    lists = {"repeats": repeats, "draws": draws, "seeds": seeds, "ablated": variants, "recipe": recipe}
     suite = dataclasses.replace(suite, **{field: value for field, value in lists.items() if value})
+    suite = suite.at(ratios) if ratios else suite
+    if dataset := fields.pop("dataset"):
+        suite = suite.on(dataset)
     report = _report_command(name, suite, results)
     given = {field: value for field, value in fields.items() if value is not None}
     check_size(suite)
     wanted = suites.planned(dataclasses.replace(suite, fields={**given, "settings": settings_of(settings)}))
     results, data = results.resolve(), data.resolve()
     writable(results)
-    store = open_store(wanted[0].dataset, data)
+    stores = open_stores((run.dataset for run in wanted), data)
     from benchmark.sweep import plan, task
 
-    planned = plan.plan(wanted, store, results)
+    planned = plan.plan(wanted, stores, results)
     if tuned:
         from benchmark import tune
 
-        planned = plan.plan(tune.tuned([one.run for one in planned], results), store, results)
+        planned = plan.plan(tune.tuned([one.run for one in planned], results), stores, results)
     if skip_failed:
         planned = [one for one in planned if one.state != task.FAILED]
         if not planned:
             raise ValueError("All of these runs have failed before; leave out --skip-failed to try them again.")
-    who, planned = who.settled(planned, store, results)
+    who, planned = who.settled(planned, stores, results)
     _print_plan(name, planned, who)
     left = [one.run for one in planned if one.state != task.DONE]
     if dry_run or not left:
@@ -171,7 +178,7 @@ def _carry_out(
         return
     if off:
         whole = next(one.run for one in planned if one.run.method == off)
-        _check_off(whole, len(store.classes(whole.task)))
+        _check_off(whole, len(stores[whole.dataset].classes(whole.task)))
     executor = who.executor(results, data)
     if detach:
         executor.start(left)
@@ -192,7 +199,11 @@ def check_size(suite: suites.Suite, trials: int = 1) -> None:
         ValueError: if it has more; says how many, and how to write one draw or seed.
     """
     names = len(suite.methods or methods.names()) * (1 + len(suite.ablated or ()))
-    counts = {"method": names, "ratio": len(suite.ratios), "draw": len(suite.draws), "seed": len(suite.seeds)}
+    counts = {"method": names, "ratio": sum(len(setting.ratios) for setting in suite.settings)}
+    if suite.draws is None and suite.seeds is None:
+        counts["repeat"] = suite.repeats
+    else:
+        counts |= {"draw": len(suite.draws or (0,)), "seed": len(suite.seeds or (0,))}
     if trials > 1:
         counts["trial"] = trials
     runs_ = math.prod(counts.values())
@@ -206,15 +217,29 @@ def check_size(suite: suites.Suite, trials: int = 1) -> None:
     raise ValueError(f"The plan has {runs_:,} runs ({product}), and at most {MOST_RUNS:,} are allowed; {remedy}")
 
 
+def _list_suites() -> None:
+    """Every suite with its size, so that a person can choose."""
+    from rich.table import Table
+
+    table = Table(title="Suites", title_justify="left")
+    for column in ("suite", "what it compares", "datasets", "repeats", "runs"):
+        table.add_column(column, justify="right" if column in ("repeats", "runs") else "left")
+    for name, suite in suites.SUITES.items():
+        datasets = dict.fromkeys(setting.fields.get("dataset", runs.Run.dataset) for setting in suite.settings)
+        table.add_row(name, suite.about, ", ".join(datasets), str(len(suite.places)), str(len(suites.planned(suite))))
+    console = show.console()
+    console.print(table)
+    console.print("Give one, for example: bench sweep quick; with --dry-run it only prints the plan.")
+
+
 def _print_plan(name: str, planned: list, who: Who) -> None:
     """Done, missing and failed, method by method, with estimates of what is left."""
     from rich.table import Table
 
     from benchmark.sweep import live, plan, task
 
-    first = planned[0].run
-    data = " ".join(filter(None, (first.dataset, first.task)))
-    table = Table(title=f"{name}: {some(len(planned), 'run')} on {data} (split {first.split})", title_justify="left")
+    data = dict.fromkeys(_where(one.run) for one in planned)
+    table = Table(title=f"{name}: {some(len(planned), 'run')} on {', '.join(data)}", title_justify="left")
     columns = ("method", "ratios", "done", "missing", "failed", "time", "memory")
     for column in columns:
         table.add_column(column, justify="left" if column in columns[:2] else "right")
@@ -238,6 +263,11 @@ def _print_plan(name: str, planned: list, who: Who) -> None:
         console.print("Everything is done.")
         return
     console.print(f"{some(len(left), 'run')} left, {takes(planned, who.workers)}, {who.sentence}.", highlight=False)
+
+
+def _where(run: runs.Run) -> str:
+    reduced = f", scale {run.scale:g}" if run.scale != 1 else ""
+    return " ".join(filter(None, (run.dataset, run.task))) + f" (split {run.split}{reduced})"
 
 
 def _total(values: list[float | None], of: Callable, words: Callable[[float], str]) -> str:

@@ -10,7 +10,7 @@ from benchmark import runs, suites
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import MOST_RUNS, Number
-from benchmark.cli.options import RECIPE, RECIPE_HELP, open_store, run_options
+from benchmark.cli.options import RECIPE, RECIPE_HELP, open_stores, run_options
 from benchmark.cli.sweep import SUITE, check_size, list_options
 from benchmark.cli.who import Who, follow, takes, who_options
 from benchmark.words import some
@@ -48,31 +48,34 @@ def tune(
     """
     who = Who.of(on, device, workers, threads, partition, minutes, gpus, flags)
     chosen = suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")]
-    lists = {name: value for name, value in {"methods": methods, "ratios": ratios, "recipe": recipe}.items() if value}
+    lists = {name: value for name, value in {"methods": methods, "recipe": recipe}.items() if value}
     given = {field: value for field, value in fields.items() if value is not None}
     one_each = dataclasses.replace(chosen, draws=(0,), seeds=(0,), ablated=None, fields=given)
     one_each = dataclasses.replace(one_each, **lists)
+    one_each = one_each.at(ratios) if ratios else one_each
+    if dataset := given.pop("dataset", None):
+        one_each = one_each.on(dataset)
     check_size(one_each, trials)
     wanted = suites.planned(one_each)
     results, data = results.resolve(), data.resolve()
     writable(results)
-    store = open_store(wanted[0].dataset, data)
+    stores = open_stores((run.dataset for run in wanted), data)
     from benchmark import tune as tuning
     from benchmark.sweep import live, plan, task
 
     folder = results / tuning.FOLDER
     writable(folder)
-    methods_at = [one.run for one in plan.plan(wanted, store, results)]
+    methods_at = [one.run for one in plan.plan(wanted, stores, results)]
     for run in methods_at:
-        tuning.check(run, store)
+        tuning.check(run, stores[run.dataset])
     before = [found for run in methods_at if (found := tuning.outcome(run, trials, folder))]
     left = [run for run in methods_at if not tuning.outcome(run, trials, folder)]
     told_by = folder if task.keys_in(folder, "runs") else results
-    who, estimated = who.settled([plan.Planned(run, run.key, plan.MISSING) for run in methods_at], store, told_by)
+    who, estimated = who.settled([plan.Planned(run, run.key, plan.MISSING) for run in methods_at], stores, told_by)
     _print_plan(suite, estimated, trials, folder, who)
     while left and not dry_run:
         known = [tuning.trials(run, trials, folder) for run in left]
-        planned = plan.plan([trial for of_run in known for trial in of_run], store, folder)
+        planned = plan.plan([trial for of_run in known for trial in of_run], stores, folder)
         if all(one.state == task.DONE for one in planned):
             break
         click.echo(f"Up to trial {max(map(len, known))} of {trials} of each method:", err=True)

@@ -64,7 +64,7 @@ class Who:
         slurm = _slurm_parameters(partition, minutes, gpus, flags) if on == "slurm" else {}
         return cls(on, device, workers, threads, gpus, slurm)
 
-    def settled(self, planned: Sequence, store, rows: Path) -> tuple["Who", list]:
+    def settled(self, planned: Sequence, stores, rows: Path) -> tuple["Who", list]:
         """With the number of workers and threads, and the plan with what it takes, judged by `rows`."""
         from benchmark import machine
         from benchmark.sweep import plan
@@ -72,8 +72,8 @@ class Who:
         local = self.on == "local"
         where = machine.device(self.device if local else "cpu")
         known_as, gpu = ("", True) if self.gpus else (machine.describe(where)["device"], where.type == "cuda")
-        measure = _stopwatch(where, len(store.classes(planned[0].run.task))) if local and planned else None
-        estimates = plan.Estimates(planned, store, rows, known_as, gpu, measure)
+        measure = _stopwatch(where, stores) if local and planned else None
+        estimates = plan.Estimates(planned, stores, rows, known_as, gpu, measure)
         with progress.watching("Planning", len(planned)) as tell:
             planned = plan.estimated(planned, estimates, self.threads or 1, tell)
         if not local:
@@ -136,7 +136,7 @@ def takes(planned: Sequence, workers: int) -> str:
     return "for a time that no row tells yet" if seconds is None else f"for about {live.duration(seconds)}"
 
 
-def _stopwatch(device, classes: int) -> Callable[[Any], float | None]:
+def _stopwatch(device, stores) -> Callable[[Any], float | None]:
     """What takes the seconds of a step of a run on this device, on random images; None where it does not fit."""
     import torch
 
@@ -153,6 +153,7 @@ def _stopwatch(device, classes: int) -> Callable[[Any], float | None]:
             torch.cuda.empty_cache()  # it is the workers' memory
 
     def timed(run) -> list[float]:
+        classes = len(stores[run.dataset].classes(run.task))
         method = train.build(run, classes, pretrained=False).to(device, memory_format=torch.channels_last)
         x = torch.rand(run.labelled, 3, run.crop, run.crop, device=device).to(memory_format=torch.channels_last)
         y = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device=device)

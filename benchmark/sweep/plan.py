@@ -5,8 +5,9 @@ import dataclasses
 import functools
 import heapq
 import json
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,8 @@ import torch
 import methods
 from benchmark import cost, machine, records, train
 from benchmark.data import check_crop, draw
-from benchmark.datasets import store as stores
 from benchmark.datasets.splits import labelled_count
-from benchmark.datasets.store import Store
+from benchmark.datasets.store import Store, at_resolution
 from benchmark.progress import silent
 from benchmark.records import RunRecord
 from benchmark.runs import Run
@@ -27,6 +27,7 @@ from benchmark.sweep.task import DONE, FAILED, keys_in
 from methods.base import Batch
 
 MISSING = "missing"
+Stores = Mapping[str, Store]
 NETWORK = (
     "encoder", "decoder", "norm", "width", "dropout", "weights_hash", "labelled", "unlabelled", "crop", "precision",
 )  # fmt: skip
@@ -47,26 +48,30 @@ class Planned:
     memory: float | None = None  # bytes at its peak
 
 
-def plan(wanted: Sequence[Run], store: Store, results: Path) -> list[Planned]:
-    """Every run with its key, and whether it is done. What no run could begin with is told now.
+def plan(wanted: Sequence[Run], stores: Stores, results: Path) -> list[Planned]:
+    """Every run with its key, and whether it is done; `stores` has the store of each dataset by its name.
 
-    Weights are hashed, draws tried and settings checked once, not for each run.
+    Weights are hashed, labelled subsets drawn and settings checked once, not for each run.
+
+    Raises:
+        ValueError: if a run cannot start, for example with a crop larger than an image.
     """
     filled: dict[tuple, dict[str, Any]] = {}
     tried: set[tuple] = set()
     done, failed = keys_in(results, "runs"), keys_in(results, "failed")
     found: dict[str, Planned] = {}
     for run in wanted:
-        fixed = (run.method, run.variant, run.task, run.split, run.scale, run.mpp, run.encoder, run.decoder, run.norm,
-                 run.width, run.dropout, run.weights)  # fmt: skip
+        store = stores[run.dataset]
+        fixed = (run.method, run.variant, run.dataset, run.task, run.split, run.scale, run.mpp, run.encoder,
+                 run.decoder, run.norm, run.width, run.dropout, run.weights)  # fmt: skip
         if fixed not in filled:
             whole = train.complete(run, store)
             filled[fixed] = {
                 name: getattr(whole, name) for name in ("task", "split", "scale", "mpp", "content", "weights_hash")
             }
         run = dataclasses.replace(run, **filled[fixed])
-        if (of := (run.split, run.scale, run.ratio, run.crop)) not in tried:
-            check_crop(run, stores.at_resolution(store, run), draw(store, run))
+        if (of := (run.dataset, run.split, run.scale, run.ratio, run.crop)) not in tried:
+            check_crop(run, at_resolution(store, run), draw(store, run))
             tried.add(of)
         if (of := (run.method, str(run.settings))) not in tried:
             with contextlib.suppress(methods.Broken):  # its runs are recorded as failed, and the others go on
@@ -80,7 +85,7 @@ def plan(wanted: Sequence[Run], store: Store, results: Path) -> list[Planned]:
 def estimated(
     planned: Sequence[Planned], estimates: "Estimates", threads: int, tell: Callable[[int, str], None] = silent
 ) -> list[Planned]:
-    """The plan with seconds and memory; in a draw and seed, `supervised` comes first, then what is cheap."""
+    """The plan with seconds and memory, one setting and repeat after the other: `supervised` first, then by cost."""
     known = []
     for done, one in enumerate(planned, 1):
         if one.state != DONE:
@@ -88,12 +93,20 @@ def estimated(
             one = dataclasses.replace(one, seconds=seconds, memory=memory)
         known.append(one)
         tell(done, one.key)
-    return sorted(known, key=_cheap_first)
+    order = {setting: place for place, setting in enumerate(dict.fromkeys(_setting(one.run) for one in planned))}
+
+    def cheap_first(one: Planned) -> tuple[int, int, int, bool, float]:
+        seconds = math.inf if one.seconds is None else one.seconds
+        return order[_setting(one.run)], one.run.seed, one.run.draw, one.run.method != BASELINE, seconds
+
+    return sorted(known, key=cheap_first)
 
 
-def _cheap_first(one: Planned) -> tuple[int, int, bool, float]:
-    seconds = float("inf") if one.seconds is None else one.seconds
-    return one.run.seed, one.run.draw, one.run.method != BASELINE, seconds
+def _setting(run: Run) -> Run:
+    """A run without what differs inside a table."""
+    return dataclasses.replace(
+        run, method=BASELINE, variant="", settings=(), tuned="", lr=1, ratio=1, draw=0, seed=0
+    )  # fmt: skip
 
 
 def makespan(planned: Sequence[Planned], workers: int) -> float | None:
@@ -145,11 +158,11 @@ class Estimates:
     """
 
     def __init__(
-        self, planned: Sequence[Planned], store: Store, results: Path, device: str, gpu: bool,
+        self, planned: Sequence[Planned], stores: Stores, results: Path, device: str, gpu: bool,
         measure: Callable[[Run], float | None] | None = None,
     ):  # fmt: skip
         """`device` is the name that rows give it; `measure` says how many seconds a step of a run takes there."""
-        self.store, self.results, self.device, self.gpu, self.measure = store, results, device, gpu, measure
+        self.stores, self.results, self.device, self.gpu, self.measure = stores, results, device, gpu, measure
         names = sorted({one.run.method for one in planned} | {BASELINE}, key=len, reverse=True)
         self.keys: dict[str, list[str]] = {name: [] for name in names}
         for key in sorted(keys_in(results, "runs")):
@@ -216,24 +229,25 @@ class Estimates:
         images = torch.empty(run.labelled + run.unlabelled, 3, run.crop, run.crop, device="meta")
         masks = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device="meta")
         try:
-            method = train.build(run, len(self.store.classes(run.task)), pretrained=False).to("meta")
+            method = train.build(run, len(self.stores[run.dataset].classes(run.task)), pretrained=False).to("meta")
             return cost.count(method, Batch(images[: run.labelled], masks, images[run.labelled :]))
         except Exception:  # whatever the file of a method does; its runs fail with a sentence
             return None
 
     def _scored_pixels(self, run: Run) -> float:
         """Validation images a few times, all test images at the last step and at the best."""
-        train_images, val_images, val_pixels, test_pixels = self._sizes(run.split)
+        train_images, val_images, val_pixels, test_pixels = self._sizes(run.dataset, run.split)
         val = min(val_images, labelled_count(run.ratio, train_images))
         return run.scale**2 * (train.VALIDATIONS * val * val_pixels + 2 * test_pixels)
 
-    def _sizes(self, split: str) -> tuple[int, int, float, int]:
-        """Annotated images that train and that validate, stored pixels of a validation image and of all test images."""
-        parts = self.store.split(split)
+    def _sizes(self, dataset: str, split: str) -> tuple[int, int, float, int]:
+        """Annotated training and validation images, stored pixels of a validation image and of all test images."""
+        store = self.stores[dataset]
+        parts = store.split(split)
         areas = {
             part: [
                 record.height * record.width
-                for record in map(self.store.records.__getitem__, places)
+                for record in map(store.records.__getitem__, places)
                 if record.annotated
             ]
             for part, places in parts.items()
