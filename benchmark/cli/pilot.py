@@ -70,8 +70,9 @@ def pilot(
     largest = {scale: stores.largest_crop(store, base.split, scale) for scale in scales}
     settings = pilots.grid(ratios, steps, scales, base.crop, largest)
     parts = {setting: setting.runs(base, repeats) for setting in settings}
-    planned = plan.plan([run for of in parts.values() for part in of.values() for run in part], store, results)
-    who, planned = who.settled(planned, store, results)
+    opened = {dataset: store}
+    planned = plan.plan([run for of in parts.values() for part in of.values() for run in part], opened, results)
+    who, planned = who.settled(planned, opened, results)
     at = {_place(one.run): one for one in planned}
     of_setting = {
         setting: {part: [at[_place(run)] for run in of_part] for part, of_part in of.items()}
