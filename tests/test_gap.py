@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from benchmark.simulation import WORLDS, Design, simulate
+from benchmark.simulation.worlds import WORLDS, Design, simulate
 from benchmark.stats import Spread, detectable, equivalence, gap_closed, spread
 from benchmark.stats import tested as as_difference
 

@@ -46,6 +46,7 @@ FLOORS = {
 ONLY_IN = {"matplotlib": "benchmark.report", "seaborn": "benchmark.report", "click": "benchmark.cli"}
 
 ROOMS = (
+    "benchmark.simulation",
     "benchmark.stats",
     "methods.parts",
     "benchmark.datasets",

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import digamma, polygamma
 from statsmodels.stats.multitest import multipletests
 
-from benchmark import simulation
+from benchmark.simulation import study
 from benchmark.stats import (
     WORKING_CORRELATION,
     Difference,
@@ -573,7 +573,7 @@ def test_few_test_patients_are_warned_of_by_what_their_t_allows():
     assert "only 2 patients" in reservation(2) and " 9.0 times" in reservation(2)  # 12.706 / √2
     assert " 0.8 times" in reservation(9)  # 2.306 / √9
     assert "20 patients 0.5 times" in reservation(3)  # 2.093 / √20
-    assert reservation(min(simulation.PATIENTS)) == ""
+    assert reservation(min(study.PATIENTS)) == ""
 
 
 def test_results_are_numbers_for_one_column():
