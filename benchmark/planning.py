@@ -105,7 +105,7 @@ def components(pairs: Sequence[Paired]) -> Components:
     draws, seeds = design(pairs[0])
     if draws * seeds < 2:
         raise ValueError(
-            "The methods share one run, which does not tell how much runs differ; run at least two draws or seeds."
+            "The methods share one run, which does not show how much runs differ; run at least two draws or seeds."
         )
     alike: dict[tuple[bytes, bytes], list[Paired]] = defaultdict(list)
     for pair in pairs:

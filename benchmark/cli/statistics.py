@@ -42,7 +42,7 @@ def plan(detect, dataset, ratio, metric, results) -> None:
         if not pairs or planning.design(pairs[0]) == (1, 1):
             click.echo(
                 f"{name}: no two methods share two runs at one ratio; run two with --seeds 2 or, where less than all "
-                "labels teach, --draws 2.\n"
+                "labels are used, --draws 2.\n"
             )
             continue
         spread = planning.components(pairs)

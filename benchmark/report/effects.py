@@ -112,7 +112,7 @@ def ablation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None)
         f"Difference in mean {c.score.title} of each variant to the full method at {percent(ratio)} % labels, on the "
         "same test images after the same draws and seeds, with its 95 % interval. In colour: significant at 5 % after "
         "Holm's correction over all variants that are published together."
-        + " One draw, hollow: nothing tells how much another run would change."
+        + " One draw, hollow: for this labelled subset; another may change them by any amount."
         * alone,
     )
 

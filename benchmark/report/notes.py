@@ -123,7 +123,7 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
     if len(done) and (done.groupby(["label", "ratio"]).size() == 1).any():
         said.append(
             "Cells of a single run: the interval is for new patients, not for new draws and seeds. So are its "
-            "differences and tests, unless three others with several draws tell how much draws vary."
+            "differences and tests, unless three other methods have several draws, which show how much draws vary."
         )
     for line in frame[frame.status != "done"].itertuples():
         said.append(
