@@ -95,6 +95,16 @@ def test_a_budget_that_two_methods_have_is_a_comparison_and_that_of_one_is_a_lin
     assert len(frame.comparisons([*suite(draws=1, crop=64), *suite(draws=1, crop=128)])) == 2
 
 
+def test_versions_of_the_protocol_and_kinds_of_devices_are_never_compared():
+    on_gpu = [structs.replace(one, machine=structs.replace(one.machine, kind="cuda")) for one in suite(draws=1)]
+    groups = frame.comparisons([*suite(draws=1), *on_gpu, *suite(draws=1, protocol=3)])
+    assert {name: {(r.run.protocol, r.machine.kind) for r in of} for name, of in groups.items()} == {
+        "phantom protocol 2": {(2, "cpu")},
+        "phantom protocol 2 kind cuda": {(2, "cuda")},
+        "phantom protocol 3": {(3, "cpu")},
+    }
+
+
 def test_a_precision_that_two_methods_have_is_a_comparison_that_only_the_lower_one_is_named_by():
     rows = [*suite(draws=1, steps=400), *suite(draws=1, steps=1200), *suite(draws=1, steps=400, precision="bf16")]
     groups = frame.comparisons(rows)

@@ -240,6 +240,13 @@ def test_without_a_row_at_all_a_step_of_supervised_is_timed_once(store, tmp_path
     assert timed == ["supervised"]
 
 
+def test_a_setting_and_repeat_is_finished_before_the_next(store, tmp_path):
+    longer = [dataclasses.replace(run, steps=9) for run in wanted(("mean_teacher",), seeds=(0, 1))]
+    planned = plan.plan([*longer, *wanted(("mean_teacher",), seeds=(0, 1))], {"toy": store}, tmp_path)
+    ordered = plan.estimated(planned, plan.Estimates(planned, {"toy": store}, tmp_path, "CPU", False), 1)
+    assert list(dict.fromkeys((one.run.steps, one.run.seed) for one in ordered)) == [(9, 0), (9, 1), (2, 0), (2, 1)]
+
+
 def test_cheap_methods_come_first_and_after_supervised(store, tmp_path):
     for run, seconds in zip(wanted(("cdma", "mean_teacher")), (50, 30, 20), strict=True):
         measured(run, store, tmp_path, seconds, 100)
@@ -785,3 +792,9 @@ def test_the_command_for_ray_runs(ray_cluster, store, data, tmp_path):
     (line,) = of_the_page("--on ray")
     given(line, data, tmp_path)
     assert len(records.load(tmp_path)) == 3
+
+
+def test_a_sweep_without_a_suite_lists_the_suites_and_plans_nothing(tmp_path):
+    done = CliRunner().invoke(main, ["sweep", "--results", str(tmp_path / "r"), "--data", str(tmp_path / "d")])
+    assert done.exit_code == 0, done.output
+    assert all(name in done.output for name in suites.SUITES) and not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from rows import row, suite
 
 from benchmark import records, stats
@@ -541,6 +542,14 @@ def test_what_the_audit_found_and_a_leak_are_said():
     table = tables.draw("comparison", [one])
     assert "Audit: train and test share 11 patients, 3 near-duplicate images." in table.notes
     assert "This split leaks: 11 of 12 test patients also train." in table.notes
+
+
+def test_protocol_processors_and_commits_stand_under_every_table():
+    rows = suite(draws=1)
+    rows[1].machine = structs.replace(rows[1].machine, device="Another CPU", threads=2, commit="fedcba987654")
+    found = tables.tables(rows)["comparison"].notes
+    devices = "Another CPU (2 threads) and CPU (1 thread)"
+    assert f"Protocol 2; trained on {devices}, at commit 0123456789ab, fedcba987654." in found
 
 
 def test_few_test_patients_are_warned_of_under_every_table():

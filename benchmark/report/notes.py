@@ -143,8 +143,15 @@ def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
         f"{most.steps} steps of {most.labelled} labelled and {most.unlabelled} unlabelled crops of "
         f"{most.crop} pixels, {most.optimiser}; the score is that of the last step."
     )
-    said += [resolution(rows[0]), settings([row.run for row in rows])]
+    said += [resolution(rows[0]), settings([row.run for row in rows]), trained_on(rows)]
     return [*said, *certificate(rows), stats.reservation(len(board.patient_names)) if len(done) else ""]
+
+
+def trained_on(rows: Sequence[RunRecord]) -> str:
+    """Protocol, processors and commits of the runs, as results may differ between them."""
+    devices = sorted({f"{row.machine.device} ({some(row.machine.threads, 'thread')})" for row in rows})
+    commits = sorted({row.machine.commit or "unknown" for row in rows})
+    return f"Protocol {rows[0].run.protocol}; trained on {' and '.join(devices)}, at commit {', '.join(commits)}."
 
 
 def collapsed(board: Board, labels: Sequence[str]) -> list[str]:
