@@ -144,7 +144,7 @@ def told(tmp_path, rows, *options: str):
 
 
 def test_the_command_prints_a_plan_for_every_comparison(tmp_path):
-    rows = suite(ratios=(0.1,), draws=3, seeds=2, images=24, patients=6) + suite(draws=1, seeds=1, dataset="glas")
+    rows = suite(ratios=(0.1,), draws=3, seeds=2, images=12, patients=6) + suite(draws=1, seeds=1, dataset="glas")
     found = told(tmp_path, rows, "--detect", "3")
     assert found.exit_code == 0, found.output
     assert "phantom, ratio 0.1: 3 methods, 3 × 2 draws × seeds, 6 test patients" in found.output
