@@ -64,6 +64,24 @@ def get(name: str) -> "type[Method]":
     return _loaded(name, points[0] if points else None)
 
 
+def unpublished(name: str, steps: int) -> list[str]:
+    """The settings of a method whose values are not the published ones in a run of so many steps, by default.
+
+    They are its `own_defaults`, and the averages and warm-ups that `methods.parts.schedule` adapts to short runs.
+    """
+    from methods.parts.schedule import adapted_decay, adapted_share
+
+    kind = get(name)
+    parameters = inspect.signature(kind.__init__).parameters
+    adapted = {"decay": adapted_decay, "ramp": adapted_share, "warmup": adapted_share}
+    changed = [
+        setting
+        for setting, adapt in adapted.items()
+        if setting in parameters and adapt(parameters[setting].default, steps) != parameters[setting].default
+    ]
+    return list(dict.fromkeys([*kind.own_defaults, *changed]))
+
+
 def misnamed() -> list[str]:
     """A sentence for each method that is left out because its name has other signs than those allowed."""
     bad = sorted(name for name in {*_here(), *_elsewhere()} if not NAME.fullmatch(name))

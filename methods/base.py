@@ -25,7 +25,8 @@ class Batch:
 class Method(nn.Module, ABC):
     """A semi-supervised segmentation method: its networks, views, terms and weights, and nothing of the harness.
 
-    Settings are keyword arguments of `__init__` after the `Arch`, with their published defaults. A setting whose name
+    Settings are keyword arguments of `__init__` after the `Arch`, with their published defaults; `own_defaults` names
+    those whose default is not published. A setting whose name
     begins with `weight` scales an unsupervised term; with all of them 0 unlabelled images change nothing.
     """
 
@@ -36,6 +37,7 @@ class Method(nn.Module, ABC):
     uses_unlabelled: ClassVar[bool] = True
     capturable: ClassVar[bool] = True  # in a CUDA graph: False where a step computes on the host
     variants: ClassVar[dict[str, dict[str, Any]]] = {}  # ablations: name -> keyword arguments of __init__
+    own_defaults: ClassVar[tuple[str, ...]] = ()  # settings whose default is not a published value
     tuned: ClassVar[dict[str, tuple[float, float]]] = {}  # further numbers that tuning changes, and from where to where
 
     @abstractmethod

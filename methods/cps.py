@@ -41,6 +41,7 @@ from methods.parts.views import boxes
 @register
 class Cps(Method):
     title, year, venue, paper = "CPS", 2021, "CVPR", "https://arxiv.org/abs/2106.01226"
+    own_defaults: ClassVar = ("weight", "ramp")
     variants: ClassVar = {
         "cutmix": {"cutmix": True},
         "paper": {"weight": 1.5, "ramp": 0.0},

@@ -43,6 +43,7 @@ from methods.parts.views import boxes, cutmix, strong
 @register
 class SelfTraining(Method):
     title, year, venue, paper = "Self-training (ST)", 2022, "CVPR", "https://arxiv.org/abs/2106.05095"
+    own_defaults: ClassVar = ("share", "decay")
     variants: ClassVar = {
         **{"share_20": {"share": 0.2}, "share_50": {"share": 0.5}, "no_average": {"decay": 0.0}},
         **{"weak_view": {"strong_view": False}, "teacher_predicts": {"predicts": "teacher"}},

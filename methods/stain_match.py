@@ -35,6 +35,7 @@ from methods.parts.views import VIEWS, boxes
 @register
 class StainMatch(Method):
     title, year, venue, paper = "StainMatch (ours)", 2025, "", "https://arxiv.org/abs/1902.06543"
+    own_defaults: ClassVar = ("view",)
     variants: ClassVar = {
         **{"stain_only": {"view": "stain"}, "colour": {"view": "colour"}},
         **{"no_cutmix": {"cutmix": 0.0}, "threshold_80": {"threshold": 0.8}},

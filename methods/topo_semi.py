@@ -46,6 +46,7 @@ from methods.parts.views import strong
 @register
 class TopoSemi(Method):
     title, year, venue, paper = "TopoSemiSeg", 2024, "ECCV", "https://arxiv.org/abs/2311.16447"
+    own_defaults: ClassVar = ("warmup",)
     variants: ClassVar = {
         **{"no_topo": {"weight_topo": 0.0}, "only_topo": {"weight": 0.0}, "no_warmup": {"warmup": 0.0}},
         **{"student_predicts": {"predicts": "student"}, "published_decay": {"adapt_decay": False}},

@@ -544,6 +544,17 @@ def test_what_the_audit_found_and_a_leak_are_said():
     assert "This split leaks: 11 of 12 test patients also train." in table.notes
 
 
+def test_settings_are_called_published_only_where_all_are():
+    from benchmark.report.notes import settings as said
+
+    long = said([row("supervised", steps=100_000).run, row("mean_teacher", steps=100_000).run])
+    assert long == "Settings: published defaults, none tuned."
+    short = said([row("supervised").run, row("mean_teacher").run, row("cps").run])
+    assert short.startswith("Settings: defaults of this suite, none tuned. Not as published")
+    assert "cps weight, ramp; mean_teacher decay." in short
+    assert "cps weight, ramp." in said([row("cps", steps=100_000).run])
+
+
 def test_protocol_processors_and_commits_stand_under_every_table():
     rows = suite(draws=1)
     rows[1].machine = structs.replace(rows[1].machine, device="Another CPU", threads=2, commit="fedcba987654")

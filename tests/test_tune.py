@@ -225,7 +225,7 @@ def test_tuned_methods_are_compared_with_those_of_as_many_trials():
     found = frame.comparisons([*plain, *tuned])
     assert {name: len(rows) for name, rows in found.items()} == {"phantom": 8, "phantom tuned by 20 trials": 8}
     for rows, said in zip(
-        found.values(), ("published defaults", "tuned. Learning rate and settings were"), strict=True
+        found.values(), ("none tuned", "tuned. Learning rate and settings were"), strict=True
     ):
         board = Board(rows)
         assert board.published == ["Supervised", "CDMA"] and set(board.runs.settings) == {""}

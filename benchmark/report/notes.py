@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import methods
 from benchmark import stats
 from benchmark.records import Certificate, RunRecord
 from benchmark.report import family, standing
@@ -214,10 +215,21 @@ def _usual(board: Board, labels: Sequence[str]) -> Run:
 
 
 def settings(runs: Sequence[Run]) -> str:
-    """Whether methods were tuned, and how."""
+    """Whether methods were tuned, and how; if not, which of their settings are not the published ones."""
     trials = {trials_of(run.tuned) for run in runs if run.tuned}
     if not trials:
-        return "Settings: published defaults, none tuned."
+        known = set(methods.names())
+        found = {
+            name: methods.unpublished(name, max(run.steps for run in runs if run.method == name))
+            for name in sorted({run.method for run in runs} & known)
+        }
+        own = "; ".join(f"{name} {', '.join(names)}" for name, names in found.items() if names)
+        if not own:
+            return "Settings: published defaults, none tuned."
+        return (
+            f"Settings: defaults of this suite, none tuned. Not as published (`bench methods NAME` says why): {own}. "
+            "Averages (decay) and warm-ups (ramp, warmup) are adapted to short runs by one rule for all methods."
+        )
     return (
         f"Settings: tuned. Learning rate and settings were the best of {_range(trials)} trials of each method, judged "
         "on the validation images of one draw, never more than the labelled ones."
