@@ -205,6 +205,13 @@ def _cover(length: int, tile: int, overlap: float) -> tuple[list[int], Float[Ten
     return starts, torch.from_numpy(np.stack(weights)).float()
 
 
+class NotFinite(ValueError):
+    """A network's predictions are not finite numbers."""
+
+    def __init__(self) -> None:
+        super().__init__("The network's predictions are not finite; train it again with a smaller --lr.")
+
+
 @torch.inference_mode()
 def _probabilities(
     predict: Predict, tiles: UInt8[np.ndarray, "n h w 3"], device: torch.device, precision: str
@@ -217,4 +224,7 @@ def _probabilities(
         raise ValueError(
             f"`predict` answered {tuple(logits.shape)} for images {tuple(x.shape)}; logits must have their size."
         )
-    return logits.float().softmax(1)
+    probabilities = logits.float().softmax(1)
+    if not probabilities.isfinite().all():
+        raise NotFinite
+    return probabilities

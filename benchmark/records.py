@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from benchmark import proofs
 from benchmark.runs import Run, write_whole
 
 FORMAT = 2  # raised when a field changes its meaning; new fields have a default and do not raise it
@@ -133,21 +134,25 @@ class _Format(msgspec.Struct):
 
 
 def read(path: Path, parse: Callable[[bytes], RunRecord] = decode) -> RunRecord:
-    """The record in a file.
+    """The record in a file, checked: see `benchmark.proofs`.
 
     Raises:
-        ValueError: the file is damaged, or has another format; the message names it and the remedy.
+        ValueError: the file is damaged, was edited or copied, or has another format; names it and the remedy.
     """
+    remedy = "delete it and run it again."
     text = path.read_bytes()
     try:
         found = msgspec.json.decode(text, type=_Format).format
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ValueError(f"The run record {path} is damaged ({error}); delete it and run it again.") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The run record {path} is damaged ({error}); {remedy}") from error
     if found != FORMAT:
         raise ValueError(
             f"The run record {path} has format {found}, and this version reads format {FORMAT}; run it again."
         )
     try:
-        return parse(text)
-    except (msgspec.DecodeError, msgspec.ValidationError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"The run record {path} is damaged ({error}); delete it and run it again.") from error
+        record = parse(text)
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise ValueError(f"The run record {path} is damaged ({error}); {remedy}") from error
+    for fault in proofs.faults(record, path.stem):
+        raise ValueError(f"The run record {path} {fault}; {remedy}")
+    return record

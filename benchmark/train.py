@@ -26,7 +26,7 @@ from benchmark.cost import autocast, count
 from benchmark.data import Batches, certificate, draw
 from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
-from benchmark.evaluate import evaluate
+from benchmark.evaluate import NotFinite, evaluate
 from benchmark.parallel import Team, own_device, team
 from benchmark.progress import Tell, silent
 from benchmark.records import Best, Budget, Columns, Machine, Measured, RunRecord
@@ -36,6 +36,7 @@ from methods.base import Batch, Method
 from methods.parts.nets import Arch, weights_hash
 
 LINES = 100  # of history in a row
+NAMED = 3  # tensors that an error names
 VALIDATIONS = 5  # during training, the last one at its end
 CHECKPOINT_S = 20.0  # seconds between checkpoints, at least
 
@@ -85,6 +86,11 @@ def complete(run: Run, store: Store) -> Run:
     """The run with everything filled in that was left to defaults, so that its key says all."""
     split = store.dataset.splits if run.split == "" else (run.split,)
     task = run.task or store.dataset.tasks[0]
+    if run.norm == "batch" and 1 in (run.labelled, run.unlabelled):
+        raise ValueError(
+            "Live batch norm needs the statistics of at least two images; give --labelled and --unlabelled of 2 or "
+            "more, or --norm frozen."
+        )
     settings = methods.variants(run.method) if run.variant else {}
     if run.variant:
         runs.choose(run.variant, list(settings), f"variant of '{run.method}'")
@@ -105,13 +111,42 @@ def build(run: Run, classes: int, *, pretrained: bool = True) -> Method:
 
 
 def trained(record: RunRecord, results: Path, device: str = "auto") -> Method:
-    """The method of a finished run, with its weights, ready to predict."""
+    """The method of a finished run, with its weights, ready to predict.
+
+    Raises:
+        ValueError: the weights are not here, damaged, of another run, or of a network that this version builds
+            differently; the message names the file and the remedy.
+    """
     run, path = record.run, weights_path(results, record.key)
     if not path.exists():
         raise ValueError(f"The weights {path} of the run are not here; run it again where they are wanted.")
+    tensors = proven(record, path)
     method = build(run, len(record.classes), pretrained=False)
-    _load(method, _open(path)[0], path)
+    _load(method, tensors, path)
     return method.to(machine.device(device)).eval()
+
+
+def proven(record: RunRecord, path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of weights, if they are those of a run record.
+
+    They are if the file has the SHA-256 of the record. Weights that were trained again for a record that was there
+    before say so; they prove themselves by the key and the hash in the file.
+
+    Raises:
+        ValueError: the file is damaged, or of another run.
+    """
+    tensors, rest = _open(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() == record.weights_sha256:
+        return tensors
+    key = rest.get("key", record.key)
+    if key != record.key:
+        raise ValueError(f"The weights {path} are of the run {key}; delete the file and run '{record.key}' again.")
+    if record.weights_sha256 and not rest.get("again"):
+        raise ValueError(
+            f"The weights {path} do not have the SHA-256 of the run record: the file is damaged or of another "
+            "training; delete it and run it again."
+        )
+    return tensors
 
 
 def weights_path(results: Path, key: str) -> Path:
@@ -152,20 +187,29 @@ def _carry_out(
         method.eval()
         mine = processes.mine(places)
         with watch(what, len(mine)) as tell, processes.apart():
-            images = evaluate(
-                method.predict, store, mine, task=run.task, tile=run.tile, batch=8, device=device,
-                precision=run.precision, progress=lambda done, total: tell(done, ""), scores=scores,
-            )  # fmt: skip
-        return processes.all(images, len(places))
+            try:
+                images = evaluate(
+                    method.predict, store, mine, task=run.task, tile=run.tile, batch=8, device=device,
+                    precision=run.precision, progress=lambda done, total: tell(done, ""), scores=scores,
+                )  # fmt: skip
+            except NotFinite:
+                images = [None] * len(mine)
+        images = processes.all(images, len(places))
+        if None in images:  # in one of the processes; all of them have to know
+            raise NotFinite
+        return images
 
     def validate() -> None:
+        """Scores the validation images; without any, a labelled image shows whether predictions are finite."""
         if not drawn.val:
+            judge(drawn.labelled[:1], "Looking at an image")
             return
         images = _columns(judge(drawn.val, "Validating", [SCORES["dice"]]))
         dice = SCORES[for_classes("dice", len(store.classes(run.task)) - 1)].of_run(images)
         state.validation.append({"step": state.step, "dice": 0.0 if math.isnan(dice) else round(dice, 4)})
         if best_step(state.validation) == state.step and processes.leads:
-            runs.write_whole(best_path, lambda temporary: _write_weights(method, temporary))
+            rest = {"key": run.key}
+            runs.write_whole(best_path, lambda temporary: _write_weights(method, temporary, rest))
 
     def checkpoint() -> None:
         if processes.leads:
@@ -197,8 +241,7 @@ def _carry_out(
     if finite and not trial:
         checkpoint()
         if processes.leads:
-            runs.write_whole(weights_path(results, run.key), lambda temporary: _write_weights(method, temporary))
-            record.weights_sha256 = hashlib.sha256(weights_path(results, run.key).read_bytes()).hexdigest()
+            record.weights_sha256 = _keep_weights(method, run.key, results)
         # test images are opened only now that the final weights are written
         record.scores = _columns(judge(drawn.test, "Scoring test images"))
         record.best = _best(record, method, best_path, lambda: judge(drawn.test, "Scoring the best on validation"))
@@ -211,11 +254,23 @@ def _carry_out(
     return record
 
 
+def _keep_weights(method: Method, key: str, results: Path) -> str:
+    """Writes the weights of a finished run; the SHA-256 of their file. Others than those of a record say so."""
+    path, before = weights_path(results, key), records.find(results, key)
+
+    def write(rest: dict[str, Any]) -> str:
+        runs.write_whole(path, lambda temporary: _write_weights(method, temporary, rest))
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    found = write({"key": key})
+    return found if before is None or before.weights_sha256 == found else write({"key": key, "again": True})
+
+
 def _loop(
     run: Run, state: Training, batches: Batches, processes: Team, watch: Watch, validate: Callable[[], None],
     checkpoint: Callable[[], None], checkpoint_s: float,
 ) -> bool:  # fmt: skip
-    """Trains to the end, or until a loss is not finite (then the answer is False)."""
+    """Trains to the end, or until a loss or a prediction is not finite (then the answer is False)."""
     method, optimiser = state.method, state.optimiser
     every, validate_at = max(1, run.steps // LINES), {run.steps * k // VALIDATIONS for k in range(1, VALIDATIONS + 1)}
     lines: list[dict[str, Tensor]] = []
@@ -243,7 +298,10 @@ def _loop(
             state.history.append(line)
             tell(state.step, f"{rate:.0f} images/s " + "".join(f" {k} {v:.3f}" for k, v in line.items() if k != "step"))
             if state.step in validate_at:
-                validate()
+                try:
+                    validate()
+                except NotFinite:
+                    return False
                 method.train()
             if state.step in validate_at or now - saved > checkpoint_s:  # the best weights belong to what is kept
                 checkpoint()
@@ -304,14 +362,35 @@ def _save(state: Training, path: Path) -> None:
     tensors = {f"method.{name}": value for name, value in state.method.state_dict().items()}
     for i, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{name}": value for name, value in moments.items() if value is not None}
-    rest = {"step": state.step, "seconds": state.seconds, "history": state.history, "validation": state.validation}
+    rest = {
+        "key": path.stem,
+        "step": state.step,
+        "seconds": state.seconds,
+        "history": state.history,
+        "validation": state.validation,
+    }
     runs.write_whole(path, lambda temporary: _write(tensors, temporary, rest))
 
 
 def _restore(state: Training, path: Path) -> None:
+    """Continues from a checkpoint."""
     tensors, rest = _open(path)
+    if rest.get("key", path.stem) != path.stem:
+        raise ValueError(f"The checkpoint {path} is of the run {rest['key']}; delete it and start the run again.")
     method = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
     _load(state.method, method, path)
+    try:
+        moments = _moments(state, tensors)
+        groups = state.optimiser.state_dict()["param_groups"]
+        state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        state.step, state.seconds = rest["step"], rest["seconds"]
+        state.history, state.validation = rest["history"], rest["validation"]
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"The checkpoint {path} is damaged ({error}); delete it and start the run again.") from error
+
+
+def _moments(state: Training, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """What the optimiser remembers of each parameter."""
     moments: dict[int, dict[str, Tensor]] = {}
     parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
     for name, value in tensors.items():
@@ -320,35 +399,62 @@ def _restore(state: Training, path: Path) -> None:
             like = parameters[int(i)]  # the parameter's strides, too, so that the next step adds in the same order
             same = value if value.shape != like.shape else torch.empty_like(like, dtype=value.dtype).copy_(value)
             moments.setdefault(int(i), {})[moment] = same
-    groups = state.optimiser.state_dict()["param_groups"]
-    state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-    state.step, state.seconds = rest["step"], rest["seconds"]
-    state.history, state.validation = rest["history"], rest["validation"]
+    return moments
 
 
-def _write_weights(method: Method, path: Path) -> None:
-    _write(dict(method.state_dict()), path, {})
+def _write_weights(method: Method, path: Path, rest: dict[str, Any]) -> None:
+    _write(dict(method.state_dict()), path, rest)
 
 
 def _write(tensors: dict[str, Tensor], path: Path, rest: dict[str, Any]) -> None:
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    path.write_bytes(safetensors.torch.save(whole, {"rest": json.dumps(rest)}))
+    about = json.dumps({**rest, "sha256": _hash(whole, rest)})
+    path.write_bytes(safetensors.torch.save(whole, {"rest": about}))  # one entry, since several come in any order
+
+
+def _hash(tensors: dict[str, Tensor], rest: dict[str, Any]) -> str:
+    """SHA-256 of all that a file holds: names, types, shapes and bytes of the tensors, and the rest."""
+    found = hashlib.sha256(json.dumps(rest).encode())
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file and the rest.
+
+    Raises:
+        ValueError: the file is damaged, or is none of this program.
+    """
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["rest"])  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            rest = json.loads((file.metadata() or {})["rest"])
+        if not isinstance(rest, dict):
+            raise ValueError("its metadata is no dictionary")
+        if rest.pop("sha256", None) not in (None, _hash(tensors, rest)):
+            raise ValueError("its bytes do not have the SHA-256 that it states")
+    except (safetensors.SafetensorError, KeyError, ValueError, RecursionError, RuntimeError) as error:
         raise ValueError(f"The file {path} is damaged ({error}); delete it and start the run again.") from error
+    return tensors, rest
 
 
 def _load(method: Method, tensors: dict[str, Tensor], path: Path) -> None:
-    try:
-        method.load_state_dict(tensors)
-    except RuntimeError as error:
-        why = str(error).splitlines()[-1].strip()
-        raise ValueError(f"The file {path} is of another network ({why}); delete it and run again.") from error
+    """Gives a method its weights; an error names a few tensors of those that differ."""
+    expected = method.state_dict()
+    differing = sorted(
+        name
+        for name in expected.keys() | tensors.keys()
+        if name not in expected or name not in tensors or expected[name].shape != tensors[name].shape
+    )
+    if differing:
+        named = ", ".join(differing[:NAMED]) + (" …" if len(differing) > NAMED else "")
+        raise ValueError(
+            f"The file {path} is of another network ({len(differing)} tensors differ: {named}); delete it and run "
+            "again."
+        )
+    method.load_state_dict(tensors)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ def test_a_finished_run_is_shown_again_without_training(finished, data):
 def test_a_run_of_which_only_the_row_is_here_is_carried_out_and_compared_with_it(finished, data, tmp_path):
     (path,) = finished[0].glob("runs/*.json")
     row = records.read(path)
-    row.scores["dice"][0][0] = 0.5
+    row.scores["dice"][0][0], row.scores["jaccard"][0][0] = 0.5, 0.3333
+    row.best.scores = row.scores
     records.save(row, tmp_path)
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
     assert code == 0 and "which was there before" in said and "stays as it is." in said
@@ -128,7 +129,8 @@ def test_a_recipe_for_every_command_can_be_set_once(data, tmp_path, monkeypatch)
 
 def test_without_a_score_there_is_no_picture_and_the_run_says_so(finished, data, tmp_path):
     (row,) = records.load(finished[0])
-    row.scores["dice"] = [[None] for _ in row.scores["dice"]]
+    row.scores |= {name: [[None] for _ in row.scores["name"]] for name in ("dice", "jaccard")}
+    row.best.scores = {name: row.scores[name] for name in ("dice", "jaccard")}
     records.save(row, tmp_path)
     shutil.copytree(finished[0] / "weights", tmp_path / "weights")
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))

@@ -37,6 +37,7 @@ FLOORS = {
     "benchmark.pilot": 2,
     "methods.base": 0,
     "benchmark.runs": 0,
+    "benchmark.proofs": 0,
     "benchmark.metrics": 0,
     "benchmark.stats": 0,
     "benchmark.machine": 0,

@@ -172,7 +172,8 @@ def test_workers_share_gpus_as_their_memory_allows(monkeypatch):
 def measured(run: runs.Run, store, results: Path, seconds: float, memory: int, device="CPU", threads=1) -> None:
     """A made-up row of a toy run."""
     run = train.complete(run, store)
-    found = structs.replace(made_up(run.method), key=run.key, run=run)
+    found = structs.replace(made_up(run.method), key=run.key, run=run, validation={}, history={}, best=None)
+    found.budget.steps = run.steps
     found.measured = Measured(seconds=seconds, peak_memory=memory)
     found.machine = structs.replace(found.machine, device=device, threads=threads)
     records.save(found, results)

@@ -38,7 +38,8 @@ def complete(store, method="cdma", **fields) -> Run:
 def judge(trial: Run, tuning: Path, dice: float, status: str = "done") -> None:
     """A made-up row of a trial."""
     found = structs.replace(made_up(trial.method), key=trial.key, run=trial, status=status)
-    found.validation = {"step": [trial.steps], "dice": [dice]}
+    found.validation, found.history = {"step": [trial.steps], "dice": [dice]}, {}
+    found.budget.steps = trial.steps
     records.save(structs.replace(found, scores={}, best=None), tuning)
 
 

@@ -1,15 +1,18 @@
 """`bench report` and `bench verify`: from rows to tables, figures and a page, and back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from benchmark import progress, records, runs, suites
 from benchmark.cli import show
-from benchmark.cli.errors import writable
+from benchmark.cli.errors import sentence, writable
 from benchmark.cli.options import METRIC, Named, RegularFile, data_option, device_option, open_store, results_option
 from benchmark.records import RunRecord
+from benchmark.words import some
 
+TUNING = "tuning"  # folder of the trials of `bench tune` in the results
 SUITE = Named(lambda ctx: list(suites.SUITES))
 
 
@@ -173,16 +176,57 @@ class _Pictures:
     epilog="""\b
 Examples:
   bench verify results/tables/glas/comparison.tex
-  bench verify paper.tex README.md           tables inside other text are found by the line that came with them"""
+  bench verify paper.tex README.md           tables inside other text are found by the line that came with them
+  bench verify --records                     every run record in results/, and the weights that are there"""
 )
-@click.argument("files", nargs=-1, required=True, type=RegularFile())
+@click.argument("files", nargs=-1, type=RegularFile())
+@click.option("--records", "of_records", is_flag=True, help="Check every run record and every file of weights.")
 @results_option
-def verify(files, results) -> None:
-    """Computes every number of generated tables again from the rows and names each that does not hold.
+def verify(files, of_records, results) -> None:
+    """Computes every number of generated tables again from the run records and names each that does not hold.
 
     FILES are .csv, .md or .tex. Lines and columns may be reordered or left out and words changed, as long as the line
     that begins with "bench table" stays with its table. Fails if a number does not hold.
+
+    With --records, checks the run records themselves: the name of each is the hash of its fields, scores are complete
+    and in their range, Jaccard belongs to Dice, and weights have the SHA-256 of their record.
     """
+    if not files and not of_records:
+        raise click.UsageError("Give the files of tables, or --records to check the run records.")
+    if of_records:
+        _verify_records(results)
+    if files:
+        _verify_tables(files, results)
+
+
+def _verify_records(results: Path) -> None:
+    """Names every run record, and every file of weights, that does not hold."""
+    from benchmark import records, train
+
+    paths = records.paths(results) + records.paths(results / TUNING)
+    if not paths:
+        raise ValueError(f"There are no run records in {results / 'runs'}; give `bench sweep quick` first.")
+    wrong = weights = 0
+    with progress.watching("Checking run records", len(paths)) as tell:
+        for done, path in enumerate(paths, 1):
+            try:
+                record = records.read(path)
+                file = train.weights_path(results, record.key)
+                if file.exists():
+                    train.proven(record, file)
+                    weights += 1
+            except (ValueError, OSError) as error:
+                wrong += 1
+                click.echo(sentence(error))
+            tell(done, path.stem)
+    if wrong:
+        raise click.ClickException(f"{wrong} of {len(paths)} run records do not hold.")
+    also = f", and {some(weights, 'file')} of weights" if weights else ""
+    click.echo(f"All {some(len(paths), 'run record')} hold{also}.")
+
+
+def _verify_tables(files: Sequence[Path], results: Path) -> None:
+    """Names every number of tables that does not hold."""
     from benchmark import timing
     from benchmark.report import verify as checks
 
