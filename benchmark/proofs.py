@@ -16,6 +16,7 @@ SHARES = (  # columns whose values lie from 0 to 1
 )  # fmt: skip
 DISTANCES = ("hd95", "assd", "object_hausdorff")  # columns whose values are not below 0
 PER_CLASS = ("dice", "jaccard", "hd95", "assd", "boundary_f1", "present", "predicted")
+TEXTS = ("name", "patient", "stratum")  # columns of text
 PARTS = ("labelled", "unlabelled", "val", "test")
 ROUNDED = 2e-4  # Dice and Jaccard have four digits: half a digit of either, and Jaccard changes up to twice as fast
 
@@ -94,6 +95,10 @@ def _of_scores(columns: "Columns", prefix: str, images: int, classes: int, names
         if len(values) != images:
             yield f"has {len(values)} values of {prefix}{name} for {images} test images"
             return
+    for name in TEXTS:
+        if not all(isinstance(value, str) for value in columns.get(name, ())):
+            yield f"has something that is no text among its {name}s"
+            return
     if not prefix and len(set(names)) != images:
         yield f"has {len(set(names))} different names for {images} test images"
     for name in PER_CLASS:
@@ -108,10 +113,10 @@ def _of_scores(columns: "Columns", prefix: str, images: int, classes: int, names
             return
         apart = np.abs(jaccard - dice / (2 - dice)) > ROUNDED
         if (wrong := apart | (np.isnan(dice) != np.isnan(jaccard))).any():
-            at = int(np.argwhere(wrong)[0][0])
+            at = tuple(np.argwhere(wrong)[0])
             yield (
-                f"has {prefix}Dice {columns['dice'][at]} and Jaccard {columns['jaccard'][at]} for {_image(names, at)}, "
-                "which do not belong together (J = D / (2 - D))"
+                f"has {prefix}Dice {dice[at]:g} and Jaccard {jaccard[at]:g} for {_image(names, at[0])}, which do not "
+                "belong together (J = D / (2 - D))"
             )
 
 
@@ -125,9 +130,9 @@ def _in_range(columns: "Columns", prefix: str, names: Sequence[str]) -> Iterator
             continue
         wrong = (numbers < 0) | ((numbers > 1) if name in SHARES else np.isinf(numbers))
         if wrong.any():
-            at = int(np.argwhere(wrong)[0][0])
+            at = tuple(np.argwhere(wrong)[0])
             limits = "from 0 to 1" if name in SHARES else "at least 0"
-            yield f"has {prefix}{name} {values[at]} for {_image(names, at)}, which must be {limits}"
+            yield f"has {prefix}{name} {numbers[at]:g} for {_image(names, at[0])}, which must be {limits}"
 
 
 def _of_best(record: "RunRecord") -> Iterator[str]:
@@ -147,11 +152,13 @@ def _numbers(values: Any) -> np.ndarray | None:
     """A column as an array, None in it as nan; None if it holds something else than numbers."""
     if isinstance(values, np.ndarray):
         return values if values.dtype.kind in "fiub" else None
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError):
+    inner = [value for of_image in values for value in (of_image if isinstance(of_image, list) else (of_image,))]
+    if not all(value is None or isinstance(value, int | float) for value in inner):
         return None
-    return None if any(isinstance(value, str) for value in values) else array
+    try:
+        return np.array(values, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):  # of unequal length, or too large
+        return None
 
 
 def _image(names: Sequence[str], at: int) -> str:

@@ -151,8 +151,9 @@ def read(path: Path, parse: Callable[[bytes], RunRecord] = decode) -> RunRecord:
         )
     try:
         record = parse(text)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        fault = next(proofs.faults(record, path.stem), "")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"The run record {path} is damaged ({error}); {remedy}") from error
-    for fault in proofs.faults(record, path.stem):
+    if fault:
         raise ValueError(f"The run record {path} {fault}; {remedy}")
     return record
