@@ -202,7 +202,7 @@ def _carry_out(
     def validate() -> None:
         """Scores the validation images; without any, a labelled image shows whether predictions are finite."""
         if not drawn.val:
-            judge(drawn.labelled[:1], "Looking at an image")
+            judge(drawn.labelled[:1], "Looking at an image", [SCORES["dice"]])
             return
         images = _columns(judge(drawn.val, "Validating", [SCORES["dice"]]))
         dice = SCORES[for_classes("dice", len(store.classes(run.task)) - 1)].of_run(images)

@@ -8,6 +8,7 @@ import click
 from benchmark import progress, records, runs, suites
 from benchmark.cli import show
 from benchmark.cli.errors import sentence, writable
+from benchmark.cli.numbers import Number
 from benchmark.cli.options import METRIC, Named, RegularFile, data_option, device_option, open_store, results_option
 from benchmark.records import RunRecord
 from benchmark.words import some
@@ -30,7 +31,7 @@ Examples:
 @click.option("--uneven", is_flag=True, help="Rank runs of unequal budgets with the others.")
 @click.option(
     "--margin",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(float, 0, above=True, example=1),
     default=1.0,
     show_default=True,
     help="Differences below it may be called equivalent: points of 100, or pixels for distances.",
