@@ -19,8 +19,8 @@ from benchmark.runs import Run
 from benchmark.suites import BASELINE
 from methods.base import Batch, Method
 from methods.parts.nets import Arch, Encoder
-from methods.parts.parity import compare
 from methods.parts.teacher import Teacher
+from methods.testing.parity import compare
 
 COPIED = "entropy_min"  # the shortest method that looks at unlabelled images: a new one starts as its copy
 
@@ -123,7 +123,7 @@ def new_method(name: str, folder: Path) -> Path:
             f"'{name}' cannot name a method; use small letters, digits and underscores, such as my_method."
         )
     path = folder / f"{name}.py"
-    if name in methods.names() or name in ("base", "parts") or path.exists():
+    if name in methods.names() or name in ("base", "parts", "testing") or path.exists():
         raise ValueError(f"There is a '{name}' already; choose another name.")
     kind = methods.get(COPIED)
     source = inspect.getsource(inspect.getmodule(kind))

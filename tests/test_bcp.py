@@ -7,9 +7,9 @@ import torch
 
 import methods
 from methods.bcp import directions, region
-from methods.parts import contract
 from methods.parts.losses import dice_ce
 from methods.parts.views import copy_paste_box
+from methods.testing import contract
 
 SIDE, BOX = 3, 4  # a box of 2 · 2 of 3 · 3 pixels
 

@@ -12,7 +12,7 @@ from conftest import TOY
 import methods
 from benchmark import cards
 from benchmark.cli import main
-from methods.parts import contract
+from methods.testing import contract
 
 OUTSIDE = Path(__file__).parent / "outside"
 
@@ -50,7 +50,7 @@ def test_a_new_method_keeps_the_contract(tmp_path, monkeypatch):
     assert "Vu" not in path.read_text(), "the copied method's authors should be gone"
 
 
-@pytest.mark.parametrize("name", ["My-Method", "class", "supervised", "base", "parts", "1st", "../x"])
+@pytest.mark.parametrize("name", ["My-Method", "class", "supervised", "base", "parts", "testing", "1st", "../x"])
 def test_a_name_that_cannot_be_a_methods_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match="cannot name a method|already"):
         cards.new_method(name, tmp_path)

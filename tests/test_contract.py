@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 import methods
 from methods.base import IGNORE, Batch, Images, Logits, Method
-from methods.parts.contract import SIZE, checks
 from methods.parts.losses import dice_ce, mse, ramp
 from methods.parts.nets import Arch
 from methods.parts.persistence import pulls
 from methods.parts.teacher import Teacher
+from methods.testing.contract import SIZE, checks
 
 
 @pytest.mark.parametrize(("name", "check"), [(name, check) for name in methods.names() for check in checks])

@@ -9,9 +9,10 @@ from torch import nn
 import methods
 from methods import corrmatch
 from methods.base import Batch
-from methods.parts import contract, correlation
+from methods.parts import correlation
 from methods.parts.correlation import Correlation, propagated, regions
 from methods.parts.nets import Arch
+from methods.testing import contract
 
 HALF = torch.tensor([[[0.4, 0.4, 0.1, 0.1], [0.1, 0.1, 0.4, 0.4]]])  # the left half is a region, and the right
 SIZES = torch.full((1, 1, 1, 4), 4.0)

@@ -10,9 +10,10 @@ import importlib
 from pathlib import Path
 
 import pytest
+import torch
 
 import methods
-from methods.parts import parity
+from methods.testing import parity
 
 DERIVATIONS = {
     path.stem: importlib.import_module(f"parity.{path.stem}")
@@ -53,6 +54,20 @@ def test_a_wrong_derivation_is_told_from_the_method():
     assert max(line.difference for line in parity.compare(build, wrong, 2)) > parity.WITHIN
     with pytest.raises(ValueError, match="has the terms"):
         list(parity.compare(build, lambda method, batch, t: {}, 2))
+
+
+def test_a_method_of_another_package_is_compared_with_its_derivation_too(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent / "outside")
+    outside = importlib.import_module("self_teaching")
+
+    def derived(method, batch, t):
+        return method.losses(batch, torch.tensor(t, dtype=torch.float64))
+
+    def halved(method, batch, t):
+        return {name: term / 2 for name, term in derived(method, batch, t).items()}
+
+    assert max(line.difference for line in parity.compare(outside.SelfTeaching, derived, 2)) < parity.WITHIN
+    assert max(line.difference for line in parity.compare(outside.SelfTeaching, halved, 2)) > parity.WITHIN
 
 
 def test_every_method_has_a_derivation():

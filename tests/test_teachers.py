@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import methods
 from methods.ad_mt import ensemble
-from methods.parts import contract
-from methods.parts.parity import WITHIN, compare
 from methods.parts.teacher import Teacher
+from methods.testing import contract
+from methods.testing.parity import WITHIN, compare
 
 
 def places(teacher: nn.Module) -> Tensor:

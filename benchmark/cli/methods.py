@@ -93,7 +93,7 @@ def new_method(name) -> None:
 def check(name) -> None:
     """Runs the contract of a method, one sentence a check. Works for methods of other packages, too."""
     method = methods.get(name)
-    from methods.parts import contract
+    from methods.testing import contract
 
     failed = 0
     for sentence, examine in contract.checks.items():
