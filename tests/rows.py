@@ -147,7 +147,7 @@ def _certificate(run: Run, images: int, patients: int) -> Certificate:
     clean = dict.fromkeys(("patients", "patient_images", "slides", "slide_images", "duplicates", "near"), 0)
     return Certificate(
         images=counts,
-        patients={part: max(1, n // 3) for part, n in of_part.items()} | {"test": patients},
+        patients={part: min(n, max(1, n // 3)) for part, n in of_part.items()} | {"test": patients},
         lists={part: f"{zlib.crc32(f'{run.dataset} {part} {run.draw}'.encode()):016x}" for part in counts},
         labelled=list(range(counts["labelled"])),
         audit={pair: dict(clean) for pair in ("train-val", "train-test", "val-test")},
