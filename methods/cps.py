@@ -1,28 +1,32 @@
-"""CPS (2021): two networks of different initial weights label the images for each other.
+"""CPS (2021): two networks with different initial weights give each other pseudo-labels.
 
 Chen et al., "Semi-supervised semantic segmentation with cross pseudo supervision", CVPR 2021,
 https://arxiv.org/abs/2106.01226
 
-Two networks of the same kind with logits z_1, z_2 and hard labels ŷ_i = argmax_c z_i:
-L = L_sup(z_1) + L_sup(z_2) + λ(t) [CE(z_1, sg ŷ_2) + CE(z_2, sg ŷ_1)], with λ(t) = weight · ramp(t);
-L_sup = ½ CE + ½ Dice on the labelled images; CE is the mean over all pixels of labelled and unlabelled images, without
-a threshold. The first network predicts.
-With `cutmix` the cross terms are on unlabelled images only. Both networks label them without a gradient; three boxes,
-together 25 to 50 % of the image, are pasted from its partner, the image before it in the batch, and from its partner's
-labels into its own; both networks learn from that mixture.
+Two networks of the same architecture have the logits z_1, z_2 and the hard labels ŷ_i = argmax_c z_i:
+L = L_sup(z_1) + L_sup(z_2) + λ(t) [CE(z_1, sg ŷ_2) + CE(z_2, sg ŷ_1)], with λ(t) = weight · ramp(t).
+L_sup = ½ CE + ½ Dice on the labelled images. The cross terms are the mean over all pixels of labelled and unlabelled
+images, without a threshold. The first network predicts.
+With `cutmix` the cross terms use unlabelled images only. Both networks label these images without gradient. Three
+boxes, together 25 to 50 % of the image, are pasted from a partner, which is the preceding image of the batch, and the
+same boxes of the partner's labels are pasted into the labels. Both networks learn from this mixture.
 
-Settings: `weight` 1.0 (published: 1.5 on VOC, 6 on Cityscapes; with CutMix 1 and 5); `ramp` 0.1, where the paper has
-none, because our networks start with an untrained decoder and, in short runs, would first learn each other's noise.
-Variants: "paper" is 1.5 without a ramp; "ssl4mis" is the usual medical port, 15 to 60 times weaker than published:
-unlabelled images only, 0.1 ramped over the whole training.
+Settings:
+- `weight` 1.0 (published: 1.5 on VOC and 6 on Cityscapes; with CutMix 1 and 5).
+- `ramp` 0.1; the paper has no ramp. The networks here start with an untrained decoder and would, in short runs, first
+  learn each other's noise.
+- Variant "paper" is 1.5 without a ramp. Variant "ssl4mis" is the usual medical port: unlabelled images only, 0.1 with a
+  ramp over the whole training, which is 15 to 60 times weaker than published.
 
 Differences from the paper and the released code:
-- The networks differ by their decoders' initial weights (and the encoders', when not pretrained) and by dropout, as
-  released. Were they equal, the method would be self-training; a port that seeds both alike is just that.
-- CutMix's partner is another image of the batch, not of a second batch: two labelling passes a step instead of four.
-- As in the release, networks label with dropout on; here nothing else of the training mode changes a prediction.
-- The first network is declared beforehand; releases keep the better of the two, a choice by test scores if made there.
-- Without unlabelled images cross labels are left out, those on labelled images too: the method is then supervised.
+- The networks differ by the initial weights of their decoders (and of their encoders, if not pretrained) and by
+  dropout, as released. Two equal networks would be self-training; a port that gives both the same seed does this.
+- The CutMix partner is another image of the same batch, not of a second batch. So a step has two labelling passes
+  instead of four.
+- As in the release, networks label with dropout; here nothing else of the training mode changes a prediction.
+- The first network is declared as the predicting one in advance. Releases keep the better of the two, which is a
+  selection on test scores if it is made on test images.
+- Without unlabelled images all cross terms are left out, also those on labelled images: the method is then supervised.
 """
 
 from typing import ClassVar, Literal
@@ -79,7 +83,7 @@ class Cps(Method):
 
     @torch.no_grad()
     def mixed(self, u: Images) -> tuple[Images, tuple[Tensor, Tensor]]:
-        """Images with boxes of their partners, and what each network says of them, mixed alike."""
+        """Images with boxes of their partners, and the labels of each network with the same boxes."""
         where = boxes(u, area=(0.25, 0.5), aspect=(0.25, 4), count=3, p=1)
         u, y1, y2 = paste_neighbour(where, u, *(net(u).argmax(1) for net in self.nets))
         return u, (y1, y2)

@@ -1,25 +1,27 @@
-"""Cross Teaching (2022): a CNN and a Transformer learn from each other's predictions.
+"""Cross Teaching (2022): a CNN and a transformer give each other pseudo-labels.
 
 Luo et al., "Semi-supervised medical image segmentation via cross teaching between CNN and Transformer", MIDL 2022,
 https://arxiv.org/abs/2112.04894
 
-Two networks with logits z_1 (CNN) and z_2 (Transformer), softmax p_i, and hard labels ŷ_i = argmax_c z_i:
-L = L_sup(z_1) + L_sup(z_2) + λ(t) [Dice(p_1, sg ŷ_2) + Dice(p_2, sg ŷ_1)], with λ(t) = weight · ramp(t);
-L_sup = ½ CE + ½ Dice on the labelled images; the cross terms on all pixels of the unlabelled images, without a
+Two networks have the logits z_1 (CNN) and z_2 (transformer), the softmax p_i, and the hard labels ŷ_i = argmax_c z_i:
+L = L_sup(z_1) + L_sup(z_2) + λ(t) [Dice(p_1, sg ŷ_2) + Dice(p_2, sg ŷ_1)], with λ(t) = weight · ramp(t).
+L_sup = ½ CE + ½ Dice on the labelled images. The cross terms use all pixels of the unlabelled images, without a
 threshold, as batch-wise Dice over all classes (methods.parts.losses.dice). Only the CNN predicts.
 
-Settings: `weight` 0.1 with `ramp` over the whole training, as released; `second_encoder` "mit_b0", `second_weights`.
+Settings: `weight` 0.1 and `ramp` over the whole training, as released; `second_encoder` "mit_b0"; `second_weights`.
 
 Differences from the paper and the released code:
-- The Transformer is SegFormer's encoder (MiT, Xie et al., NeurIPS 2021) under a U-Net decoder, not Swin-UNet, whose
-  windows fit images of 224 pixels and their multiples only; this one takes any size. It is a U-Net whatever decoder the
-  CNN has, because its stages cannot be dilated. `second_encoder="same"` is a second network like the first.
-- The released Swin-UNet starts from ImageNet. No package brings MiT weights, so it starts from scratch unless
-  `second_weights` is a file or, where the hub can be reached, "imagenet". From scratch the CNN's teacher is a weak one
-  in short runs: read a comparison with that in mind.
-- Both networks have the comparison's one optimiser. With the release's SGD at 0.01 Transformers learn badly; choose
-  AdamW. The release keeps each network's best checkpoint and reports both; the CNN is the declared one here.
-- As released, a class that the other network sees nowhere in the batch has Dice loss near 1, whose gradient lowers it.
+- The transformer is SegFormer's encoder (MiT, Xie et al., NeurIPS 2021) with a U-Net decoder, not Swin-UNet. Swin-UNet
+  accepts only images of 224 pixels and multiples, because of its windows; MiT accepts any size. The decoder is a U-Net
+  whatever decoder the CNN has, because the stages of MiT cannot be dilated. With `second_encoder="same"` the second
+  network has the architecture of the first.
+- The released Swin-UNet starts from ImageNet weights. No package contains MiT weights, so the transformer starts from
+  random weights unless `second_weights` is a file or, if the hub can be reached, "imagenet". With random weights the
+  transformer gives weak pseudo-labels in short runs: consider this when you read a comparison.
+- Both networks use the one optimiser of the comparison. Transformers learn badly with the released SGD at 0.01; choose
+  AdamW. The release keeps the best checkpoint of each network and reports both; here the CNN is declared in advance.
+- As released, a class that the other network predicts nowhere in the batch has a Dice loss near 1, and its gradient
+  lowers the probability of this class.
 """
 
 import dataclasses
@@ -50,12 +52,12 @@ class CrossTeaching(Method):
         weight: float = 0.1,
         ramp: float = 1.0,
         second_encoder: str = "mit_b0",
-        second_weights: str = "none",  # or a file, or "imagenet" from the hub; "same" has the first one's
+        second_weights: str = "none",  # or a file, or "imagenet" from the hub; "same": as the first
         predicts: Literal["cnn", "transformer"] = "cnn",
     ):
         super().__init__()
         if second_encoder == "same" and second_weights != "none":
-            raise ValueError("second_encoder 'same' has the first one's weights; leave out second_weights.")
+            raise ValueError("second_encoder 'same' uses the weights of the first encoder; leave out second_weights.")
         second = {"encoder_name": second_encoder, "decoder_name": "unet", "weights": second_weights}
         self.cnn = arch.net()
         self.transformer = dataclasses.replace(arch, **({} if second_encoder == "same" else second)).net()

@@ -1,18 +1,21 @@
-"""Entropy minimisation (2019): be sure of yourself on unlabelled images.
+"""Entropy minimisation (2019): make the predictions on unlabelled images confident.
 
 Vu et al., "ADVENT: adversarial entropy minimization for domain adaptation in semantic segmentation", CVPR 2019,
 https://arxiv.org/abs/1811.12833
 
 L = L_sup + λ(t) · mean over unlabelled pixels of H(p) / ln C, with H(p) = −Σ_c p_c ln p_c and λ(t) = weight · ramp(t).
-The gradient flows through p everywhere: no threshold, no stop-gradient, no temperature.
+The gradient flows through p at every pixel: there is no threshold, no stop-gradient and no temperature.
 
-Settings: `weight` 0.1 with `ramp` over the whole training, as the medical ports use it (ADVENT: 0.001, constant, for
-domain adaptation); `on` "unlabelled" as in the paper, or "all" images, as in the ports.
+Settings:
+- `weight` 0.1 and `ramp` over the whole training, as in the medical ports. ADVENT uses a constant 0.001 for domain
+  adaptation (variant "advent").
+- `on` "unlabelled", as in the paper; "all" images, as in the ports.
 
-Differences from the paper and from released code:
-- Only the entropy loss of the paper, without its adversarial one, as in every semi-supervised comparison.
-- The divisor is ln C of the task; a port fixes ln 4, which halves the loss of two classes.
-- The entropy comes from log-softmax, because p · ln(p + ε) changes gradients where p is small.
+Differences from the paper and the released code:
+- Only the entropy loss of the paper is used, without its adversarial loss, as in every semi-supervised comparison.
+- The entropy is divided by ln C, where C is the number of classes of the task. One port always divides by ln 4, which
+  halves the loss for two classes.
+- The entropy is computed from log-softmax, because p · ln(p + ε) changes the gradient where p is small.
 """
 
 from typing import ClassVar, Literal
@@ -41,10 +44,10 @@ class EntropyMin(Method):
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         logits = self.net(torch.cat([batch.x, batch.u]))
-        unsure = entropy(logits if self.on == "all" and len(batch.u) else logits[labelled:])
+        uncertainty = entropy(logits if self.on == "all" and len(batch.u) else logits[labelled:])
         return {
             "sup": dice_ce(logits[:labelled], batch.y),
-            "entropy": self.weight * ramp(t, self.ramp) * unsure,
+            "entropy": self.weight * ramp(t, self.ramp) * uncertainty,
         }
 
     def predict(self, x: Images) -> Logits:

@@ -1,24 +1,26 @@
-"""ICT (2019): what you say of a mixture is the mixture of what your average self says of its parts.
+"""ICT (2019): the prediction of a mixture of two images is the mixture of the teacher's predictions.
 
 Verma et al., "Interpolation consistency training for semi-supervised learning", IJCAI 2019,
 https://arxiv.org/abs/1903.03825
 
-Unlabelled images u_0 and u_1 are paired, each pair with its own share s ~ Beta(α, α):
+Unlabelled images u_0 and u_1 are paired. Each pair has its own share s ~ Beta(α, α):
 L = L_sup + λ(t) · mean over pairs, classes and pixels of
 (p_S((1 − s) u_0 + s u_1) − sg [(1 − s) p_T(u_0) + s p_T(u_1)])², with λ(t) = weight · ramp(t) and θ_T as in Mean
-Teacher. The teacher sees clean images, without dropout.
+Teacher. The teacher predicts unperturbed images, without dropout.
 
-Settings: `alpha` 0.2, `weight` 0.1, `decay` 0.99 and `ramp` over the whole training, as in the segmentation port;
-variant "cifar10" has those of the paper's classification (weight 100, α 1, ramp over a quarter, decay 0.999).
+Settings: `alpha` 0.2, `weight` 0.1, `decay` 0.99 and `ramp` over the whole training, as in the segmentation port.
+Variant "cifar10" has the settings of the paper's classification (weight 100, α 1, ramp over a quarter, decay 0.999).
 
-Differences from the paper and from released code:
-- The first half of the unlabelled images is mixed with the second, as in the port; of an odd number, the image in the
-  middle is in both halves. The paper pairs the whole batch with a permutation of itself, which takes twice the passes.
-- The port cuts the unlabelled batch at half the number of labelled images, which fits only if both are as many.
-- A share for each pair, as in the port; the paper draws one for the batch.
+Differences from the paper and the released code:
+- The first half of the unlabelled images is mixed with the second half, as in the port. If their number is odd, the
+  middle image is in both halves. The paper pairs the whole batch with a permutation of itself, which needs twice as
+  many forward passes.
+- The port splits the unlabelled batch at half of the number of labelled images, which is right only if both numbers
+  are equal.
+- Each pair has its own share, as in the port; the paper draws one share for the batch.
 - The targets are mixed probabilities, as in the paper's formula and the port; the paper's code mixes logits.
-- The paper also mixes labelled images; the supervised loss here is everyone's, as in the port.
-- The teacher predicts, as the paper's code tests it; the port tests the student (variant "student_predicts").
+- The paper also mixes labelled images. Here the supervised loss is the same for every method, as in the port.
+- The teacher predicts, as in the paper's evaluation; the port evaluates the student (variant "student_predicts").
 """
 
 from typing import ClassVar, Literal
@@ -35,7 +37,7 @@ from methods.parts.nets import Arch
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
-CELLS = 4096  # of the table of quantiles, each of the same probability
+CELLS = 4096  # cells of the table of quantiles; all have the same probability
 
 
 @register
@@ -62,7 +64,7 @@ class Ict(Method):
     ):
         super().__init__()
         if alpha <= 0:
-            raise ValueError(f"alpha {alpha} is no parameter of a Beta distribution; give a number above 0.")
+            raise ValueError(f"alpha {alpha} is not a parameter of a Beta distribution; give a number above 0.")
         quantiles = torch.from_numpy(betaincinv(alpha, alpha, torch.linspace(0, 1, CELLS + 1).double().numpy()))
         self.register_buffer("quantiles", quantiles.float(), persistent=False)
         self.student = arch.net()
@@ -82,7 +84,7 @@ class Ict(Method):
         }
 
     def shares(self, pairs: int) -> Float[Tensor, "pairs"]:
-        """Draws from Beta(α, α), on the device: the quantiles of uniform numbers, from a table."""
+        """Samples from Beta(α, α), computed on the device: the quantiles of uniform numbers, from a table."""
         place = torch.rand(pairs, device=self.quantiles.device) * CELLS
         below = place.long().clamp_max(CELLS - 1)
         return torch.lerp(self.quantiles[below], self.quantiles[below + 1], (place - below).to(self.quantiles.dtype))
@@ -95,6 +97,6 @@ class Ict(Method):
 
 
 def mixed(values: Tensor, share: Tensor) -> Tensor:
-    """The first half and the second, whose share it is; an odd number's middle is in both."""
+    """(1 − share) · the first half + share · the second half; of an odd number the middle element is in both halves."""
     pairs = len(share)
     return torch.lerp(values[:pairs], values[len(values) - pairs :], share)

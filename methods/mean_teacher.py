@@ -1,21 +1,22 @@
-"""Mean Teacher (2017): agree with the average of your own past, seen through noise.
+"""Mean Teacher (2017): the student agrees with an averaged teacher under input noise.
 
 Tarvainen & Valpola, "Mean teachers are better role models: weight-averaged consistency targets improve semi-supervised
 deep learning results", NeurIPS 2017, https://arxiv.org/abs/1703.01780
 
-L = L_sup + λ(t) · mean over unlabelled images, classes and pixels of (p_S(u) − sg p_T(u + n))², with
-n = clip(noise · N(0, 1), ±2 · noise), λ(t) = weight · ramp(t), and θ_T ← a θ_T + (1 − a) θ_S after each step,
-a = min(1 − 1/(k + 1), decay).
+L = L_sup + λ(t) · mean over unlabelled images, classes and pixels of (p_S(u) − sg p_T(u + n))²,
+with the noise n = clip(noise · N(0, 1), ±2 · noise) and λ(t) = weight · ramp(t); sg is stop-gradient. After each step
+the teacher follows the student: θ_T ← a θ_T + (1 − a) θ_S with a = min(1 − 1/(k + 1), decay) at update k.
 
 Settings: `weight` 0.1, `decay` 0.99, `noise` 0.1 and `ramp` over the whole training, as in the usual segmentation port.
 
-Differences from the paper and from released code:
-- Consistency is on unlabelled images only, as in the port; the paper takes all images.
-- The noise is measured on [0, 1] images, before normalisation, so that it does not depend on the encoder.
-- The port leaves the term out for the first 1/30 of training; the ramp is below 0.01 there, so we do not.
-- The teacher averages buffers, too, and predicts without dropout, so that its targets have no noise but n.
+Differences from the paper and the released code:
+- The consistency loss uses unlabelled images only, as in the port; the paper uses all images.
+- The noise is added to images in [0, 1], before normalisation, so that it does not depend on the encoder.
+- The port leaves the consistency loss out for the first 1/30 of training. It is kept here, because the ramp is below
+  0.01 there.
+- The teacher also averages buffers, and it predicts without dropout, so that n is the only noise in its targets.
 - In short runs the average is shorter (methods.parts.schedule; variant "published_decay" keeps 0.99).
-- The teacher predicts, as the paper recommends; the port scores the student (variant "student_predicts").
+- The teacher predicts, as the paper recommends; the port evaluates the student (variant "student_predicts").
 """
 
 from typing import ClassVar, Literal

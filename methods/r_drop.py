@@ -1,24 +1,27 @@
-"""R-Drop (2021): one network, asked twice with other units dropped, is to answer alike.
+"""R-Drop (2021): two predictions of one network with different dropout agree.
 
 Liang, Wu et al., "R-Drop: regularized dropout for neural networks", NeurIPS 2021, https://arxiv.org/abs/2106.14448
 
-z_1, z_2 are two passes of one network over the same images with independent dropout, p_i their softmax, and
-L = ½ [L_sup(z_1) + L_sup(z_2)] + λ(t) · mean over unlabelled pixels of ½ [KL(p_1 ‖ p_2) + KL(p_2 ‖ p_1)], with the
-sums of KL over classes, gradients through both sides, and λ(t) = weight · ramp(t).
+z_1, z_2 are the logits of two passes of one network over the same images with independent dropout, p_i their softmax:
+L = ½ [L_sup(z_1) + L_sup(z_2)] + λ(t) · mean over unlabelled pixels of ½ [KL(p_1 ‖ p_2) + KL(p_2 ‖ p_1)],
+with KL summed over classes, gradients through both sides, and λ(t) = weight · ramp(t).
 
-Settings: `weight` 1 (α; the paper takes 0.1 to 5 by task) with `ramp` over the whole training, as in SSL4MIS.
+Settings: `weight` 1 (α; the paper uses 0.1 to 5, depending on the task) with `ramp` over the whole training, as in
+SSL4MIS.
 
-Differences from the paper and from released code:
-- The paper regularises labelled samples, all it has; SSL4MIS and we the unlabelled ones (`on` "all": both).
-- Released code for segmentation (SSL4MIS) trains two networks, each with its own weights, and so is mutual learning:
-  variant "ssl4mis_dml". A network learns there from its own supervised loss in full, so the two are added.
-- The port's softmax runs along the images' width, not over classes: a logit added to one class everywhere, which can
-  turn every label over, leaves its loss unchanged. Its weight of 4 was found with that loss, so it is not ours; it
-  multiplies a mean over classes, too, and is 2 beside our sum over two of them, in "ssl4mis_dml".
-- The dropout is `Arch`'s, of channels of the deepest features and before the last convolution. With its rate 0 the two
-  passes are the same, the term is exactly 0, and the method is supervised training; "ssl4mis_dml" does not need it.
-- No dropout comes before the deepest features, so that both passes share one run of the encoder's layers. This equals
-  two runs, at less than the usual cost of two.
+Differences from the paper and the released code:
+- The paper regularises labelled samples, because it has no others. SSL4MIS and this file regularise the unlabelled ones
+  (`on` "all": both).
+- The released code for segmentation (SSL4MIS) trains two networks with separate weights, which is mutual learning:
+  variant "ssl4mis_dml". There each network learns from its own full supervised loss, so the two losses are added.
+- The port computes the softmax along the width of the images, not over classes. A constant added to the logit of one
+  class at all pixels can change every label, but it does not change the port's loss. The port's weight of 4 was
+  selected with this loss and is therefore not used here. It also multiplies a mean over classes; with the sum over two
+  classes of this file it becomes 2, in "ssl4mis_dml".
+- The dropout is that of `Arch`: channels of the deepest features, and before the last convolution. With rate 0 the two
+  passes are identical, the term is exactly 0, and the method is supervised training; "ssl4mis_dml" needs no dropout.
+- There is no dropout before the deepest features, so both passes share one forward pass of the encoder. The result is
+  the same as that of two forward passes, at a lower cost.
 """
 
 import dataclasses
@@ -77,8 +80,8 @@ class RDrop(Method):
         return self.decoders[0](self.encoders[0](x))
 
 
-def symmetric_kl(one: Logits, two: Logits) -> Tensor:
+def symmetric_kl(first: Logits, second: Logits) -> Tensor:
     """Mean over pixels of ½ [KL(p_1 ‖ p_2) + KL(p_2 ‖ p_1)] = ½ Σ_c (p_1 − p_2) (ln p_1 − ln p_2)."""
-    wide = torch.promote_types(one.dtype, torch.float32)
-    log_one, log_two = one.to(wide).log_softmax(1), two.to(wide).log_softmax(1)
-    return 0.5 * mean(((log_one.exp() - log_two.exp()) * (log_one - log_two)).sum(1))
+    wide = torch.promote_types(first.dtype, torch.float32)
+    log_first, log_second = first.to(wide).log_softmax(1), second.to(wide).log_softmax(1)
+    return 0.5 * mean(((log_first.exp() - log_second.exp()) * (log_first - log_second)).sum(1))

@@ -1,23 +1,24 @@
-"""UA-MT (2019): agree with the teacher where it is sure, which it shows by answering alike again and again.
+"""UA-MT (2019): a mean teacher with targets only where the uncertainty of the teacher is low.
 
 Yu et al., "Uncertainty-aware self-ensembling model for semi-supervised 3D left atrium segmentation", MICCAI 2019,
 https://arxiv.org/abs/1907.07034
 
-The teacher sees every unlabelled image `samples` + 1 times, each time with its own noise and with dropout. One answer
-is the target q; the mean p̄ of the others has the entropy U = H(p̄), and
+The teacher predicts every unlabelled image `samples` + 1 times, each time with new input noise and with dropout. One
+prediction is the target q. The entropy U = H(p̄) of the mean p̄ of the other predictions is the uncertainty:
 L = L_sup + λ(t) · Σ m (p_S(u) − sg q)² / (C Σ m), m = 1[U < κ(t)] per pixel, with
-κ(t) = (¾ + ¼ ramp(t)) ln C and λ(t) = weight · ramp(t); noise and θ_T are those of Mean Teacher.
+κ(t) = (¾ + ¼ ramp(t)) ln C and λ(t) = weight · ramp(t); the noise and θ_T are those of Mean Teacher.
 
-Settings: `weight` 0.1, `samples` 8, `noise` 0.1, `decay` 0.99, `ramp` over the whole training, all as released.
+Settings: `weight` 0.1, `samples` 8, `noise` 0.1, `decay` 0.99 and `ramp` over the whole training, all as released.
 
-Differences from the paper and from released code:
-- ln C is the greatest entropy of C classes, and C Σ m counts squares; the release and a port fix ln 2 and 2, which is
-  the same with two classes; with four, the threshold is half as high.
-- Only dropout is on in the teacher; its norms stay in evaluation mode, where the code has all of it in training mode.
-- The nine passes are one batch, where the code makes five; and noise is measured on [0, 1] images.
-- Without dropout in the networks the samples differ by the noise only, and the method is close to Mean Teacher.
-- The student predicts, as released. A port averages into a copy that it discards, and its teacher stays zero: then U
-  is ln C everywhere, no pixel is below κ, and the term is always 0.
+Differences from the paper and the released code:
+- ln C is the largest entropy of C classes, and C Σ m is the number of squared differences. The release and a port use
+  the constants ln 2 and 2, which is the same for two classes; with four classes their threshold is half as high.
+- In the teacher only dropout is in training mode; the norms stay in evaluation mode. In the code the whole teacher is
+  in training mode.
+- The nine predictions are computed in one pass; the code uses five. The noise is added to images in [0, 1].
+- If the networks have no dropout, the samples differ by the noise only, and the method is close to Mean Teacher.
+- The student predicts, as released. A port averages into a copy that it discards, so that its teacher stays zero: then
+  U is ln C at every pixel, no pixel is below κ, and the consistency loss is always 0.
 """
 
 import math
@@ -52,7 +53,7 @@ class UaMt(Method):
     ):  # fmt: skip
         super().__init__()
         if samples < 1:
-            raise ValueError(f"{samples} samples say nothing of how sure the teacher is; give 1 or more.")
+            raise ValueError(f"{samples} samples give no estimate of the teacher's uncertainty; give 1 or more.")
         self.student = arch.net()
         self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.samples, self.noise = weight, samples, noise
@@ -62,9 +63,9 @@ class UaMt(Method):
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         logits = self.student(torch.cat([batch.x, batch.u]))
-        target, unsure = self.ask_teacher(batch.u)
+        target, uncertainty = self.teacher_samples(batch.u)
         limit = (0.75 + 0.25 * ramp(t, self.ramp)) * math.log(logits.shape[1])
-        mask = (unsure < limit) if self.masked else torch.ones_like(unsure, dtype=torch.bool)
+        mask = (uncertainty < limit) if self.masked else torch.ones_like(uncertainty, dtype=torch.bool)
         squares = (probabilities(logits[labelled:]) - target).square() * mask
         consistency = squares.sum() / (logits.shape[1] * mask.sum()).clamp_min(1)
         return {
@@ -72,12 +73,12 @@ class UaMt(Method):
             "consistency": self.weight * ramp(t, self.ramp) * consistency,
         }
 
-    def ask_teacher(self, u: Images) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n 1 h w"]]:
-        """One answer's probabilities, and the entropy of the other answers' mean."""
-        answers = self.samples + 1
+    def teacher_samples(self, u: Images) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n 1 h w"]]:
+        """The probabilities of one prediction, and the entropy of the mean of the other predictions."""
+        passes = self.samples + 1
         with dropping(self.teacher):
-            logits = self.teacher(jitter(u.repeat(answers, 1, 1, 1), self.noise))
-        target, *others = logits.unflatten(0, (answers, len(u)))
+            logits = self.teacher(jitter(u.repeat(passes, 1, 1, 1), self.noise))
+        target, *others = logits.unflatten(0, (passes, len(u)))
         log_mean = log_mean_softmax(others)
         return probabilities(target), -(log_mean.exp() * log_mean).sum(1, keepdim=True)
 
