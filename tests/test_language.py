@@ -1,0 +1,135 @@
+"""Texts for readers are in plain technical English, and their links lead to a file and a heading that exist."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", ".github/**/*.md", "results/README.md"]
+PAGES = sorted(str(path.relative_to(ROOT)) for pattern in TEXTS for path in ROOT.glob(pattern))
+
+# Words that readers do not search for, and what to write instead. A pattern matches whole words in any case.
+# To check other texts, add them to TEXTS; for docstrings and comments of code, let `lines` return only these.
+INSTEAD = {
+    r"anew|afresh": "again",
+    r"told|tells": "print, show, name (a comparison that cannot answer 'cannot tell')",
+    r"suffic(e|es|ed)": "be enough",
+    r"whose": "of the, with",
+    r"(?<!cross )(teach|teaches|taught|teaching)": "use for training",
+    r"judge|judges|judged|judging": "use for test or validation, score",
+    r"(carry|carries|carried|carrying) (it |them )?out": "train, run",
+    r"suret(y|ies)|how sure|how (it )?is sure": "confidence, 95 % confidence interval",
+    r"rows?": "run record, speed record; line of a table",
+    r"(re)?drawn|redraws?|drew": "render, write, random (a draw is a labelled subset)",
+    r"(does|do|did) not hold": "does not match",
+    r"labelled shares?|(share|percentage)s? of (the )?labels|label ratios?": "labelled fraction",
+    r"leaves? a (run )?record": "write a run record",
+    r"wherein|whereby|thereof|therein|thereby|henceforth|hitherto|whilst|amongst|lest|nought|albeit": "a usual word",
+    r"of which only|with nothing kept|is told apart|may teach": "a shorter sentence",
+}
+FOUND = {re.compile(rf"(?<![\w-])(?:{pattern})(?![\w-])", re.I): word for pattern, word in INSTEAD.items()}
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Every line of a file with its number."""
+    yield from enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+
+
+def unusual(line: str) -> list[str]:
+    """The words of a line that are to be replaced, each with its replacement."""
+    return [f"'{match[0]}': {word}" for pattern, word in FOUND.items() for match in pattern.finditer(line)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_only_usual_words(page):
+    wrong = [f"{page}:{number}: {word}" for number, line in lines(ROOT / page) for word in unusual(line)]
+    assert not wrong, "\n".join(["Write it in other words:", *wrong])
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "One of which only the row is here is carried out anew.",
+        "Other defaults of network and training; those told here are of quick.",
+        "Some of your masks must judge and cannot teach.",
+        "What the compilation takes, with nothing kept from before, is told apart.",
+        "A row has the bits of its commit.",
+        "3 places do not hold.",
+        "Leave out settings for which these do not suffice.",
+        "Methods by labelled share",
+    ],
+)
+def test_unusual_words_are_found(sentence):
+    assert unusual(sentence)
+
+
+@pytest.mark.parametrize(
+    "sentence", ["Cross teaching has a teacher.", "The comparison cannot tell.", "Enough draws and a row-major array."]
+)
+def test_names_and_usual_words_are_left_alone(sentence):
+    assert unusual(sentence) == []
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Links and headings
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code; `code` in a line stays without its marks, unless it shows a link."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return re.sub(r"`[^`\n]+`", lambda match: match[0][1:-1] if "](" not in match[0] else "", text)
+
+
+def headings(page: Path) -> list[tuple[int, str]]:
+    """Level and text of every heading."""
+    return [(len(level), title) for level, title in re.findall(r"^(#+) (.+)$", prose(page), re.M)]
+
+
+def anchor(title: str) -> str:
+    """The name that GitHub gives to a heading.
+
+    >>> anchor("Means, intervals, bold")
+    'means-intervals-bold'
+    """
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def broken(page: Path) -> list[str]:
+    """The relative links of a page that lead to no file, or to no heading of it."""
+    found = re.findall(r"\]\(([^)\s]+)\)", prose(page)) + re.findall(r'src="([^"]+)"', prose(page))
+    wrong = []
+    for link in found:
+        if re.match(r"https?:|mailto:", link):
+            continue
+        path, _, name = link.partition("#")
+        target = page.parent / path if path else page
+        named = not name or (target.suffix == ".md" and name in {anchor(title) for _, title in headings(target)})
+        if not (target.exists() and named):
+            wrong.append(link)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    assert broken(ROOT / page) == []
+
+
+def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A title\n[1](#a-title) [2](#another) [3](gone.md) [4](page.md#a-title) `[5](gone.md)` [6](page.md#no)\n"
+    )
+    assert broken(page) == ["#another", "gone.md", "page.md#no"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith(".github")])
+def test_a_page_has_one_title_and_headings_of_their_own(page):
+    found = headings(ROOT / page)
+    levels, titles = [level for level, _ in found], [anchor(title) for _, title in found]
+    assert levels.count(1) == 1 and levels[0] == 1
+    assert all(below <= level + 1 for level, below in itertools.pairwise(levels)), "a level is left out"
+    if page != "CHANGELOG.md":  # every version has its "Added"
+        assert len(set(titles)) == len(titles)
