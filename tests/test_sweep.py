@@ -500,11 +500,11 @@ def test_seeds_are_a_number_or_a_list(data, tmp_path, monkeypatch, given, seeds)
     ("words", "said"),
     [
         (["sweep", "quikc"], "did you mean 'quick'"),
-        (["sweep", "--partition", "gpu"], "--partition means nothing with --on local"),
-        (["sweep", "--on", "slurm", "--slurm", "account"], "--slurm KEY=VALUE"),
-        (["sweep", "--seeds", "x"], "--seeds is 'x'; give a whole number"),
+        (["sweep", "main", "--partition", "gpu"], "--partition means nothing with --on local"),
+        (["sweep", "main", "--on", "slurm", "--slurm", "account"], "--slurm KEY=VALUE"),
+        (["sweep", "main", "--seeds", "x"], "--seeds is 'x'; give a whole number"),
         (["ablate", "supervised"], "nor variants, so there is nothing to ablate"),
-        (["sweep", "--dataset", "tyo"], "There is no dataset 'tyo'"),
+        (["sweep", "main", "--dataset", "tyo"], "There is no dataset 'tyo'"),
     ],
 )
 def test_a_wrong_word_is_one_sentence(data, tmp_path, words, said):
