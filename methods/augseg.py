@@ -1,29 +1,32 @@
-"""AugSeg (2023): augmentation is the method; the less sure the teacher, the more labelled tissue is pasted in.
+"""AugSeg (2023): strong augmentation, with more labelled tissue pasted in where the teacher is less confident.
 
 Zhao et al., "Augmentation matters: a simple-yet-effective approach to semi-supervised semantic segmentation",
 CVPR 2023, https://arxiv.org/abs/2212.04976
 
-ŷ, c = argmax and max over classes of p_T(u), from an averaged teacher; v(u) is u after 1 to `operations` intensity
-operations of eleven, with strengths drawn from a continuum. An image's confidence is
-ρ = mean over its pixels of c · (1 − H(p_T) / ln C).
+ŷ, c = argmax and max over classes of p_T(u), from an averaged teacher. v(u) is u after 1 to `operations` of eleven
+intensity operations, with strengths from continuous distributions. The confidence of an image is
+ρ = mean over its pixels of c · (1 − H(p_T) / ln C). Two boxes are pasted:
 1. With probability 1 − ρ, v gets a box of a labelled image, with its labels and c = 1; its area is 1 − Beta(8, 2).
-2. Every v(u) gets a box of 1's result for another image, with its labels and c; its area is 1 − Beta(4, 4).
+2. Every v(u) gets a box of the result of 1 for another image, with its labels and c; its area is 1 − Beta(4, 4).
 L = L_sup + weight · mean over ALL unlabelled pixels of 1[c ≥ threshold] · (−ln p_ŷ(v)).
 The teacher predicts, as in the released evaluation (variant "student_predicts").
 
-Settings: `weight` 1, `threshold` 0.95, `operations` 3 as published; `decay` 0.996, the smaller of the two published
-(Cityscapes; VOC: 0.999), shorter in short runs (methods.parts.schedule; variant "published_decay" keeps it).
+Settings:
+- `weight` 1, `threshold` 0.95 and `operations` 3, as published.
+- `decay` 0.996, the smaller of the two published values (Cityscapes; VOC: 0.999), smaller in short runs
+  (methods.parts.schedule; variant "published_decay" keeps it).
+- Variant "threshold_0": the release switches the threshold off for Cityscapes.
 
 Differences from the paper and the released code:
-- A Beta's share is drawn for each image, not once for the batch, so that the images of a batch are independent; it is
-  an order statistic of uniform numbers (the 8th of 9, the 4th of 7), which never waits for the device.
-- Boxes have the image's proportions, as released, but lie inside it; the code cuts them at its border, so that its
-  areas are smaller than drawn.
-- The partners of step 2 are the predecessors in the batch, and the labelled images are taken in turn, because the order
-  of a batch is random already; the code draws a permutation.
-- The teacher follows from the first step as the true average; in the code it equals the student for the whole first
-  epoch. The score is that of the last step; the released number is the best of 80 epochs on validation images.
-- The threshold is off for Cityscapes in the release (variant "threshold_0").
+- The Beta number is drawn for each image, not once for the batch, so that the images of a batch are independent. It is
+  computed as an order statistic of uniform numbers (the 8th of 9, the 4th of 7), which never waits for the device.
+- Boxes have the proportions of the image, as released, but lie inside it. The code cuts them at the border of the
+  image, so that its areas are smaller than drawn.
+- In step 2 the partner is the preceding image of the batch, and in step 1 the labelled images are used in order,
+  because the order of a batch is random already; the code draws a permutation.
+- The teacher follows the student from the first step on, as the true average. In the code it equals the student during
+  the whole first epoch.
+- The score is that of the last step; the released number is the best of 80 epochs on validation images.
 """
 
 import math
@@ -64,18 +67,18 @@ class AugSeg(Method):
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, u = len(batch.x), batch.u
         target = self.teacher(u)
-        y, surety = pseudo_label(target)
+        y, confidence = pseudo_label(target)
         view, i = random_intensity(u, most=self.operations), torch.arange(len(u), device=u.device) % labelled
-        chosen = (torch.rand(len(u), device=u.device) > confidence(target)) & self.injects
+        chosen = (torch.rand(len(u), device=u.device) > image_confidence(target)) & self.injects
         where = boxes(u, area=1 - beta(u, 8, 2), aspect=(1, 1), p=1) & chosen[:, None, None]
-        injected = cutmix(view, batch.x[i], where), cutmix(y, batch.y[i], where), surety.masked_fill(where, 1)
+        injected = cutmix(view, batch.x[i], where), cutmix(y, batch.y[i], where), confidence.masked_fill(where, 1)
         where = boxes(u, area=1 - beta(u, 4, 4), aspect=(1, 1), p=1)
-        mixtures = zip((view, y, surety), injected, strict=True)
-        view, y, surety = (cutmix(ground, pasted.roll(1, 0), where) for ground, pasted in mixtures)
+        mixtures = zip((view, y, confidence), injected, strict=True)
+        view, y, confidence = (cutmix(ground, pasted.roll(1, 0), where) for ground, pasted in mixtures)
         logits = self.student(torch.cat([batch.x, view]))
         return {
             "sup": dice_ce(logits[:labelled], batch.y),
-            "strong": self.weight * kept_cross_entropy(logits[labelled:], y, surety >= self.threshold),
+            "strong": self.weight * kept_cross_entropy(logits[labelled:], y, confidence >= self.threshold),
         }
 
     def after_step(self) -> None:
@@ -85,7 +88,7 @@ class AugSeg(Method):
         return self.teacher(x) if self.predicts == "teacher" else self.student(x)
 
 
-def confidence(logits: Logits) -> Float[Tensor, "n"]:
+def image_confidence(logits: Logits) -> Float[Tensor, "n"]:
     """Mean over an image's pixels of the largest probability · (1 − H / ln C), in [0, 1]."""
     log_p = log_probabilities(logits)
     certainty = 1 + (log_p.exp() * log_p).sum(1) / math.log(logits.shape[1])

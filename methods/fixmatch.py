@@ -1,28 +1,32 @@
-"""FixMatch (2020): what you are sure of in an image, you should still see when its colours change.
+"""FixMatch (2020): confident predictions on weak views are pseudo-labels for strong views.
 
 Sohn et al., "FixMatch: simplifying semi-supervised learning with consistency and confidence", NeurIPS 2020,
 https://arxiv.org/abs/2001.07685; its form for segmentation is the baseline of Yang et al., "Revisiting weak-to-strong
 consistency in semi-supervised semantic segmentation" (UniMatch), CVPR 2023, https://arxiv.org/abs/2208.09910
 
-ŷ, c = argmax and max over classes of sg p(u); s(u) is a strong view: colour jitter or grey, blur, and with probability
-`cutmix` a box of another image, whose ŷ and c are pasted with it.
+ŷ, c = argmax and max over classes of sg p(u). s(u) is the strong view: colour jitter or grey, blur, and with
+probability `cutmix` a box of another image; ŷ and c of that box are pasted as well.
 L = L_sup + weight · mean over ALL unlabelled pixels of 1[c ≥ threshold] · (−ln p_ŷ(s(u))).
 
-Settings: `threshold` 0.95, `cutmix` 0.5, `weight` 1, as released; no ramp, the threshold is one. `loss` "dice" (variant
-"medical") is Dice over the sure pixels, the form of UniMatch for medical images; variant "threshold_0" is the one for
-Cityscapes; "threshold_85" is near the one that CorrMatch uses in short runs, so that CorrMatch can be compared with it.
+Settings:
+- `threshold` 0.95, `cutmix` 0.5 and `weight` 1, as released. There is no ramp, because the threshold has the same role.
+- `loss` "dice" (variant "medical") is Dice over the confident pixels, the form of UniMatch for medical images.
+- Variant "threshold_0" is the threshold for Cityscapes. Variant "threshold_85" is close to the threshold of CorrMatch
+  in short runs, so that CorrMatch can be compared with it.
 
-Differences from the released code:
-- Labels come from one pass without dropout and gradient, so that a step forwards each unlabelled image twice and not
-  four times.
-- CutMix partners are the predecessors in the batch; the code forwards a second batch, and by its samplers' equal order
-  pastes another crop of the same image.
-- The code halves both terms, which is a learning rate; the weak views are the harness's, the same for all methods.
-- A widespread port zeroes unsure pixels before the argmax, so that they become background, and its threshold is on
-  rescaled probabilities. Here a pixel below the threshold has no loss.
+Differences from the paper and the released code:
+- The labels come from one pass without dropout and gradient, so that a step forwards each unlabelled image twice and
+  not four times.
+- The CutMix partner is the preceding image of the batch. The code forwards a second batch; because both samplers have
+  the same order, it pastes another crop of the same image.
+- The code halves both terms, which is equivalent to another learning rate. The weak views are those of the harness, the
+  same for all methods.
+- A widespread port sets the probabilities of unconfident pixels to zero before the argmax, so that these pixels become
+  background, and applies its threshold to rescaled probabilities. Here a pixel below the threshold has no loss.
 
-With three labelled images of the built-in tissue CutMix costs it Dice, as variant "no_cutmix" shows for one seed;
-probably because boxes cut glands open, and an inside without its wall looks like what surrounds it.
+With three labelled images of the built-in tissue, CutMix lowers the Dice score of this method, as variant "no_cutmix"
+shows for one seed. A probable reason is that boxes cut glands open, and the inside of a gland without its wall looks
+like the surrounding tissue.
 """
 
 from typing import ClassVar, Literal
@@ -63,12 +67,12 @@ class FixMatch(Method):
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
-        y, surety = own_label(self.net, batch.u)
-        view, y, surety = paste_neighbour(boxes(batch.u, p=self.cutmix), strong(batch.u), y, surety)
+        y, confidence = own_label(self.net, batch.u)
+        view, y, confidence = paste_neighbour(boxes(batch.u, p=self.cutmix), strong(batch.u), y, confidence)
         logits = self.net(torch.cat([batch.x, view]))
         return {
             "sup": dice_ce(logits[:labelled], batch.y),
-            "strong": self.weight * self.loss(logits[labelled:], y, surety >= self.threshold),
+            "strong": self.weight * self.loss(logits[labelled:], y, confidence >= self.threshold),
         }
 
     def predict(self, x: Images) -> Logits:

@@ -1,30 +1,32 @@
-"""Self-training (2022): learn from labels, freeze, and learn from the frozen network's labels under strong views.
+"""Self-training (2022): supervised training first, then pseudo-labels of the fixed average under strong views.
 
 Yang et al., "ST++: make self-training work better for semi-supervised semantic segmentation", CVPR 2022,
-https://arxiv.org/abs/2106.05095: its plain form, ST, as one run.
+https://arxiv.org/abs/2106.05095: its basic form, ST, as one run.
 
-Until t = `share` the network learns from labelled images, and a teacher averages it. Then the teacher stays as it is:
-ŷ = argmax of its logits on u. v(u) is u with colour jitter or grey, blur, and with probability `cutout` a box of
-uniform noise, in which ŷ is ignored. L = L_sup until t = `share`, and from there on
+Until t = `share` the network learns from labelled images, and the teacher is its average. After that the teacher stays
+fixed: ŷ = argmax of its logits on u. v(u) is u with colour jitter or grey, blur, and with probability `cutout` a box of
+uniform noise, in which ŷ is ignored. L = L_sup until t = `share`, and after that
 L = L_sup + weight · mean over unlabelled pixels outside the boxes of (−ln p_ŷ(v(u))), without a threshold.
 The student predicts.
 
-Settings: `weight` 1 and `cutout` 0.5 as released; `share` ⅓ and `decay` 0.99 are ours.
+Settings: `weight` 1 and `cutout` 0.5, as released; `share` ⅓ and `decay` 0.99 are our own values.
 
-Differences from the released code, which trains twice:
-- The student goes on from its own weights; the code starts a new network, with a new optimiser and schedule, for the
-  student. A method cannot restart an optimiser, and a new network in the middle of a schedule would be at a
-  disadvantage. So the student begins as close to its teacher as it can be, which the new network is there to avoid.
-- The teacher is an average of the first part's networks (in short runs a shorter one, methods.parts.schedule), because
-  that part ends at a high learning rate. The code ends it at rate 0 and takes the best epoch on validation images.
-- The first part is a third of the run; in the released runs it is 1 to 14 % of all steps, because both parts have the
-  same number of epochs. All steps count: compare with `supervised` at as many.
-- Labels are of crops, made when they are needed; the code labels whole images once, by the mean over five scales and
+Differences from the paper and the released code:
+- The released code trains twice: the student is a new network, with a new optimiser and schedule. Here the student
+  continues from its own weights, because a method cannot restart an optimiser, and a new network in the middle of a
+  schedule would be at a disadvantage. So the student starts as close to its teacher as possible, which the new network
+  is meant to avoid.
+- The teacher is the average of the networks of the first part (a shorter average in short runs,
+  methods.parts.schedule), because the first part ends at a high learning rate. In the code it ends at rate 0, and the
+  best epoch on validation images is kept.
+- The first part is a third of the run. In the released runs it is 1 to 14 % of all steps, because both parts have the
+  same number of epochs. All steps count: compare with `supervised` at as many steps.
+- Labels are computed for crops, in each step. The code labels whole images once, with the mean over five scales and
   their mirror images. The teacher is fixed, so that only the crop and the mean differ.
-- The unlabelled pass runs before `share`, too, with weight 0, so that every step is the same computation.
-- Labelled and unlabelled images have a mean each, as in every method here; the code has one mean over a batch that
-  holds about as many of both.
-- ST++'s choice of reliable images, three trainings, is left out.
+- The unlabelled pass is also computed before t = `share`, with weight 0, so that every step is the same computation.
+- Labelled and unlabelled images have separate means, as in every method here. The code has one mean over a batch with
+  about as many labelled as unlabelled images.
+- The selection of reliable images of ST++, with three trainings, is left out.
 """
 
 from typing import ClassVar, Literal

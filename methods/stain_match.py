@@ -1,23 +1,28 @@
-"""StainMatch (2025, ours): what you are sure of in a slide, you should still see when it is stained differently.
+"""StainMatch (2025, ours): FixMatch with a strong view that changes the staining of haematoxylin and eosin.
 
-Our name for FixMatch with a strong view made for haematoxylin and eosin, to ask whether the view or the method brings a
-gain; https://arxiv.org/abs/1902.06543 is where its view comes from: Tellez et al., "Quantifying the effects of data
-augmentation and stain color normalization in convolutional neural networks for computational pathology", Medical Image
-Analysis 2019. Related: CSDS (Pham et al., "Learning disentangled stain and structural representations for
-semi-supervised histopathology segmentation", COMPAYL at MICCAI 2025, https://arxiv.org/abs/2507.03923) teaches one
-student with stain views, another with structure views, from one averaged teacher, weighted by uncertainty. This is not
-CSDS: it has one network, one kind of view, and FixMatch's threshold.
+This is our name for FixMatch with a strong view made for haematoxylin and eosin. It shows whether the view or the
+method brings a gain. The view is that of Tellez et al., "Quantifying the effects of data augmentation and stain color
+normalization in convolutional neural networks for computational pathology", Medical Image Analysis 2019,
+https://arxiv.org/abs/1902.06543. Related: CSDS (Pham et al., "Learning disentangled stain and structural
+representations for semi-supervised histopathology segmentation", COMPAYL at MICCAI 2025,
+https://arxiv.org/abs/2507.03923) trains one student with stain views and another with structure views, both from one
+averaged teacher, weighted by uncertainty. StainMatch is not CSDS: it has one network, one kind of view, and the
+threshold of FixMatch.
 
-ŷ, c = argmax and max over classes of sg p(u); s(u) is the strong view: the optical density is split into haematoxylin,
-eosin and a third stain, each stain's concentration becomes α · concentration + β with α ~ U(1 ± 0.2), β ~ U(±0.2), with
-probability 0.8; then a little light and contrast, blur, and with probability `cutmix` a box of another image.
+ŷ, c = argmax and max over classes of sg p(u). For the strong view s(u), the optical density is split into haematoxylin,
+eosin and a third stain. With probability 0.8 the concentration of each stain becomes α · concentration + β with
+α ~ U(1 ± 0.2) and β ~ U(±0.2). A small change of brightness and contrast, blur, and with probability `cutmix` a box of
+another image follow.
 L = L_sup + weight · mean over ALL unlabelled pixels of 1[c ≥ threshold] · (−ln p_ŷ(s(u))).
 
-Settings: as FixMatch's: `threshold` 0.95, `cutmix` 0.5, `weight` 1. `view` "stain" leaves out light, contrast and blur
-(variant "stain_only"); "colour" is FixMatch's own view, and with it this is FixMatch (variant "colour").
+Settings:
+- `threshold` 0.95, `cutmix` 0.5 and `weight` 1, as in FixMatch.
+- `view` "stain" leaves out brightness, contrast and blur (variant "stain_only"). `view` "colour" is the view of
+  FixMatch, which makes this method FixMatch (variant "colour").
 
-Differences from FixMatch: the view and nothing else. Its colour jitter turns hues by up to a quarter and drops colour
-altogether, which no laboratory does; the stain view stays within what differs between slides, stainers and scanners.
+Differences from FixMatch:
+- Only the view differs. The colour jitter of FixMatch changes the hue by up to a quarter turn and sometimes removes all
+  colour, which no laboratory does. The stain view stays within the differences between slides, stainers and scanners.
 """
 
 from typing import ClassVar, Literal
@@ -57,12 +62,12 @@ class StainMatch(Method):
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
-        y, surety = own_label(self.net, batch.u)
-        view, y, surety = paste_neighbour(boxes(batch.u, p=self.cutmix), self.view(batch.u), y, surety)
+        y, confidence = own_label(self.net, batch.u)
+        view, y, confidence = paste_neighbour(boxes(batch.u, p=self.cutmix), self.view(batch.u), y, confidence)
         logits = self.net(torch.cat([batch.x, view]))
         return {
             "sup": dice_ce(logits[:labelled], batch.y),
-            "stain": self.weight * kept_cross_entropy(logits[labelled:], y, surety >= self.threshold),
+            "stain": self.weight * kept_cross_entropy(logits[labelled:], y, confidence >= self.threshold),
         }
 
     def predict(self, x: Images) -> Logits:

@@ -1,13 +1,14 @@
-"""Supervised (2015): learn from the labelled images only.
+"""Supervised (2015): training on the labelled images only.
 
 Ronneberger et al., "U-Net", MICCAI 2015, https://arxiv.org/abs/1505.04597, for the form with the U-Net.
 
-L = ½ CE + ½ Dice on the labelled images: cross entropy is the mean over pixels; Dice sums over all pixels of the batch,
-with squared denominators, and takes the mean over all classes (methods.parts.losses.dice_ce). With a labelled ratio
+L = ½ CE + ½ Dice on the labelled images. Cross entropy is the mean over pixels. Dice sums over all pixels of the batch,
+with squared denominators, and is the mean over all classes (methods.parts.losses.dice_ce). With a labelled fraction
 below 1 this is the lower bound of a comparison; with 1 it is the upper bound.
 
-Differences from the literature: both bounds see as many labelled images a step as every other method, and the same
-augmentation; released comparisons often give the lower bound twice as many.
+Differences from the literature:
+- Both bounds use as many labelled images per step as every other method, and the same augmentation. Released
+  comparisons often give the lower bound twice as many.
 """
 
 from torch import Tensor

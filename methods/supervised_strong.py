@@ -1,21 +1,23 @@
-"""Supervised with strong views (2025, ours): the views of a semi-supervised method on labelled images alone.
+"""Supervised with strong views (2025, ours): the strong views of a semi-supervised method on labelled images only.
 
-A control, not a published method: it separates what the strong view adds from what unlabelled images add. The default
-view is that of FixMatch and UniMatch for segmentation, Yang et al., "Revisiting weak-to-strong consistency in
+A control, not a published method: it separates the effect of the strong view from the effect of unlabelled images. The
+default view is that of FixMatch and UniMatch for segmentation, Yang et al., "Revisiting weak-to-strong consistency in
 semi-supervised semantic segmentation", CVPR 2023, https://arxiv.org/abs/2208.09910
 
-s(x) is the strong view of a labelled image; with probability `cutmix` a box of another one is pasted into it,
+s(x) is the strong view of a labelled image. With probability `cutmix` a box of another labelled image is pasted into it
 and into its mask, which gives y_s. With m = `share`
 L = (1 − m) · L_sup(x, y) + m · L_sup(s(x), y_s), both on the same images, in one forward pass.
-A step has as many forward and backward passes as FixMatch's student, and the same share of them is strong. What
-FixMatch gains over this method is what its unlabelled images add.
+A step has as many forward and backward passes as the student of FixMatch, and the same fraction of them is on strong
+views. The gain of FixMatch over this method is the effect of its unlabelled images.
 
-Settings: `share` ½ and `cutmix` ½, as in FixMatch; `view` "colour" (FixMatch, UniMatch, CorrMatch), "h&e" (StainMatch),
-"stain" or "intensity" (AugSeg). `one_pass` shows each image once, strong with probability `share`, at the cost of
-supervised training.
+Settings:
+- `share` ½ and `cutmix` ½, as in FixMatch.
+- `view` "colour" (FixMatch, UniMatch, CorrMatch), "h&e" (StainMatch), "stain" or "intensity" (AugSeg).
+- `one_pass` uses each image once, with the strong view with probability `share`, at the cost of supervised training.
 
 Differences from released supervised baselines:
-- They have resizing, crops and flips only, so that a comparison with them mixes the view with the unlabelled images.
+- Released baselines use resizing, crops and flips only, so that a comparison with them does not separate the effect of
+  the view from that of the unlabelled images.
 """
 
 from typing import ClassVar, Literal

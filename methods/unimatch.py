@@ -1,23 +1,26 @@
-"""UniMatch (2023): what you are sure of, see it in two strong views, and through features with holes.
+"""UniMatch (2023): FixMatch with two strong views and a view of perturbed features.
 
 Yang et al., "Revisiting weak-to-strong consistency in semi-supervised semantic segmentation", CVPR 2023,
 https://arxiv.org/abs/2208.09910
 
-ŷ, c = argmax and max over classes of sg p(u); s_1(u), s_2(u) are strong views drawn independently (colour jitter or
-grey, blur, and with probability `cutmix` a box of another image with its ŷ and c); p_fp(u) is the decoder's prediction
-from the weak view's features after dropping half of the channels at every scale. With
+ŷ, c = argmax and max over classes of sg p(u). s_1(u), s_2(u) are strong views drawn independently (colour jitter or
+grey, blur, and with probability `cutmix` a box of another image with its ŷ and c). p_fp(u) is the prediction of the
+decoder from the features of the weak view after dropout of half of the channels at every scale. With
 ℓ(p, ŷ) = mean over ALL pixels of 1[c ≥ threshold] · (−ln p_ŷ):
 L = L_sup + weight_strong · ½ Σ_k ℓ(p(s_k(u)), ŷ) + weight_fp · ℓ(p_fp(u), ŷ).
 
-Settings: ½ and ½ (released: ¼, ¼ and ½ beside a labelled weight of 1, all halved), `threshold` 0.95, `cutmix` 0.5,
-`dropout` 0.5, as released; no ramp. Variant "medical" is the form for medical images: ℓ is Dice over the sure pixels
-of both views together.
+Settings:
+- Weights ½ and ½ (released: ¼, ¼ and ½ beside a labelled weight of 1, all halved), `threshold` 0.95, `cutmix` 0.5 and
+  `dropout` 0.5, as released; there is no ramp.
+- Variant "medical" is the form for medical images: ℓ is Dice over the confident pixels of both views together.
 
-Differences from the released code: the weak view's features come without the network's own dropout, carry the gradient
-of the perturbed stream and give the labels, by one encoder pass; the code decodes labelled images' perturbed features
-as well and discards them. CutMix partners are the other images of the batch, whose labels are there already; the code
-forwards two more batches, which its samplers' equal order makes crops of the same images. DeepLabv3+'s coarse features
-are dropped after the pyramid, not before: decoders here share it.
+Differences from the paper and the released code:
+- One encoder pass on the weak view, without the network's own dropout, gives the labels and the features of p_fp, with
+  gradient. The code also decodes the perturbed features of labelled images and discards the result.
+- CutMix partners are other images of the same batch, because their labels are available. The code forwards two more
+  batches; because all samplers have the same order, these are crops of the same images.
+- With DeepLabv3+ the dropout of the coarse features comes after the pyramid, not before it, because the decoders here
+  share the pyramid.
 """
 
 from typing import ClassVar, Literal
@@ -65,17 +68,17 @@ class UniMatch(Method):
         with without_dropout(self.net):
             image, *features = self.net.encoder(u)
             with torch.no_grad():
-                y, surety = pseudo_label(self.net.decoder([image, *features]))
+                y, confidence = pseudo_label(self.net.decoder([image, *features]))
         perturbed = self.net.decoder([image, *(F.dropout2d(f, self.dropout) for f in features)])
-        twice = torch.cat([u, u])  # partners cross the views: the second view's first image gets a box of the first's
-        pasted = boxes(twice, p=self.cutmix), strong(twice), torch.cat([y, y]), torch.cat([surety, surety])
-        views, y_views, surety_views = paste_neighbour(*pasted)
+        twice = torch.cat([u, u])  # across views: the first image of the second view gets a box of the first view
+        pasted = boxes(twice, p=self.cutmix), strong(twice), torch.cat([y, y]), torch.cat([confidence, confidence])
+        views, y_views, confidence_views = paste_neighbour(*pasted)
         logits = self.net(torch.cat([batch.x, views]))
-        of_views = self.loss(logits[labelled:], y_views, surety_views >= self.threshold)
+        strong_loss = self.loss(logits[labelled:], y_views, confidence_views >= self.threshold)
         return {
             "sup": dice_ce(logits[:labelled], batch.y),
-            "strong": self.weight_strong * of_views,
-            "features": self.weight_fp * self.loss(perturbed, y, surety >= self.threshold),
+            "strong": self.weight_strong * strong_loss,
+            "features": self.weight_fp * self.loss(perturbed, y, confidence >= self.threshold),
         }
 
     def predict(self, x: Images) -> Logits:

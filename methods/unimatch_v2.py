@@ -1,30 +1,33 @@
-"""UniMatch V2 (2025): an averaged teacher labels; two strong views lack each other's features.
+"""UniMatch V2 (2025): an averaged teacher gives pseudo-labels for two strong views with complementary dropout.
 
 Yang, Zhao & Zhao, "UniMatch V2: pushing the limit of semi-supervised semantic segmentation", TPAMI 2025,
 https://arxiv.org/abs/2410.10777
 
-ŷ, c = argmax and max over classes of the teacher's softmax on u; s_1(u), s_2(u) are strong views drawn independently:
-colour jitter or grey, blur, and with probability `cutmix` a box of another image with its ŷ and c. In a share `dropout`
-of the images the decoder sees half of each map's channels of s_1(u), doubled, and the other half of those of s_2(u);
-this takes the place of the network's own dropout of deep features, which labelled images keep.
-L = L_sup + weight · ½ Σ_k mean over ALL pixels of 1[c ≥ threshold] · (−ln p_ŷ(s_k(u))); the teacher follows by
-θ_T ← a θ_T + (1 − a) θ_S after each step, a = min(1 − 1/(k + 1), decay), without dropout and gradient. It predicts.
+ŷ, c = argmax and max over classes of the teacher's softmax on u. s_1(u), s_2(u) are strong views drawn independently:
+colour jitter or grey, blur, and with probability `cutmix` a box of another image with its ŷ and c. For a fraction
+`dropout` of the images, the decoder gets half of the channels of each feature map of s_1(u), doubled, and the other
+half of those of s_2(u). This replaces the network's own dropout of the deepest features, which labelled images keep.
+L = L_sup + weight · ½ Σ_k mean over ALL pixels of 1[c ≥ threshold] · (−ln p_ŷ(s_k(u))). The teacher follows the student
+by θ_T ← a θ_T + (1 − a) θ_S after each step, a = min(1 − 1/(k + 1), decay), and predicts without dropout and gradient.
+The teacher's predictions are those of the method.
 
-Settings: `threshold` 0.95, `cutmix` 0.5, `dropout` 0.5, `decay` 0.996, `weight` 1, as released; no ramp. The published
-network is a DINOv2 transformer under DPT: decoder "dpt" on an encoder such as "tu-vit_small_patch14_dinov2", with its
-weights in a file. The method is the same on any other.
+Settings: `threshold` 0.95, `cutmix` 0.5, `dropout` 0.5, `decay` 0.996 and `weight` 1, as released; there is no ramp.
+The published network is a DINOv2 transformer with a DPT decoder: decoder "dpt" on an encoder such as
+"tu-vit_small_patch14_dinov2", with its weights in a file. The method is the same on any other network.
 
-Differences from the released code:
-- It halves both terms, and learns the encoder at 5e-6 and the decoder 40 times faster. Here one optimiser, the
-  comparison's, serves every method; for a pretrained transformer choose a learning rate nearer to the encoder's.
-- Which channels are dropped is drawn for each map, because those of a CNN differ in number; the released transformer
-  has four maps of one width and drops the same channels of all.
-- CutMix partners are predecessors in the batch of both views, not the batch in reverse, which leaves the middle image
-  of an odd batch unmixed. The weak views are the harness's, and labels are learnt with everyone's loss.
-- In short runs the average is shorter (methods.parts.schedule): with the released decay it would be the plain mean of
-  all networks of the first 250 steps, and the teacher would lag (variant "published_decay").
-- The release reports student and teacher and keeps the student's best checkpoint; here the teacher is declared, and the
-  student is variant "student_predicts".
+Differences from the paper and the released code:
+- The code halves both terms, and trains the encoder with a learning rate of 5e-6 and the decoder with 40 times as much.
+  Here the one optimiser of the comparison trains every method; for a pretrained transformer choose a learning rate
+  closer to that of the encoder.
+- The dropped channels are drawn separately for each feature map, because the maps of a CNN differ in their number of
+  channels. The released transformer has four maps of equal width and drops the same channels in all of them.
+- The CutMix partner is the preceding image in the batch of both views. The code uses the batch in reverse order, which
+  leaves the middle image of an odd batch unmixed.
+- The weak views are those of the harness, and the supervised loss is the same for every method.
+- In short runs the average is shorter (methods.parts.schedule). With the released decay the teacher would be the plain
+  mean of all networks of the first 250 steps and would lag behind (variant "published_decay").
+- The release reports student and teacher and keeps the best checkpoint of the student. Here the teacher is declared in
+  advance; variant "student_predicts" uses the student.
 """
 
 from functools import partial
@@ -78,14 +81,14 @@ class UniMatchV2(Method):
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, twice = len(batch.x), torch.cat([batch.u, batch.u])
-        y, surety = (values.repeat(2, 1, 1) for values in pseudo_label(self.teacher(batch.u)))
-        views, y, surety = paste_neighbour(boxes(twice, p=self.cutmix), strong(twice), y, surety)
+        y, confidence = (values.repeat(2, 1, 1) for values in pseudo_label(self.teacher(batch.u)))
+        views, y, confidence = paste_neighbour(boxes(twice, p=self.cutmix), strong(twice), y, confidence)
         *features, deep = self.student.encoder(torch.cat([batch.x, views]))
         features = [*features, torch.cat([self.dropout(deep[:labelled]), deep[labelled:]])]
         logits = self.student.decoder(perturbed_from(features, labelled, self.drop))
         return {
             "sup": dice_ce(logits[:labelled], batch.y),
-            "strong": self.weight * kept_cross_entropy(logits[labelled:], y, surety >= self.threshold),
+            "strong": self.weight * kept_cross_entropy(logits[labelled:], y, confidence >= self.threshold),
         }
 
     def after_step(self) -> None:

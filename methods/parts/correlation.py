@@ -1,4 +1,4 @@
-"""Places that look alike pass on what they say: correlation of features (CorrMatch, Sun et al., CVPR 2024)."""
+"""Propagation of labels between places with similar features (CorrMatch, Sun et al., CVPR 2024)."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from methods.parts.losses import at_least_single, one_hot
 from methods.parts.pseudo import Kept
 
 WIDTH = 256  # channels of q and k
-Alike = Float[Tensor, "n places places"]
+Correlations = Float[Tensor, "n places places"]
 
 
 class Correlation(nn.Module):
@@ -25,43 +25,54 @@ class Correlation(nn.Module):
         self.query, self.key = nn.Conv2d(WIDTH, WIDTH, 1), nn.Conv2d(WIDTH, WIDTH, 1)
         self.stride, self.grid = stride, grid
 
-    def forward(self, feature: Float[Tensor, "n f h/s w/s"], logits: Logits) -> tuple[Alike, Logits]:
-        """How alike places are (rows sum to 1), and each pixel's logits as the mean of those of the places like it."""
+    def forward(self, feature: Float[Tensor, "n f h/s w/s"], logits: Logits) -> tuple[Correlations, Logits]:
+        """The correlation of places (rows sum to 1), and the mean of all places' logits with a place's row as weights.
+
+        The mean logits have the size of the image.
+        """
         cell, f = self.cell(logits), self.project(feature)
         z = F.avg_pool2d(logits.detach(), cell, ceil_mode=True)
         f = F.avg_pool2d(f, cell // self.stride, ceil_mode=True)[..., : z.shape[2], : z.shape[3]]
         q, k = self.query(f).flatten(2), self.key(f).flatten(2)
-        alike = (q.mT @ k / WIDTH**0.5).softmax(2)
-        spread = (alike @ z.flatten(2).mT).mT.unflatten(2, z.shape[2:])
+        correlation = (q.mT @ k / WIDTH**0.5).softmax(2)
+        spread = (correlation @ z.flatten(2).mT).mT.unflatten(2, z.shape[2:])
         enlarged = F.interpolate(spread, scale_factor=cell, mode="bilinear")
-        return alike, enlarged[..., : logits.shape[2], : logits.shape[3]]
+        return correlation, enlarged[..., : logits.shape[2], : logits.shape[3]]
 
     def cell(self, logits: Logits) -> int:
-        """The side of a place, in pixels."""
+        """The side length of a place, in pixels."""
         return self.stride * -(-max(logits.shape[2:]) // (self.stride * self.grid))
 
 
 def propagated(
-    y: Masks, kept: Kept, free: Kept, classes: int, alike: Alike, cell: int, share: float, threshold: Float[Tensor, ""]
+    y: Masks,
+    kept: Kept,
+    free: Kept,
+    classes: int,
+    correlation: Correlations,
+    cell: int,
+    share: float,
+    threshold: Float[Tensor, ""],
 ) -> tuple[Masks, Kept]:
-    """Labels and kept pixels after each trusted region has become one class.
+    """Labels and kept pixels after all pixels of each trusted region have got one class.
 
     Args:
         y: (n, h, w) labels.
         kept: (n, h, w), True where the label is confident.
         free: (n, h, w), True where regions count and change pixels; False in a pasted box, which stays as it is.
         classes: number of classes.
-        alike: (n, places, places), the rows of A.
-        cell: side of a place in pixels.
-        share: how many rows of A are drawn, with replacement and the same for all images, as a share of the places.
-        threshold: both the least share of a region that is confident, and the share of these of one class that is to be
-            exceeded.
+        correlation: (n, places, places), the rows of A.
+        cell: side length of a place in pixels.
+        share: number of rows of A that are drawn, as a fraction of the places; with replacement, the same rows for all
+            images.
+        threshold: at least this fraction of a region must be confident, and of its confident pixels more than this
+            fraction must have one class.
 
     Pixels are counted as whole numbers in single precision, so that equality is exact under autocast, too.
     """
     height, width = y.shape[1:]
-    count = max(1, round(share * alike.shape[1]))
-    rows = alike[:, torch.randint(alike.shape[1], (count,), device=y.device)]
+    count = max(1, round(share * correlation.shape[1]))
+    rows = correlation[:, torch.randint(correlation.shape[1], (count,), device=y.device)]
     with torch.autocast("cuda" if y.is_cuda else "cpu", enabled=False):
         sizes = _counts(free.unsqueeze(1), cell)
         votes = _counts(one_hot(y, classes) & (kept & free).unsqueeze(1), cell)
@@ -79,9 +90,9 @@ def regions(
 ) -> tuple[Bool[Tensor, "n places"], Masks]:
     """Which places a trusted region covers, and the class that most of those regions have.
 
-    A row is a region where, scaled to [0, 1], it is above ½. Of its Σ `sizes` pixels Σ `votes` (n, c, h, w) are
-    confident of each class; it is trusted if at least a share `threshold` of its pixels is confident, and more than a
-    share `threshold` of these of one class.
+    The region of a row is where the row, scaled to [0, 1], is above ½. The region has Σ `sizes` pixels, of which
+    Σ `votes` (n, c, h, w) are confident pixels of each class. It is trusted if at least a fraction `threshold` of its
+    pixels is confident, and more than a fraction `threshold` of the confident pixels has one class.
     """
     low, high = rows.aminmax(dim=2, keepdim=True)
     inside = (rows - low > (high - low) / 2).to(votes.dtype)
@@ -94,5 +105,5 @@ def regions(
 
 
 def _counts(pixels: Bool[Tensor, "n c h w"], cell: int) -> Float[Tensor, "n c rows columns"]:
-    """How many pixels of each place are True."""
+    """The number of True pixels in each place."""
     return F.avg_pool2d(pixels.float(), cell, ceil_mode=True, divisor_override=1)

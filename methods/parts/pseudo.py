@@ -1,8 +1,8 @@
-"""Pseudo-labels: a network's predictions taken as labels, each with its surety, and losses that leave the unsure out.
+"""Pseudo-labels: a network's predictions used as labels, their confidence, and losses over the confident pixels only.
 
-A pixel that is left out adds nothing to a loss and never turns into background; it still counts in a mean over pixels,
-so that the fewer pixels are sure, the less the unlabelled images weigh. Pixels with IGNORE, which come from pasted
-masks, are left out alike.
+A pixel that is left out adds nothing to a loss and never becomes background. It still counts in a mean over pixels, so
+that unlabelled images have less weight if fewer pixels are confident. Pixels with IGNORE, which come from pasted masks,
+are left out in the same way.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from methods.base import Images, Logits, Masks
 from methods.parts.losses import SMOOTH, annotated, at_least_single, mean, one_hot
 from methods.parts.views import Boxes, cutmix
 
-Sureties = Float[Tensor, "n h w"]  # the probability of the most probable class, in [1 / c, 1]
-Kept = Bool[Tensor, "n h w"]  # or numbers, as weights of pixels
+Confidences = Float[Tensor, "n h w"]  # the probability of the most probable class, in [1 / c, 1]
+Kept = Bool[Tensor, "n h w"]  # pixels that a loss uses; or numbers, as weights of pixels
 
 
 def log_probabilities(logits: Logits) -> Logits:
@@ -25,15 +25,15 @@ def log_probabilities(logits: Logits) -> Logits:
     return at_least_single(logits).log_softmax(1)
 
 
-def pseudo_label(logits: Logits) -> tuple[Masks, Sureties]:
-    """Each pixel's most probable class and its probability; no gradient comes back to the logits."""
-    surety, y = log_probabilities(logits.detach()).max(1)
-    return y, surety.exp()
+def pseudo_label(logits: Logits) -> tuple[Masks, Confidences]:
+    """The most probable class of each pixel and its probability; no gradient reaches the logits."""
+    confidence, y = log_probabilities(logits.detach()).max(1)
+    return y, confidence.exp()
 
 
 @contextmanager
 def without_dropout(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while: labels are taken from the whole network, and gradients may still pass."""
+    """Evaluation mode inside the block: the whole network without dropout gives the labels; gradients still flow."""
     training = net.training
     net.eval()
     try:
@@ -43,16 +43,16 @@ def without_dropout(net: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def own_label(net: nn.Module, u: Images) -> tuple[Masks, Sureties]:
-    """A network's own pseudo-labels of images: by the whole network, without its dropout."""
+def own_label(net: nn.Module, u: Images) -> tuple[Masks, Confidences]:
+    """Pseudo-labels of images from the network itself, without its dropout."""
     with without_dropout(net):
         return pseudo_label(net(u))
 
 
 def paste_neighbour(where: Boxes, *values: Tensor) -> list[Tensor]:
-    """CutMix inside a batch: each image, label or surety with its predecessor's pasted where True.
+    """CutMix inside a batch: where True, each image, label or confidence gets that of the preceding image.
 
-    The partners are the batch's own, so no further image is forwarded; an image alone in its batch stays as it is.
+    The partners are images of the same batch, so no further image is forwarded. A single image stays as it is.
     """
     return [cutmix(value, value.roll(1, 0), where) for value in values]
 
