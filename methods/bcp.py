@@ -1,31 +1,34 @@
-"""BCP (2023): paste labelled tissue into unlabelled images and unlabelled tissue into labelled ones.
+"""BCP (2023): labelled tissue is pasted into unlabelled images, and unlabelled tissue into labelled images.
 
 Bai et al., "Bidirectional copy-paste for semi-supervised medical image segmentation", CVPR 2023,
 https://arxiv.org/abs/2305.00673
 
-A box M of ⅔ of the height and width, at a random place, one for the batch. Image i of max(l, n) mixed images takes
-labelled image i mod l and unlabelled image i mod n; if i is even the labelled one is inside the box, else outside.
-Labels are pasted alike, those of unlabelled images are ŷ = argmax of the averaged teacher. The even and the odd images
-are the two directions d; with R_d(region) = ½ CE + ½ Dice over the pixels of a region only, in all images of d:
-L = ½ Σ_d [R_d(labelled region) + weight · R_d(unlabelled region)], no threshold, no ramp.
-Before t = warmup the other image is labelled, too, and L = R(everything). The student predicts.
+A box M has ⅔ of the height and width and a random place; one box is drawn for the batch. Mixed image i of max(l, n)
+combines labelled image i mod l and unlabelled image i mod n: if i is even, the labelled image is inside the box, else
+outside. Labels are pasted in the same way; those of unlabelled images are ŷ = argmax of the averaged teacher. The even
+and the odd images are the two directions d. With R_d(region) = ½ CE + ½ Dice over the pixels of a region only, in all
+images of d:
+L = ½ Σ_d [R_d(labelled region) + weight · R_d(unlabelled region)], without threshold and ramp.
+Before t = warmup the other image is also a labelled one, and L = R(everything). The student predicts.
 
-Settings: `weight` 0.5, `side` ⅔, `decay` 0.99 as released; `warmup` 0.25, the released 10,000 of 40,000 iterations.
+Settings: `weight` 0.5, `side` ⅔ and `decay` 0.99, as released; `warmup` 0.25, the released 10,000 of 40,000 iterations.
 
 Differences from the paper and the released code:
-- One stage with a warm-up, in which the teacher follows already. The code trains twice, with two optimisers, and starts
-  the second stage from the first one's best weights on its validation images.
-- No largest connected component. The code keeps only one component of each class in a pseudo-label, which is right for
-  a heart and wrong for tissue: an image holds many glands, and all but one would be taught as background.
+- There is one stage with a warm-up, in which the teacher already follows the student. The code trains twice, with two
+  optimisers, and starts the second stage from the weights of the first that are best on its validation images.
+- The largest connected component is not selected. The code keeps only one component of each class in a pseudo-label,
+  which is right for a heart and wrong for tissue: an image contains many glands, and all but one would become
+  background.
 - The two directions are averaged; the code adds them. So "sup" has the scale of every method's supervised loss. The
-  ratios of the four regions are the released ones: in neither direction does a region count by its area.
-- Both directions are one forward pass, which is the same where nothing mixes the images of a batch; the code makes two.
-- The teacher labels in evaluation mode, so that labels have no noise; in the code it keeps drawing dropout.
-- The teacher starts as the true average of the first steps, as in every method here; the code averages from the first
-  step, and in short runs the average is shorter (methods.parts.schedule).
-- Any numbers of labelled and unlabelled images; the code needs an even, equal number of both.
-- The steps before `warmup` are the same computation with other images, so that a step can be captured once; the
-  teacher's labels are not used there.
+  ratios of the four regions are as released: in neither direction is a region weighted by its area.
+- Both directions are one forward pass, which gives the same result where nothing mixes the images of a batch; the code
+  uses two passes.
+- The teacher labels in evaluation mode, so that labels have no noise; in the code it keeps its dropout.
+- The teacher starts as the true average of the first steps, as in every method here; the code uses the exponential
+  average from the first step. In short runs the average is shorter (methods.parts.schedule).
+- Any numbers of labelled and unlabelled images are possible; the code needs an even, equal number of both.
+- The steps before `warmup` are the same computation with other images, so that a step can be captured once. The labels
+  of the teacher are not used there.
 - Without unlabelled images, or with weight 0, nothing is pasted: the method is then supervised.
 """
 
@@ -92,7 +95,7 @@ class Bcp(Method):
 
 
 def directions(logits: Logits, y: Masks, inside: Kept) -> Tensor:
-    """The mean over even and odd images of their losses inside; one image alone has one direction."""
+    """The mean of the losses inside of the even and of the odd images; a single image has one direction."""
     parts = [slice(first, None, 2) for first in range(min(len(y), 2))]
     return sum(region(logits[part], y[part], inside[part]) for part in parts) / len(parts)
 

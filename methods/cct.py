@@ -1,4 +1,4 @@
-"""CCT (2020): decoders that see damaged features are to say what the undamaged one says.
+"""CCT (2020): auxiliary decoders on perturbed features agree with the main decoder on unperturbed features.
 
 Ouali, Hudelot & Tami, "Semi-supervised semantic segmentation with cross-consistency training", CVPR 2020,
 https://arxiv.org/abs/2003.09005
@@ -6,22 +6,30 @@ https://arxiv.org/abs/2003.09005
 One encoder h, a main decoder g, and K auxiliary decoders g_k, each with its own perturbation P_k of the features:
 L = L_sup(g(h(x))) + λ(t) · (1/K) Σ_k mean over unlabelled images, classes and pixels of
 (softmax g_k(P_k(h(u))) − sg softmax g(h(u)))², with λ(t) = weight · ramp(t).
-Labels alone teach the main decoder; consistency teaches the auxiliary decoders and the encoder. The main one predicts.
+The main decoder learns from labels only; the auxiliary decoders learn from the consistency loss, and the encoder from
+both. The main decoder predicts.
 
-Settings: `ramp` over the first tenth of training, as released; `perturbations`, one for each auxiliary decoder: by
-default the three that need no class to be background (noise, dropout, and dropping the most active places); `weight` 1.
+Settings:
+- `ramp` over the first tenth of training, as released.
+- `perturbations`, one for each auxiliary decoder: by default the three that do not need a background class (noise,
+  dropout, and dropping the most active places). Variant "seven" adds VAT, hidden objects, hidden context and a cut in
+  the objects; the last three use class 0 as background.
+- `weight` 1 (published: 30; variant "paper").
 
-Differences from the paper and from released code:
-- The release has 30 auxiliary decoders of one convolution and an upsampling; here K = 3 full decoders, as in the ports.
-  Variant "seven" adds VAT, hidden objects, hidden context and a cut in the objects, which take class 0 for background.
-- The released weight is 30 (variant "paper"). With full decoders on all of an encoder's maps it outweighs the labels:
-  short trainings on the phantom, made to choose among 1, 10 and 30, ended below supervised ones with 10 and 30.
-- The paper's decoders read one map; ours read several, and all are perturbed, as otherwise a decoder would look past
-  the damage through the clean ones.
-- A port (SSL4MIS) lets labels teach the auxiliary decoders, lets gradients through the target, and ramps a weight of
-  0.1 over the whole training: variant "ssl4mis" has that weight and that gradient (`detach` false).
-- Another port puts the target, already a softmax, through a second one: (1, 0) becomes (0.73, 0.27), so the term
-  cannot vanish when decoders agree. The release calls backward within VAT and clears gradients; ours does neither.
+Differences from the paper and the released code:
+- The release has 30 auxiliary decoders of one convolution and an upsampling. Here there are K = 3 full decoders, as in
+  the ports.
+- The weight is 1 instead of 30. With full decoders on all feature maps of an encoder, a weight of 30 dominates the
+  supervised loss: in short trainings on the phantom, which compared 1, 10 and 30, the results with 10 and 30 were below
+  those of supervised training.
+- The decoders of the paper read one feature map. Here they read several, and all are perturbed; otherwise a decoder
+  could ignore the perturbation and use the unperturbed maps.
+- One port (SSL4MIS) also trains the auxiliary decoders with labels, lets gradients through the target, and uses a
+  weight of 0.1 with a ramp over the whole training. Variant "ssl4mis" has that weight and that gradient (`detach`
+  false).
+- Another port applies a second softmax to the target, which is a softmax already: (1, 0) becomes (0.73, 0.27), so that
+  the term cannot vanish when decoders agree. The release calls backward inside VAT and clears gradients. Neither is
+  done here.
 """
 
 from collections.abc import Sequence
@@ -60,7 +68,7 @@ class Cct(Method):
     ):  # fmt: skip
         super().__init__()
         if not perturbations:
-            raise ValueError("Without perturbations there is no auxiliary decoder; name one or more.")
+            raise ValueError("Without perturbations there is no auxiliary decoder; give one or more.")
         self.encoder, self.decoder = arch.encoder(), arch.decoder()
         self.auxiliary = nn.ModuleList(arch.decoder() for _ in perturbations)
         self.weight, self.perturbations, self.detach = weight, perturbations, detach

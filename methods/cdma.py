@@ -1,32 +1,37 @@
-"""CDMA (2023): three decoders with different attention teach each other, and become sure of their mean.
+"""CDMA (2023): three decoders with different attention learn from each other, and their mean becomes confident.
 
 Zhong, Liao, Zhang & Wang, "Semi-supervised pathological image segmentation via cross distillation of multiple
 attentions", MICCAI 2023, https://arxiv.org/abs/2305.18830
 
-One encoder (for DeepLabv3+ with its pyramid), three decoders: channel and spatial attention (CBAM), spatial, channel.
-L = L_sup + λ(t) (weight_cdkd · L_cdkd + weight_um · L_um); z_i are the logits, p_i the softmax of decoder i;
+One encoder (for DeepLabv3+ with its pyramid) and three decoders: with channel and spatial attention (CBAM), with
+spatial attention, and with channel attention. z_i are the logits and p_i the softmax of decoder i:
+L = L_sup + λ(t) (weight_cdkd · L_cdkd + weight_um · L_um), with
 L_sup  = mean over decoders of ½ CE + ½ Dice, on the labelled images;
 L_cdkd = ⅓ Σ_i Σ_{j≠i} T² · mean over pixels of KL(softmax(sg z_j / T) ‖ softmax(z_i / T)), summed over classes;
-L_um   = mean over pixels of H((p_1 + p_2 + p_3) / 3) / ln C, without a stop-gradient;
-the last two on labelled and unlabelled images alike; λ(t) = 0 before t = warmup, then 1. The first decoder predicts.
+L_um   = mean over pixels of H((p_1 + p_2 + p_3) / 3) / ln C, without stop-gradient.
+L_cdkd and L_um use labelled and unlabelled images; λ(t) = 0 before t = warmup, then 1. The first decoder predicts.
+
 Settings: weights 0.1, `temperature` T = 10 and `warmup` 0.1 (epoch 15 of 150), all as released.
 
-Differences from the paper and the released code, and what the two leave open:
-- Attention sits on the fused features and after the first convolution of DeepLabv3+, as released; after every block of
-  the U-Net but the finest, as in the authors' PyMIC. The code builds modules that it never calls; one, the norm of the
-  second convolution, is used here, the others are not built.
-- The paper's figure perturbs each decoder's features; the code computes that and discards it. So it is off by default;
-  variant "perturbation" multiplies every element of each decoder's deepest features by 1 + U(−0.3, 0.3).
-- T², the sum over two teachers (twice a mean over pairs) and ln C are the code's; the paper's form is not known.
-- The code adds 1e-6 to p̄ inside the entropy's logarithm; here ln p̄ comes from log-softmax, without an epsilon, so that
-  gradients are exact where p̄ is small.
-- Channel attention has channels / 16 hidden units, as released, but at least 8: the released decoders have 256 channels
-  or more (16 to 19 units), a U-Net's finer blocks fewer, where one or two units often stay at zero.
-- Images in [0, 1] are normalised by the mean and deviation of the encoder's pretraining, as for every method here; the
-  code scales each patch by its own minimum and maximum and normalises no further.
-- The weights switch on at once, as in the code, but at a fraction of training, so that short runs have a warm-up.
-- A DeepLabv3+ encoder's last stage is dilated, not only unstrided; dropout is `Arch`'s, the same for every method.
-- Without unlabelled images all consistency is left out, that on labelled images too: the method is then supervised.
+Differences from the paper and the released code, and choices that neither determines:
+- With DeepLabv3+, attention is applied to the fused features and after the first convolution, as released. With the
+  U-Net, it is applied after every block except the finest, as in the authors' PyMIC. The code builds modules that it
+  never calls; one of them, the norm of the second convolution, is used here, and the others are not built.
+- The figure in the paper perturbs the features of each decoder; the code computes this perturbation and discards it. It
+  is therefore off by default; variant "perturbation" multiplies every element of each decoder's deepest features by
+  1 + U(−0.3, 0.3).
+- T², the sum over two teachers (twice a mean over pairs) and ln C are those of the code; the form in the paper is not
+  known.
+- The code adds 1e-6 to p̄ inside the logarithm of the entropy. Here ln p̄ is computed from log-softmax, without an
+  epsilon, so that gradients are exact where p̄ is small.
+- Channel attention has channels / 16 hidden units, as released, but at least 8. The released decoders have 256 channels
+  or more (16 to 19 units). The finer blocks of a U-Net have fewer, and one or two units often stay at zero.
+- Images in [0, 1] are normalised with the mean and standard deviation of the encoder's pretraining, as for every method
+  here. The code scales each patch with its own minimum and maximum, without further normalisation.
+- The weights are switched on at once, as in the code, but at a fraction of training, so that short runs have a warm-up.
+- The last stage of a DeepLabv3+ encoder is dilated, not only without stride; dropout is that of `Arch`, the same for
+  every method.
+- Without unlabelled images all consistency losses are left out, also on labelled images: the method is then supervised.
 """
 
 from collections.abc import Sequence
@@ -66,7 +71,7 @@ class Cdma(Method):
         *,
         weight_cdkd: float = 0.1,
         weight_um: float = 0.1,
-        temperature: float = 10.0,  # 0: hard targets, cross entropy with the teacher's argmax
+        temperature: float = 10.0,  # 0: hard targets, cross entropy with the argmax
         warmup: float = 0.1,
         schedule: Literal["switch", "ramp"] = "switch",  # at t = warmup, or until then
         attentions: Sequence[Kind] = ("both", "spatial", "channel"),

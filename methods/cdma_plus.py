@@ -1,31 +1,38 @@
-"""CDMA+ (2024): CDMA whose decoders also agree with the activation maps of an image-level classifier.
+"""CDMA+ (2024): CDMA with decoders that also agree with the activation maps of an image-level classifier.
 
 Zhong, Luo, Liao, Zhang & Wang, "Semi-supervised pathological image segmentation via cross distillation of multiple
 attentions and Seg-CAM consistency", Pattern Recognition, 110492, 2024, https://doi.org/10.1016/j.patcog.2024.110492
 
-CDMA's encoder and three decoders (attention by channel and place, by place, by channel; logits z_i, mean softmax p̄). A
-classifier, one 1 × 1 convolution of the three deepest features, gives one map a class; a map's mean over places is the
-image's score, and q, the softmax of the maps at the image's size, is its Seg-CAM.
-L = L_sup + classification · L_cls + [t ≥ warmup] (weight_cdkd L_cdkd + weight_um L_um + weight_cam L_cam);
-L_sup  = mean over decoders of ½ CE + ½ Dice, and L_cls = binary cross entropy, mean over images and classes, of scores
-with the classes present in the mask (background: with no other present), both on the labelled images; a class counts
-only once training has seen an image with it and one without it;
-L_cdkd = ⅓ Σ_i Σ_{j≠i} T² · mean over pixels of KL(softmax(sg z_j / T) ‖ softmax(z_i / T)); L_um = mean of H(p̄) / ln C;
-L_cam  = mean over images, classes and pixels of (p̄ − q)², each side learning from the other; these three on all images.
-The first decoder predicts.
-Settings: the weights 0.1, T = 10 and `warmup` 0.375 (epoch 15 of 40), as released. L_cls learns from labels alone, so
-that it counts as a part of "sup".
+The encoder and the three decoders are those of CDMA (attention: channel and spatial, spatial, channel; logits z_i, mean
+softmax p̄). A classifier, one 1 × 1 convolution of the three deepest features, gives one map for each class. The mean
+of a map over places is the score of the image for this class. q, the softmax of the maps at the size of the image, is
+the Seg-CAM of the image.
+L = L_sup + classification · L_cls + [t ≥ warmup] (weight_cdkd L_cdkd + weight_um L_um + weight_cam L_cam), with
+L_sup  = mean over decoders of ½ CE + ½ Dice, on the labelled images;
+L_cls  = binary cross entropy of the scores with the classes present in the mask (background: present if no other class
+is), mean over labelled images and classes; a class counts only after training has seen an image with it and one without
+it;
+L_cdkd = ⅓ Σ_i Σ_{j≠i} T² · mean over pixels of KL(softmax(sg z_j / T) ‖ softmax(z_i / T));
+L_um   = mean of H(p̄) / ln C;
+L_cam  = mean over images, classes and pixels of (p̄ − q)², with gradients through both sides.
+L_cdkd, L_um and L_cam use all images. The first decoder predicts.
 
-Differences from the released code, which imports modules that it lacks (the paper's text was not at hand):
-- It is for two classes, with the targets (no tumour, tumour); for more, each class has its own, as above.
-- It classifies ResNet's strides 8, 16 and 32. So do we under a U-Net; under DPT it is the three deeper maps, and under
-  DeepLabv3+ the pyramid's output, the only deep feature that decoders see. The deepest has `Arch`'s dropout.
-- L_cls has nothing to learn where every image has the foreground: its target is then constant (DigestPath's released
-  list has malignant images only, but patches without tumour). One batch cannot show that, so the method remembers which
-  classes it has seen present and absent; until it has seen both, the class is left out. On data whose every crop has
-  the foreground L_cls is 0 throughout, and the classifier learns from L_cam alone. On several devices each remembers
-  its own images.
-- As to the rest, see CDMA. Without unlabelled images all consistency is left out.
+Settings: all weights 0.1, T = 10 and `warmup` 0.375 (epoch 15 of 40), as released. L_cls uses labels only and is
+therefore part of "sup".
+
+Differences from the paper and the released code (the code imports modules that it does not contain, and the text of the
+paper was not available):
+- The code is for two classes, with the targets (no tumour, tumour). For more classes, each class has its own target, as
+  above.
+- The code classifies the strides 8, 16 and 32 of ResNet. This file does the same with a U-Net. With DPT it uses the
+  three deeper maps, and with DeepLabv3+ the output of the pyramid, which is the only deep feature that decoders read.
+  The deepest feature has the dropout of `Arch`.
+- L_cls has nothing to learn if every image contains the foreground, because its target is then constant (the released
+  list of DigestPath contains only malignant images, but patches without tumour). One batch cannot show this, so the
+  method stores which classes it has seen present and absent, and leaves a class out until it has seen both. If every
+  crop of a dataset contains the foreground, L_cls is 0 throughout, and the classifier learns from L_cam only. On
+  several devices, each device stores this for its own images.
+- All other differences are those of CDMA. Without unlabelled images all consistency losses are left out.
 """
 
 from typing import ClassVar
@@ -42,7 +49,7 @@ from methods.parts.losses import annotated, at_least_single, dice_ce, entropy, l
 from methods.parts.nets import Arch, Features
 from methods.parts.schedule import adapted_share
 
-DEEPEST = slice(2, None)  # of the features: neither the image nor the finest; of these, the classifier takes the last 3
+DEEPEST = slice(2, None)  # all features except the image and the finest; the classifier uses the last 3 of these
 
 
 @register
@@ -91,17 +98,17 @@ class CdmaPlus(Method):
         return maps.mean((2, 3)), probabilities(F.interpolate(maps, padded, mode="bilinear")[..., :height, :width])
 
     def presence(self, scores: Float[Tensor, "n c"], y: Masks) -> Tensor:
-        """Binary cross entropy of the images' scores with their classes, of classes seen both present and absent.
+        """Binary cross entropy of the scores with the classes present, over classes seen both present and absent.
 
-        Only annotated pixels say which classes there are; images without any are left out.
+        Only annotated pixels determine which classes are present; images without annotated pixels are left out.
         """
-        there, known = one_hot(y, scores.shape[1]).any(3).any(2), annotated(y).any(2).any(1).unsqueeze(1)
-        target = torch.cat([~there[:, 1:].any(1, keepdim=True), there[:, 1:]], 1)
-        self.seen_now.copy_(self.seen | torch.stack([(~target & known).any(0), (target & known).any(0)]))
+        present, is_annotated = one_hot(y, scores.shape[1]).any(3).any(2), annotated(y).any(2).any(1).unsqueeze(1)
+        target = torch.cat([~present[:, 1:].any(1, keepdim=True), present[:, 1:]], 1)
+        self.seen_now.copy_(self.seen | torch.stack([(~target & is_annotated).any(0), (target & is_annotated).any(0)]))
         scores = at_least_single(scores)
-        counts = (self.seen_now.all(0) & known).to(scores.dtype)
-        wrong = F.binary_cross_entropy_with_logits(scores, target.to(scores.dtype), counts, reduction="sum")
-        return wrong / (known.sum() * scores.shape[1]).clamp_min(1)
+        counts = (self.seen_now.all(0) & is_annotated).to(scores.dtype)
+        presence_loss = F.binary_cross_entropy_with_logits(scores, target.to(scores.dtype), counts, reduction="sum")
+        return presence_loss / (is_annotated.sum() * scores.shape[1]).clamp_min(1)
 
     def after_step(self) -> None:
         self.seen.copy_(self.seen_now)

@@ -1,27 +1,30 @@
-"""DTC (2021): the same tissue as classes and as distances to its border; the two tasks are to agree.
+"""DTC (2021): the predicted classes and the predicted signed distances to their borders agree.
 
 Luo et al., "Semi-supervised medical image segmentation through dual-task consistency", AAAI 2021,
 https://arxiv.org/abs/2009.04448
 
-A network's last convolution gives p, the softmax over C classes; a second one gives each class but background a signed
-distance d = tanh(·). With D that of the truth to its border, < 0 inside, over its greatest value inside and outside,
-L = L_sup + distance · mean (d − D)² + λ(t) · mean over images, classes 1 … C − 1 and pixels of (σ(−slope · d) − p)²,
-where σ(−slope · d) is the mask that distances say; the second term, on labelled images, is part of "sup", the last is
-on all images, with gradients through both sides; λ(t) = weight · ramp(t).
+The last convolution of a network gives p, the softmax over C classes. A second convolution gives a signed distance
+d = tanh(·) for each class except background. D is the signed distance to the border in the mask, < 0 inside, divided
+separately inside and outside by its largest value there:
+L = L_sup + distance · mean (d − D)² + λ(t) · mean over images, classes 1 … C − 1 and pixels of (σ(−slope · d) − p)².
+σ(−slope · d) is the mask that corresponds to the distances. The second term uses labelled images and is part of "sup".
+The last term uses all images, with gradients through both sides; λ(t) = weight · ramp(t).
 
-Settings: `distance` 0.3, `weight` 1, `slope` 1500, `ramp` over the whole training, as released.
+Settings: `distance` 0.3, `weight` 1, `slope` 1500 and `ramp` over the whole training, as released.
 
-Differences from the paper and from released code:
-- Each class but background has its own distances; the release has one foreground class.
-- D of a border's inner pixels is 0 in the code, a mask of ½; here it keeps its sign. D of an absent class is 0 there,
-  and 1 here; of a class that is all there is, −1. All are computed exactly and on the device; the code asks SciPy.
-- Pixels that are not annotated are background in the distance maps of the others, and have no loss themselves.
-- D is relative to the crop, as released: harder to learn with many glands in an image than with one whole organ.
-- On the built-in recipes for a CPU it falls below `supervised` on EBHI-Seg while `weight` rises to 1; a tenth of it
-  gives most of the loss back. With a slope of 1500 the masks of half-learnt distances are hard, and wrong.
-- In bf16 the slope magnifies what was rounded, and the gradient is another one than in float32, as it is for no other
-  method here. Take --precision float32 for it.
-- Without unlabelled images consistency is left out, that on labelled images too: the method is then supervised.
+Differences from the paper and the released code:
+- Each class except background has its own distances; the release has one foreground class.
+- In the code D is 0 at the inner pixels of a border, which corresponds to a mask of ½; here it keeps its sign. For an
+  absent class D is 0 in the code and 1 here; for a class that fills the whole crop D is −1 here. All distances are
+  exact and computed on the device; the code uses SciPy.
+- Pixels that are not annotated count as background in the distance maps of other pixels, and have no loss themselves.
+- D is relative to the crop, as released. This is harder to learn with many glands in an image than with one organ.
+- With the built-in recipes for a CPU, the score on EBHI-Seg falls below that of `supervised` while `weight` rises to 1;
+  a tenth of that weight recovers most of the loss. With a slope of 1500, the masks of distances that are not yet well
+  learnt are hard and wrong.
+- In bf16 the slope amplifies rounding errors, and the gradient differs from that in float32, which is the case for no
+  other method here. Use --precision float32 for this method.
+- Without unlabelled images the consistency loss is left out, also on labelled images: the method is then supervised.
 """
 
 from typing import ClassVar, Literal
@@ -59,14 +62,14 @@ class Dtc(Method):
         labelled, outputs = len(batch.x), self.net(torch.cat([batch.x, batch.u]))
         logits, distances = outputs.split((self.classes, self.classes - 1), 1)
         distances = distances.to(torch.promote_types(distances.dtype, torch.float32)).tanh()
-        known = annotated(batch.y).unsqueeze(1)
-        wrong = (distances[:labelled] - signed_distances(batch.y, self.classes)).square() * known
-        wrong = wrong.sum() / (known.sum() * wrong.shape[1]).clamp_min(1)
+        is_annotated = annotated(batch.y).unsqueeze(1)
+        distance_loss = (distances[:labelled] - signed_distances(batch.y, self.classes)).square() * is_annotated
+        distance_loss = distance_loss.sum() / (is_annotated.sum() * distance_loss.shape[1]).clamp_min(1)
         start = 0 if self.on == "all" and len(batch.u) else labelled
         masks = (-self.slope * distances[start:]).sigmoid()
         consistency = mean((masks - probabilities(logits[start:])[:, 1:]).square())
         return {
-            "sup": dice_ce(logits[:labelled], batch.y) + self.distance * wrong,
+            "sup": dice_ce(logits[:labelled], batch.y) + self.distance * distance_loss,
             "consistency": self.weight * ramp(t, self.ramp) * consistency,
         }
 
@@ -75,7 +78,7 @@ class Dtc(Method):
 
 
 class Both(nn.ModuleList):
-    """The outputs of several heads, one after the other."""
+    """Several heads on the same input; their outputs are concatenated along the channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([head(x) for head in self], 1)

@@ -75,8 +75,8 @@ class Hce(Method):
         ]
         p, q = probabilities(main[labelled:]), probabilities(self.teacher(jitter(batch.u, self.noise)))
         guide = p.detach() if self.detach else p
-        doubt = torch.special.entr(q).sum(1, keepdim=True) / math.log(q.shape[1]) if self.rectified else 0.0
-        learnable = mean((p - torch.lerp(q, guide, doubt)).square())
+        uncertainty = torch.special.entr(q).sum(1, keepdim=True) / math.log(q.shape[1]) if self.rectified else 0.0
+        learnable = mean((p - torch.lerp(q, guide, uncertainty)).square())
         self_guided = sum(mean((probabilities(z[labelled:]) - guide).square()) for z in auxiliary) / len(auxiliary)
         return {
             "sup": sum(dice_ce(z[:labelled], batch.y) for z in (main, *auxiliary)) / (len(auxiliary) + 1),

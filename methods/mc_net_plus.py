@@ -1,28 +1,33 @@
-"""MC-Net+ (2022): three decoders that upsample differently learn each other's sharpened predictions.
+"""MC-Net+ (2022): three decoders with different upsampling learn from each other's sharpened predictions.
 
 Wu et al., "Mutual consistency learning for semi-supervised medical image segmentation", Medical Image Analysis 81,
 102530, 2022, https://arxiv.org/abs/2109.09960
 
-One encoder; decoders that differ only in upsampling: bilinear, transposed convolution, nearest. p_i is the softmax of
-decoder i, s(p) = p^(1/T) / Σ_c p_c^(1/T) its sharpening, and
+One encoder, and decoders that differ in their upsampling only: bilinear, transposed convolution, nearest. p_i is the
+softmax of decoder i, s(p) = p^(1/T) / Σ_c p_c^(1/T) its sharpening, and
 L = L_sup + λ(t) L_mc, with λ(t) = weight · ramp(t),
 L_sup = ⅓ Σ_i (½ CE + ½ Dice) on the labelled images,
-L_mc  = ⅓ Σ_i Σ_{j≠i} mean over all images, classes and pixels of (p_i − s(p_j))². The first decoder predicts.
+L_mc  = ⅓ Σ_i Σ_{j≠i} mean over all images, classes and pixels of (p_i − s(p_j))².
+The first decoder predicts.
 
-Settings: `weight` 0.1 with `ramp` over the whole training (the release for slices; for volumes 1 beside a labelled
-weight of ½, and 0.4: variant "volumes"), `temperature` T = 0.1; `upsamples` as released, of which two are the earlier
-MC-Net.
+Settings:
+- `weight` 0.1 with `ramp` over the whole training, as released for slices. The release for volumes uses 1 beside a
+  labelled weight of ½, and a ramp of 0.4: variant "volumes".
+- `temperature` T = 0.1, as released.
+- `upsamples` as released; two of them are the earlier MC-Net.
 
 Differences from the paper and the released code:
-- The code sums both losses over decoders; both are divided by their number here. Their ratio stays, and the learning
-  rate means the same as for other methods. The code learns labels by Dice alone; here the loss is everyone's.
-- The paper calls s(p_j) a pseudo-label, but the code lets gradients through it, up to 1/T as steep as through p_i. The
-  code is followed; `detach` stops them, as the paper reads.
-- The code sharpens each class apart, p^(1/T) / (p^(1/T) + (1 − p)^(1/T)). With two classes that is s; with more its sum
-  is far below 1 where classes compete, so that the term drives every class down there. s always sums to 1.
-- s is computed as softmax(z / T), which it equals: in half precision p^(1/T) itself underflows from p = 0.18 down.
-- "transposed" and "nearest" replace the bilinear steps of whichever decoder the comparison uses; a DeepLabv3+ has one.
-- Without unlabelled images consistency is left out, that on labelled images too: the method is then supervised.
+- The code sums both losses over decoders; here both are divided by the number of decoders. Their ratio is the same, and
+  the learning rate has the same meaning as for other methods. The supervised loss of the code is Dice only; here it is
+  the same for every method.
+- The paper calls s(p_j) a pseudo-label, but the code lets gradients through it, up to 1/T times as steep as through
+  p_i. This file follows the code; `detach` stops these gradients, as the paper describes.
+- The code sharpens each class separately, p^(1/T) / (p^(1/T) + (1 − p)^(1/T)). With two classes this equals s. With
+  more classes its sum is far below 1 where classes compete, so that the term lowers every class there. s always sums
+  to 1.
+- s is computed as softmax(z / T), which is equal: in half precision p^(1/T) itself underflows for p ≤ 0.18.
+- "transposed" and "nearest" replace the bilinear steps of the decoder that the comparison uses; a DeepLabv3+ has one.
+- Without unlabelled images the consistency loss is left out, also on labelled images: the method is then supervised.
 """
 
 from collections.abc import Sequence

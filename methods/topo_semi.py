@@ -1,31 +1,35 @@
-"""TopoSemiSeg (2024): a teacher's glands, as many and as clearly apart, in the student's prediction.
+"""TopoSemiSeg (2024): the student's prediction has the same connected components as the teacher's.
 
 Xu et al., "Semi-supervised segmentation of histopathology images with noise-aware topological consistency", ECCV 2024,
 https://arxiv.org/abs/2311.16447
 
-A mean teacher whose student sees a strong view, and a loss on components. Let f be the foreground probability 1 − p_0.
-As its level falls, each component of f, tile by tile, is born at a pixel b and dies at a saddle d where it meets a
-higher one (methods.parts.persistence). Those with f(b) − f(d) > `threshold` are signal, the others noise; the student's
-signal is matched with the teacher's. With q = sg f_T, and (b', d') the match of (b, d):
+A mean teacher with a strong view for the student, and a loss on connected components. Let f be the foreground
+probability 1 − p_0. In each tile, as the level falls, each component of f is born at a pixel b and dies at a saddle d
+where it meets a higher component (methods.parts.persistence). Components with f(b) − f(d) > `threshold` are signal, the
+others noise. The student's signal is matched with the teacher's signal. With q = sg f_T, and (b', d') the match of
+(b, d):
 L_topo = Σ over matched (f(b) − q(b'))² + (f(d) − q(d'))², and over all others (f(b) − sg f(d))² + (f(d) − sg f(b))²;
 L = L_sup + λ(t) · mean over images, classes and pixels of (p_S(s(u)) − sg p_T(u))²
   + weight_topo · mean over images of the sum over tiles of L_topo, from t = warmup on; λ(t) = weight · ramp(t).
 
-Settings: `weight_topo` 0.002, `threshold` 0.7 and `tile` 100 as released; `weight` 0.1 and `decay` 0.99 of the mean
-teacher. `warmup` 0.25 is ours: an untrained network's noise has thousands of components, and they cost the most.
+Settings:
+- `weight_topo` 0.002, `threshold` 0.7 and `tile` 100, as released.
+- `weight` 0.1 and `decay` 0.99, as in Mean Teacher.
+- `warmup` 0.25 is our own value: the noise of an untrained network has thousands of components, which cost the most
+  time.
 
-Cost: the one method here that waits for the device. Each step both maps are copied to the host; on one core, a map of
-256 × 256 takes some 20 ms when smooth and 150 ms when pure noise, and each unlabelled image has two.
+Cost: this is the only method here that waits for the device. Each step copies both maps to the host. On one core, a map
+of 256 × 256 takes about 20 ms if it is smooth and 150 ms if it is pure noise, and each unlabelled image has two maps.
 
 Differences from the paper and the released code:
-- Only the topological loss is public; the rest, a mean teacher, and its term are ours. The teacher's average is shorter
-  in short runs (methods.parts.schedule).
-- The released loss takes births and deaths from 1 − f, but pulls f itself to them, which moves a matched gland's peak
-  towards 0; here both are in f.
-- The matching is exact, by SciPy, and needs no topology package.
-- The highest component of a tile has no saddle, and only its birth is pulled.
-- A pixel that belongs to several pairs counts for each; the code keeps the last.
-- With several classes f is the probability of any of them.
+- Only the topological loss has been released. The mean teacher and its consistency loss are our own implementation. The
+  teacher's average is shorter in short runs (methods.parts.schedule).
+- The released loss takes births and deaths from 1 − f, but moves f itself towards them, which moves the peak of a
+  matched gland towards 0. Here both are in f.
+- The matching is exact, with SciPy, and needs no topology package.
+- The highest component of a tile has no saddle; only its birth is in the loss.
+- A pixel that belongs to several pairs counts for each of them; the code keeps the last one.
+- With several classes, f is the probability of any class except background.
 """
 
 from typing import ClassVar, Literal
@@ -52,7 +56,7 @@ class TopoSemi(Method):
         **{"student_predicts": {"predicts": "student"}, "published_decay": {"adapt_decay": False}},
     }
     tuned: ClassVar = {"threshold": (0.3, 0.95)}
-    capturable = False  # persistence is computed on the host
+    capturable = False  # the persistence is computed on the host
 
     def __init__(
         self, arch: Arch, *, weight: float = 0.1, weight_topo: float = 0.002, threshold: float = 0.7, tile: int = 100,

@@ -1,21 +1,25 @@
-"""URPC (2022): a decoder's scales agree with their mean, least where they disagree most.
+"""URPC (2022): the scales of a decoder agree with their mean, with less weight where they disagree more.
 
 Luo et al., "Semi-supervised medical image segmentation via uncertainty rectified pyramid consistency", Medical Image
 Analysis 80, 102517, 2022, https://arxiv.org/abs/2012.07042
 
-A decoder predicts at K scales, each brought to the image's size; p_k is the softmax of scale k, p̄ their mean,
-D_k = KL(p̄ ‖ p_k) at each pixel, and
+A decoder predicts at K scales, and each prediction is resized to the size of the image. p_k is the softmax of scale k,
+p̄ their mean, D_k = KL(p̄ ‖ p_k) at each pixel, and
 L = L_sup + λ(t) · (1/K) Σ_k [mean((p̄ − p_k)² e^(−D_k)) / mean(e^(−D_k)) + mean(D_k)], λ(t) = weight · ramp(t),
-with means over unlabelled images, classes and pixels, and no stop-gradient; L_sup is the mean over scales. Unlabelled
-images' coarser maps are perturbed before they are read: by dropout of channels, dropping of the most active places, and
-noise, from coarse to fine. The finest scale predicts.
+with means over unlabelled images, classes and pixels, and without stop-gradient; L_sup is the mean over scales. The
+coarser maps of unlabelled images are perturbed before the heads read them: by dropout of channels, by dropping the most
+active places, and by noise, from coarse to fine. The finest scale predicts.
+
 Settings: `weight` 0.1 with `ramp` over the whole training, and `perturbed`, as released.
 
-Differences from the paper and from released code:
-- Scales of the U-Net: strides 8, 4, 2 and 1, as released; of DPT: its fusions. DeepLabv3+ has no such maps; the spatial
-  pyramid's output and the first convolution after the fusion stand in, three scales in all, and none has noise.
-- Perturbations spare labelled images, which train every method alike. Enlarging is bilinear, not by repetition.
-- The code takes the logarithm of a softmax, and where that underflows the loss is nan; here D comes from log-softmax.
+Differences from the paper and the released code:
+- The scales of the U-Net are strides 8, 4, 2 and 1, as released; those of DPT are its fusions. DeepLabv3+ has no such
+  maps; the output of the spatial pyramid and the first convolution after the fusion replace them. It has three scales
+  in all, and none has noise.
+- Labelled images are not perturbed, so that they train every method in the same way. Maps are enlarged bilinearly, not
+  by repetition.
+- The code takes the logarithm of a softmax, which makes the loss nan where the softmax underflows; here D is computed
+  from log-softmax.
 """
 
 import contextlib
@@ -64,13 +68,13 @@ class Urpc(Method):
             log_p = z.to(log_mean.dtype).log_softmax(1)
             gap = (log_mean.exp() - log_p.exp()).square()
             divergence = (log_mean.exp() * (log_mean - log_p)).sum(1, keepdim=True)
-            trust = (-divergence).exp()
-            rectified = mean(gap * trust) / mean(trust).clamp_min(1e-8) + mean(divergence)
+            certainty = (-divergence).exp()
+            rectified = mean(gap * certainty) / mean(certainty).clamp_min(1e-8) + mean(divergence)
             loss += rectified if self.rectified else mean(gap)
         return loss / len(scales)
 
     def scales(self, x: Images, labelled: int) -> list[Logits]:
-        """The finest logits, then the heads' from coarse to fine, all at the image's size."""
+        """The logits of the finest scale, then those of the heads from coarse to fine, all at the size of the image."""
         maps: list[Tensor] = []
         with contextlib.ExitStack() as hooks:
             for stage in self.stages():
@@ -84,7 +88,7 @@ class Urpc(Method):
         return [finest, *(z[..., : x.shape[2], : x.shape[3]] for z in coarse)]
 
     def stages(self) -> list[nn.Module]:
-        """The layers whose outputs the heads read, from coarse to fine."""
+        """The layers with the outputs that the heads read, from coarse to fine."""
         if hasattr(decoder := self.net.decoder, "fusions"):
             return [*decoder.fusions[:0:-1]]
         return [*decoder.blocks[1:4]] if hasattr(decoder, "blocks") else [self.net.encoder.dropout, decoder.fuse[4]]
