@@ -1,5 +1,6 @@
 """A method that is broken, misnamed or there twice is named in a sentence, and does not stop the others."""
 
+import dataclasses
 import sys
 import textwrap
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import TOY
+from msgspec import structs
+from rows import row, suite
 from test_sweep import carried_out, wanted
 
 import methods
@@ -198,3 +201,15 @@ def test_no_method_of_this_project_breaks_these_rules():
     for name in methods.names():
         if Path(methods.__file__).with_name(f"{name}.py").exists():
             assert all(methods.NAME.fullmatch(variant) for variant in methods.variants(name))
+
+
+def test_a_report_has_the_runs_of_a_method_that_is_no_longer_here(tmp_path):
+    for one in suite(("supervised", "cdma"), ratios=(0.1,)):
+        records.save(one, tmp_path)
+    for settings in ({}, {"weight_um": 0.1}, {"weight_um": 0.2}, {"weight_um": 0.5}):
+        one = row("cdma", settings=settings)
+        gone = dataclasses.replace(one.run, method="gone")
+        records.save(structs.replace(one, run=gone, key=gone.key, title="Gone"), tmp_path)
+    code, said = bench("report", "--results", tmp_path, "--no-panels")
+    assert code == 0, said
+    assert "Gone" in (tmp_path / "README.md").read_text()

@@ -134,9 +134,12 @@ def sweeps(c: Comparison, ratio: float) -> list[Sweep]:
     """Every number of which there are three values or more, all else as published.
 
     Settings that are published with one value and were changed to one other value count as one, "weight_a = weight_b".
+    A method that is no longer here, or cannot be imported, is left out: its published settings are not known.
     """
     found = []
     for full, runs in _families(c, ratio):
+        if not all(_here(run.method) for run in runs.values()):
+            continue
         values: dict[tuple[str, ...], dict[float, str]] = {}
         for label, run in runs.items():
             published = _defaults(run.method)
@@ -151,6 +154,14 @@ def sweeps(c: Comparison, ratio: float) -> list[Sweep]:
             if len(of) > 2:
                 found.append(Sweep(full, " = ".join(names), dict(sorted(of.items())), usual))
     return found
+
+
+def _here(method: str) -> bool:
+    try:
+        methods.get(method)
+    except ValueError:
+        return False
+    return True
 
 
 def _defaults(method: str) -> dict[str, Any]:
