@@ -117,7 +117,7 @@ def settings(kind: type[Method]) -> dict[str, Any]:
 
 
 def new_method(name: str, folder: Path) -> Path:
-    """Writes `folder/name.py`, a method that keeps the contract and runs, for its author to change."""
+    """Writes `folder/name.py`, a method that passes the contract and runs, as a starting point for its author."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise ValueError(
             f"'{name}' cannot name a method; use small letters, digits and underscores, such as my_method."
@@ -129,12 +129,16 @@ def new_method(name: str, folder: Path) -> Path:
     source = inspect.getsource(inspect.getmodule(kind))
     body = source[source.index('"""', 3) + 3 :]
     title = name.replace("_", " ").title()
-    head = f'''"""{title} ({_this_year()}): its idea in a line.
+    head = f'''"""{title} ({_this_year()}): the idea in one line.
 
 Authors, "title", venue, https://link-to-the-paper
 
-L = L_sup + the terms of `losses`, as formulas, with their reductions and stop-gradients.
-Settings, with their published defaults. Differences from the paper and from released code, each with its reason.
+L = L_sup + the terms of `losses` as formulas, with means, sums and stop-gradients.
+
+Settings: each setting with its published value.
+
+Differences from the paper and the released code:
+- Each difference, with its reason.
 """'''
     body = body.replace(f"class {kind.__name__}(", f"class {title.replace(' ', '')}(")
     body = re.sub(

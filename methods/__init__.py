@@ -1,4 +1,4 @@
-"""Finds every method: one file of this folder each, or one entry point `bench.methods` of another package each."""
+"""Finds every method: each is one file of this folder, or one entry point `bench.methods` of another package."""
 
 import ast
 import difflib
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 LABELS_ONLY = "labels_only"
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
-NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # of a method or variant: it becomes part of the names of files
+NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # of a method or variant; it is part of file names
 ALLOWED = "use at most 40 letters, digits, '_' and '-'"
 
 
 class Broken(ValueError):
-    """A method that is here and cannot be used: its file or package has a mistake, or its name is taken."""
+    """A method that exists but cannot be used: its file or package has an error, or its name is taken."""
 
 
 def names() -> list[str]:
-    """Every method's name, sorted; imports none of them. A name with other signs is left out, see `get`."""
+    """The names of all methods, sorted; imports none of them. Names with other characters are left out, see `get`."""
     return sorted(name for name in {*_here(), *_elsewhere()} if NAME.fullmatch(name))
 
 
@@ -41,7 +41,7 @@ def get(name: str) -> "type[Method]":
 
     Raises:
         ValueError: if there is no method of this name.
-        Broken: if there is one that cannot be used, or more than one.
+        Broken: if the method cannot be used, or several methods have this name.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"'{name[:60]}' cannot name a method; {ALLOWED}.")
@@ -53,21 +53,22 @@ def get(name: str) -> "type[Method]":
     packages = [point.dist.name if point.dist else point.value for point in points]
     if name in _here() and points:
         raise Broken(
-            f"The package '{packages[0]}' brings a method '{name}', which is the name of a method of this project; "
+            f"The package '{packages[0]}' provides a method '{name}', which is the name of a method of this project; "
             "rename its entry point, or uninstall the package."
         )
     if len(points) > 1:
         raise Broken(
-            f"{len(points)} entry points bring a method '{name}' ({', '.join(packages)}); rename one, or uninstall its "
-            "package."
+            f"{len(points)} entry points provide a method '{name}' ({', '.join(packages)}); rename one, or uninstall "
+            "its package."
         )
     return _loaded(name, points[0] if points else None)
 
 
 def unpublished(name: str, steps: int) -> list[str]:
-    """The settings of a method whose values are not the published ones in a run of so many steps, by default.
+    """The settings with a default that differs from the published value in a run of `steps` steps.
 
-    They are its `own_defaults`, and the averages and warm-ups that `methods.parts.schedule` adapts to short runs.
+    These are the method's `own_defaults`, and the averages and warm-ups that `methods.parts.schedule` adapts to short
+    runs.
     """
     from methods.parts.schedule import adapted_decay, adapted_share
 
@@ -83,7 +84,7 @@ def unpublished(name: str, steps: int) -> list[str]:
 
 
 def misnamed() -> list[str]:
-    """A sentence for each method that is left out because its name has other signs than those allowed."""
+    """A sentence for each method that is left out because its name contains characters that are not allowed."""
     bad = sorted(name for name in {*_here(), *_elsewhere()} if not NAME.fullmatch(name))
     return [f"'{name[:60]}' cannot name a method and is left out; {ALLOWED}." for name in bad]
 
@@ -99,7 +100,7 @@ def _loaded(name: str, point: EntryPoint | None) -> "type[Method]":
             from methods.base import REGISTRY
 
             kind = REGISTRY.get(name)
-    except (Exception, SystemExit) as error:  # whatever a file of somebody else does when it is imported
+    except (Exception, SystemExit) as error:  # a file of another author may raise anything on import
         missing = (getattr(error, "name", None) or "").partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and missing not in ("", "methods"):
             why = f"it needs the package '{missing}', which is not installed; pip install {missing}"
@@ -112,7 +113,7 @@ def _loaded(name: str, point: EntryPoint | None) -> "type[Method]":
 
 
 def _wrong(kind: Any) -> str:
-    """What a class lacks to be a method, as the end of a sentence; "" if it is one."""
+    """Why a class is not a method, as the end of a sentence; "" if it is one."""
     from methods.base import Method
 
     if kind is None:
@@ -133,7 +134,7 @@ def _wrong(kind: Any) -> str:
 
 
 def described(error: BaseException) -> str:
-    """An unexpected error in a line: its kind, the first line of its text, and the place in a method that raised it."""
+    """An unexpected error in one line: its type, the first line of its text, and the line of code that raised it."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
     first = str(error).strip().partition("\n")[0]
@@ -144,16 +145,16 @@ def described(error: BaseException) -> str:
 
 
 def _shows_only(path: str) -> bool:
-    """Whether a file is of Python or torch, where a mistake of a method shows but does not lie."""
+    """Whether a file belongs to Python or torch, which only report an error that a method has caused."""
     of_python = path.startswith(sysconfig.get_paths()["stdlib"]) and "site-packages" not in path
     return of_python or "/torch/" in path or path.startswith("<")
 
 
 def variants(name: str) -> dict[str, dict[str, Any]]:
-    """The settings of each of a method's variants: its own, and `labels_only`.
+    """The settings of each variant of a method: the method's own variants, and `labels_only`.
 
-    That is the method with all unsupervised weights 0: its networks and losses on labelled images alone. What it lacks
-    beside the whole method is what unlabelled images add.
+    `labels_only` sets all unsupervised weights to 0: the networks and losses of the method on labelled images only. The
+    difference between the method and `labels_only` is the effect of the unlabelled images.
     """
     kind = get(name)
     weights = {setting: 0.0 for setting in inspect.signature(kind.__init__).parameters if setting.startswith("weight")}
@@ -161,39 +162,39 @@ def variants(name: str) -> dict[str, dict[str, Any]]:
 
 
 def year(name: str) -> int | None:
-    """The year that a method's source states, read without importing it; None if it cannot be read."""
+    """The year in a method's source, read without importing it; None if it cannot be read."""
     points = _elsewhere().get(name, [])
     module = f"methods.{name}" if name in _here() else points[0].module if points else None
     try:
-        found = module and importlib.util.find_spec(module)
-        tree = ast.parse(Path(found.origin).read_text(encoding="utf-8")) if found and found.origin else ast.Module([])
+        spec = module and importlib.util.find_spec(module)
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8")) if spec and spec.origin else ast.Module([])
         for node in ast.walk(tree):
             for target, value in _assigned(node) if isinstance(node, ast.Assign) else ():
                 if isinstance(target, ast.Name) and target.id == "year":
                     return int(ast.literal_eval(value))
-    except Exception:  # whatever a file of somebody else does; `get` says what is wrong
+    except Exception:  # a file of another author may contain anything; `get` reports the error
         return None
     return None
 
 
 def _assigned(node: ast.Assign) -> list[tuple[ast.expr, ast.expr]]:
-    """What an assignment gives to what, name by name."""
+    """The (target, value) pairs of an assignment; tuples are split into their elements."""
     target, value = node.targets[0], node.value
     both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
     return list(zip(target.elts, value.elts, strict=True)) if both else [(target, value)]
 
 
 def build(name: str, arch: "Arch", /, **settings: Any) -> "Method":
-    """A method, ready to train. Settings are checked against its signature."""
+    """A method, ready for training. Settings are checked against its signature."""
     check(name, settings)
     return get(name)(arch, **settings)
 
 
 def check(name: str, settings: dict[str, Any]) -> None:
-    """Refuses settings that a method does not have, whose values are of another kind, or are no finite numbers.
+    """Refuses settings that a method does not have, and values of the wrong type or that are not finite.
 
     Raises:
-        ValueError: also for a weight below 0, which would have the network learn the opposite of a term.
+        ValueError: also for a weight below 0, which would make the network maximise a term.
     """
     method = get(name)
     known = [p for p in inspect.signature(method.__init__).parameters if p not in ("self", "arch")]
@@ -208,7 +209,7 @@ def check(name: str, settings: dict[str, Any]) -> None:
 
 
 def _check(setting: str, value: Any, hint: Any) -> None:
-    """Refuses a value that a setting's type hint excludes; hints other than these are the method's own affair."""
+    """Refuses a value that the type hint of a setting excludes; other type hints are not checked."""
     if typing.get_origin(hint) is Sequence:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise ValueError(f"Setting '{setting}' is {value!r}; give a list.")
@@ -232,14 +233,14 @@ def _here() -> set[str]:
 
 
 def _elsewhere() -> dict[str, list[EntryPoint]]:
-    """The entry points of other packages by name; a name should have one."""
+    """The entry points of other packages by name; each name should have one."""
     return _scanned(entry_points, tuple(sys.path))
 
 
 @functools.cache
 def _scanned(find: Callable[..., Any], path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
-    """What is installed on a path: reading it takes ten milliseconds."""
-    found: dict[str, list[EntryPoint]] = {}
+    """The entry points installed on a path; cached, because reading them takes about ten milliseconds."""
+    points: dict[str, list[EntryPoint]] = {}
     for point in find(group="bench.methods"):
-        found.setdefault(point.name, []).append(point)
-    return found
+        points.setdefault(point.name, []).append(point)
+    return points

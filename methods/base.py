@@ -1,4 +1,4 @@
-"""What a method is, and the batch it learns from."""
+"""The interface of a method, and the batch that it learns from."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -7,65 +7,70 @@ from typing import Any, ClassVar
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-Images = Float[Tensor, "n 3 h w"]  # RGB in [0, 1]; a network normalises for its own encoder
+Images = Float[Tensor, "n 3 h w"]  # RGB in [0, 1]; each network normalises them for its own encoder
 Logits = Float[Tensor, "n c h w"]
-Masks = Int64[Tensor, "n h w"]  # a class of each pixel, or IGNORE
-IGNORE = 255  # a pixel that was not annotated: it takes part in no loss that needs a label
+Masks = Int64[Tensor, "n h w"]  # the class of each pixel, or IGNORE
+IGNORE = 255  # a pixel without annotation: no loss that needs a label uses it
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's data. There is no mask of `u` to misuse."""
+    """The data of one step. The masks of `u` are not part of it, so that no method can use them."""
 
     x: Float[Tensor, "l 3 h w"]  # labelled images
-    y: Int64[Tensor, "l h w"]  # their masks; pixels with IGNORE are like those of unlabelled images
+    y: Int64[Tensor, "l h w"]  # their masks; pixels with IGNORE have no annotation
     u: Float[Tensor, "n 3 h w"]  # unlabelled images; n may be 0
 
 
 class Method(nn.Module, ABC):
-    """A semi-supervised segmentation method: its networks, views, terms and weights, and nothing of the harness.
+    """A semi-supervised segmentation method: its networks, views, loss terms and weights. It does not know the harness.
 
-    Settings are keyword arguments of `__init__` after the `Arch`, with their published defaults; `own_defaults` names
-    those whose default is not published. A setting whose name
-    begins with `weight` scales an unsupervised term; with all of them 0 unlabelled images change nothing.
+    Settings are keyword arguments of `__init__` after the `Arch`. Their defaults are the published values, except for
+    the settings that `own_defaults` lists. A setting with a name that begins with `weight` scales an unsupervised term;
+    if all of these are 0, unlabelled images change nothing.
     """
 
-    title: ClassVar[str]  # as printed in tables
+    title: ClassVar[str]  # the name in tables
     year: ClassVar[int]
     venue: ClassVar[str] = ""  # where it was published, for example "MICCAI"
     paper: ClassVar[str]  # a link
     uses_unlabelled: ClassVar[bool] = True
-    capturable: ClassVar[bool] = True  # in a CUDA graph: False where a step computes on the host
+    capturable: ClassVar[bool] = True  # in a CUDA graph; False if a step computes on the host
     variants: ClassVar[dict[str, dict[str, Any]]] = {}  # ablations: name -> keyword arguments of __init__
-    own_defaults: ClassVar[tuple[str, ...]] = ()  # settings whose default is not a published value
-    tuned: ClassVar[dict[str, tuple[float, float]]] = {}  # further numbers that tuning changes, and from where to where
+    own_defaults: ClassVar[tuple[str, ...]] = ()  # settings with a default that is not the published value
+    tuned: ClassVar[dict[str, tuple[float, float]]] = {}  # further settings that tuning changes: name -> (low, high)
 
     @abstractmethod
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        """Named, weighted terms whose sum is minimised; one is "sup".
+        """The named, weighted terms of the loss, one of them "sup". Training minimises their sum.
 
-        `t` in [0, 1] is the progress of training: a tensor without dimensions on the batch's device, so that a whole
-        step can be captured in a CUDA graph. Nothing here may wait for its value, nor for any other's.
+        Args:
+            batch: labelled images with masks, and unlabelled images.
+            t: progress of training in [0, 1], a 0-dimensional tensor on the device of the batch, so that a whole step
+                can be captured in a CUDA graph. Nothing in a step may wait for the value of a tensor.
+
+        Returns:
+            Name of a term -> 0-dimensional tensor.
         """
 
     @abstractmethod
     def predict(self, x: Images) -> Logits:
-        """The logits of the method as it is used once trained, at the size of `x`, whatever that size is."""
+        """The logits of the trained method, at the size of `x`; `x` may have any size."""
 
     def after_step(self) -> None:
-        """Called once after each optimiser step: a teacher moves here."""
+        """Called once after each optimiser step; a teacher is updated here."""
 
 
 REGISTRY: dict[str, type[Method]] = {}
 
 
 def register(method: type[Method]) -> type[Method]:
-    """Names the method after its file: one file, one method.
+    """Registers a method under the name of its file: one file, one method.
 
     Raises:
         TypeError: if the file has registered another method already.
     """
-    name = method.__module__.removeprefix("methods.")  # in another package a name of its own, also if files are alike
+    name = method.__module__.removeprefix("methods.")  # in another package: the module's full name
     if name in REGISTRY and REGISTRY[name].__qualname__ != method.__qualname__:
         raise TypeError(f"two methods are registered: {REGISTRY[name].__qualname__} and {method.__qualname__}")
     REGISTRY[name] = method

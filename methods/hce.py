@@ -1,29 +1,32 @@
-"""HCE (2022), re-implemented: a teacher in doubt defers to its student, and damaged features are to tell the same.
+"""HCE (2022), re-implemented: targets rectified by the teacher's uncertainty; consistency of perturbed features.
 
 Jin et al., "Semi-supervised histological image segmentation via hierarchical consistency enforcement", MICCAI 2022,
 LNCS 13432, https://doi.org/10.1007/978-3-031-16434-7_1
 
-The authors' repository has no code of it. This is a re-implementation from the abstract and from their later work
-(PG-FANet), not their program: a number measured with it is not theirs.
+The authors' repository does not contain the code of this method. This is a re-implementation from the abstract and from
+their later work (PG-FANet). Its scores are not those of the authors' program.
 
-One encoder, a main decoder and K auxiliary decoders on perturbed features of all levels; p is the main decoder's
-softmax, p_k the auxiliary ones', q the teacher's of noisy images, and v = H(q) / ln C its doubt at each pixel:
+One encoder, a main decoder and K auxiliary decoders on perturbed features of all levels. p is the softmax of the main
+decoder, p_k that of the auxiliary decoders, q that of the teacher on noisy images, and v = H(q) / ln C the teacher's
+uncertainty at each pixel:
 L = L_sup + λ(t) (L_learnable + L_self), with λ(t) = weight · ramp(t), means over unlabelled images, classes and pixels,
 L_learnable = mean (p − r)², where r = (1 − v) sg q + v p is the rectified target; this is mean (1 − v)² (p − sg q)²,
-L_self      = (1/K) Σ_k mean (p_k − p)², gradients through both sides,
-L_sup       = mean over the K + 1 decoders of ½ CE + ½ Dice; the teacher averages encoder and main decoder.
+L_self      = (1/K) Σ_k mean (p_k − p)², with gradients through both sides,
+L_sup       = mean over the K + 1 decoders of ½ CE + ½ Dice.
+The teacher averages encoder and main decoder. The main decoder predicts.
 
 Settings: weights 0.1, `decay` 0.99, `ramp` over the whole training, and gradients through both targets (`detach` stops
-them), as in the later code; `noise` 0.1 as in Mean Teacher. K = 3: noise, dropout, dropping of the most active places.
+them), as in the later code; `noise` 0.1 as in Mean Teacher. K = 3: noise, dropout, and dropping the most active places.
 
-What was settled how:
-- The doubt is divided by ln C; in the later code it can exceed 1 with three classes or more, and trust be negative.
+Differences from the later code, because the paper's code is not available:
+- The uncertainty is divided by ln C. In the later code it can exceed 1 with three classes or more, and the weight
+  1 − v can be negative.
 - Every unlabelled image is perturbed; the later code applies noise and dropping to half of them.
-- Auxiliary decoders learn labels from clean features, so that labelled images train every method alike, and their
-  losses are averaged, not added, so that the learning rate means the same.
-- Noise is always the teacher's; the later code tosses a coin between student and teacher. The teacher is in evaluation
-  mode and follows as in Mean Teacher; theirs warms up as (1 + k) / (10 + k).
-- Their loss on the variance within instances is a supervised one, and left out. The main decoder predicts.
+- Auxiliary decoders learn labels from unperturbed features, so that labelled images train every method in the same way.
+  Their losses are averaged, not added, so that the learning rate has the same meaning.
+- The noise is always in the teacher's input; the later code chooses between student and teacher at random. The teacher
+  is in evaluation mode and follows the student as in Mean Teacher; theirs warms up as (1 + k) / (10 + k).
+- Their loss on the variance within instances is a supervised loss, and is left out.
 """
 
 import math

@@ -44,7 +44,7 @@ def test_a_new_method_keeps_the_contract(tmp_path, monkeypatch):
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
     kind = methods.get("my_method")
     assert (kind.__name__, kind.title) == ("MyMethod", "My Method")
-    assert cards.idea(kind) == "its idea in a line"
+    assert cards.idea(kind) == "the idea in one line"
     for check in contract.checks.values():
         check(kind)
     assert "Vu" not in path.read_text(), "the copied method's authors should be gone"

@@ -158,7 +158,7 @@ def test_a_name_with_other_signs_is_refused_wherever_it_enters(install, tmp_path
 
 def test_a_package_with_the_name_of_a_method_of_this_project_is_refused_by_name(install):
     install("theirs", "cdma = theirs:Mine")
-    with pytest.raises(methods.Broken, match="The package 'theirs' brings a method 'cdma', which is the name of"):
+    with pytest.raises(methods.Broken, match="The package 'theirs' provides a method 'cdma', which is the name of"):
         methods.get("cdma")
     assert methods.get("mean_teacher").title == "Mean Teacher"
 
@@ -167,7 +167,7 @@ def test_two_packages_with_one_name_are_refused_by_name(install):
     install("theirs", "mine = theirs:Mine")
     assert methods.get("mine").title == "Mine"
     install("others", "mine = others:Mine")
-    with pytest.raises(methods.Broken, match=r"2 entry points bring a method 'mine' \((theirs|others), "):
+    with pytest.raises(methods.Broken, match=r"2 entry points provide a method 'mine' \((theirs|others), "):
         methods.get("mine")
 
 
