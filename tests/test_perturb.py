@@ -206,7 +206,7 @@ def test_the_same_images_are_touched_at_every_depth():
 
 
 def test_one_view_alone_is_refused(features):
-    with pytest.raises(ValueError, match="stack both"):
+    with pytest.raises(ValueError, match="concatenate both"):
         perturb.complementary_dropout(features)
 
 

@@ -1,1 +1,1 @@
-"""What methods are built from; a part has no opinion about any method."""
+"""The building blocks of methods; no part depends on a method."""

@@ -1,6 +1,6 @@
 """Attention that rescales features: by channel, by place, or both (CBAM, Woo et al., ECCV 2018).
 
-All are built from a number of channels and keep the shape of (n, channels, h, w).
+Each module is built for a number of channels and keeps the shape (n, channels, h, w).
 """
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class Channel(nn.Module):
     """f · σ(MLP(mean over places) + MLP(maximum over places)), one MLP for both, without biases.
 
-    Its hidden layer has channels / ratio units, but at least 8: one or two often never get past their ReLU.
+    Its hidden layer has channels / ratio units, but at least 8, because one or two units often stay at zero after the
+    ReLU.
     """
 
     def __init__(self, channels: int, ratio: int = 16):
@@ -26,7 +27,7 @@ class Channel(nn.Module):
 
 
 class Spatial(nn.Module):
-    """f · σ(conv([mean over channels; maximum over channels])), without a bias; any number of channels."""
+    """f · σ(conv([mean over channels; maximum over channels])), without a bias, for any number of channels."""
 
     def __init__(self, channels: int, kernel: int = 7):
         super().__init__()
@@ -37,7 +38,7 @@ class Spatial(nn.Module):
 
 
 class ChannelSpatial(nn.Sequential):
-    """By channel, then by place."""
+    """Attention by channel, then by place."""
 
     def __init__(self, channels: int, ratio: int = 16, kernel: int = 7):
         super().__init__(Channel(channels, ratio), Spatial(channels, kernel))

@@ -1,4 +1,4 @@
-"""Decoders that differ in their attention, and what they teach each other."""
+"""Decoders with different attention, and the distillation between them."""
 
 from collections.abc import Sequence
 from itertools import permutations
@@ -21,15 +21,17 @@ def attentive(arch: Arch, kinds: Sequence[Kind]) -> nn.ModuleList:
 
 
 def cross_distill(branches: Sequence[Logits], temperature: float) -> Tensor:
-    """(1/K) Σ_i Σ_{j≠i} of what branch i loses against branch j: the mean over students of the sum over teachers.
+    """(1/K) Σ_i Σ_{j≠i} of the loss of student i with teacher j: the mean over students of the sum over teachers.
 
     The loss of a pair is T² · KL(softmax(sg z_j / T) ‖ softmax(z_i / T)), summed over classes, mean over pixels; with
-    temperature 0 it is the cross entropy with the teacher's argmax. One branch alone loses nothing.
+    temperature 0 it is the cross entropy with the teacher's argmax. With a single branch it is 0.
     """
 
     if temperature == 0:
-        lost = [cross_entropy(student, teacher.argmax(1)) for student, teacher in permutations(branches, 2)]
+        pair_losses = [cross_entropy(student, teacher.argmax(1)) for student, teacher in permutations(branches, 2)]
     else:
-        log_p = [tempered(z, temperature) for z in branches]  # of a branch once, whoever it teaches
-        lost = [temperature**2 * divergence(teacher.detach(), student) for student, teacher in permutations(log_p, 2)]
-    return sum(lost, start=branches[0].new_zeros(())) / len(branches)
+        log_p = [tempered(z, temperature) for z in branches]  # once per branch, for all its pairs
+        pair_losses = [
+            temperature**2 * divergence(teacher.detach(), student) for student, teacher in permutations(log_p, 2)
+        ]
+    return sum(pair_losses, start=branches[0].new_zeros(())) / len(branches)

@@ -1,4 +1,4 @@
-"""What consistency methods share: noisy images, passes with dropout, and features perturbed for some images only."""
+"""Shared by consistency methods: input noise, passes with dropout, and perturbed features for some of the images."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from methods.parts.nets import Features
 
 
 def jitter(x: Images, std: float) -> Images:
-    """x + clip(std · N(0, 1), ±2 std), on [0, 1] images, so that it does not depend on an encoder's normalisation."""
+    """x + clip(std · N(0, 1), ±2 std), for images in [0, 1], so that it does not depend on the encoder."""
     return x + (std * torch.randn_like(x)).clamp(-2 * std, 2 * std)
 
 
@@ -28,9 +28,9 @@ def images_from(features: Features, place: int) -> Features:
 
 
 def perturbed_from(features: Features, place: int, perturb: Callable[[Features], Features]) -> Features:
-    """All features, with those of the images from `place` on perturbed: one pass serves both kinds of images.
+    """All features, with those of the images from `place` on perturbed, so that one pass is enough for all images.
 
-    What is drawn does not depend on the images before `place`.
+    The random numbers do not depend on the images before `place`.
     """
     changed = perturb(images_from(features, place))
     return [torch.cat([maps[:place], new]) for maps, new in zip(features, changed, strict=True)]
@@ -38,7 +38,7 @@ def perturbed_from(features: Features, place: int, perturb: Callable[[Features],
 
 @contextlib.contextmanager
 def dropping(net: nn.Module) -> Iterator[None]:
-    """A network in evaluation mode, but for its dropout: so a teacher's answers are samples."""
+    """Sets the dropout of a network in evaluation mode to training mode, so that its predictions are samples."""
     layers = [module for module in net.modules() if isinstance(module, _DropoutNd)]
     for layer in layers:
         layer.train()

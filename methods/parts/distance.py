@@ -8,7 +8,10 @@ from methods.base import Masks
 
 
 def signed_distances(y: Masks, classes: int) -> Float[Tensor, "n c-1 h w"]:
-    """For each class but 0, the distance to its border relative to the greatest: positive outside, negative inside."""
+    """The signed distance to the border of each class except 0: positive outside, negative inside.
+
+    Distances outside and inside are divided by the largest one there.
+    """
     inside = y.unsqueeze(1) == torch.arange(1, classes, device=y.device).view(1, -1, 1, 1)
     far = distance_to(torch.stack([inside, ~inside]))
     outer, inner = far / far.amax((-2, -1), keepdim=True).clamp_min(1)
@@ -16,7 +19,7 @@ def signed_distances(y: Masks, classes: int) -> Float[Tensor, "n c-1 h w"]:
 
 
 def distance_to(mask: Bool[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
-    """Euclidean distance in pixels to the nearest True; where there is none, a number beyond all distances."""
+    """Euclidean distance in pixels to the nearest True pixel; if there is none, a number above all distances."""
     height, width = mask.shape[-2:]
     row, column = (torch.arange(size, device=mask.device, dtype=torch.float32) for size in (height, width))
     none, row = float(height + width), row[:, None]

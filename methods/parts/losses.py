@@ -1,7 +1,7 @@
-"""The loss terms that methods share: pure functions of logits, at least in single precision whatever they are given.
+"""The loss terms that methods share: pure functions of logits, computed at least in single precision.
 
-A mean over no images is 0 (and so is its gradient), so that a batch without unlabelled images needs no special case.
-Pixels of masks with IGNORE are in no sum and no mean; if all are ignored, the loss is 0.
+A mean over no images is 0, with gradient 0, so that a batch without unlabelled images needs no special case. Pixels of
+masks with IGNORE are in no sum and no mean; if all pixels are ignored, the loss is 0.
 """
 
 import math
@@ -23,14 +23,15 @@ def dice_ce(logits: Logits, y: Masks) -> Tensor:
 
 def cross_entropy(logits: Logits, y: Masks) -> Tensor:
     """Mean over annotated pixels of −ln p_y."""
-    surprise = -(at_least_single(logits).log_softmax(1) * one_hot(y, logits.shape[1])).sum(1)
-    return surprise.sum() / annotated(y).sum().clamp_min(1)
+    negative_log_p = -(at_least_single(logits).log_softmax(1) * one_hot(y, logits.shape[1])).sum(1)
+    return negative_log_p.sum() / annotated(y).sum().clamp_min(1)
 
 
 def dice(logits: Logits, y: Masks) -> Tensor:
     """Mean over all classes, background included, of 1 − (2 Σ p·y + s) / (Σ p² + Σ y² + s), s = 1e-5.
 
-    The sums run over all annotated pixels of the batch: a patch without any foreground weighs no more than its pixels.
+    The sums run over all annotated pixels of the batch, so that a patch without foreground has only the weight of its
+    pixels.
     """
     p, truth, pixels = at_least_single(logits).softmax(1), one_hot(y, logits.shape[1]), (0, 2, 3)
     p = p * annotated(y).unsqueeze(1)
@@ -54,13 +55,13 @@ def divergence(log_p: Logits, log_q: Logits) -> Tensor:
 
 
 def entropy(logits: Logits) -> Tensor:
-    """Mean over pixels of −Σ p ln p / ln C, in [0, 1]; gradients reach every p. Log-probabilities are logits, too."""
+    """Mean over pixels of −Σ p ln p / ln C, in [0, 1]; every p has a gradient. Log-probabilities are valid logits."""
     log_p = at_least_single(logits).log_softmax(1)
     return mean(-(log_p.exp() * log_p).sum(1)) / math.log(logits.shape[1])
 
 
 def log_mean_softmax(branches: list[Logits]) -> Logits:
-    """The logarithm of the branches' mean probabilities, without ever leaving logarithms."""
+    """The logarithm of the mean probabilities of the branches, computed with logarithms only (logsumexp)."""
     log_p = torch.stack([at_least_single(logits).log_softmax(1) for logits in branches])
     return log_p.logsumexp(0) - math.log(len(branches))
 

@@ -1,8 +1,8 @@
-"""Perturbed features: what an auxiliary decoder sees in the place of what the encoder said.
+"""Perturbations of features, for the inputs of auxiliary decoders.
 
-A perturbation takes an encoder's features and returns new ones. The first, the image, is passed on as it is, because
-decoders read no more than its size. Every image draws its own randomness from torch's global generator and never looks
-at another image; gradients reach the encoder through what is left of its features. A strength of 0 changes nothing.
+A perturbation takes the features of an encoder and returns new ones. The first feature, the image, stays unchanged,
+because decoders only read its size. Each image has its own random numbers from torch's global generator and does not
+depend on other images. Gradients reach the encoder through the remaining features. A strength of 0 changes nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +19,15 @@ from methods.parts.views import span
 
 
 def dropout(features: Features, *, p: float = 0.5) -> Features:
-    """Whole channels are zeroed with probability p, each image's own, and the others divided by 1 − p; always on."""
+    """Sets whole channels to zero with probability p, separately for each image, and divides the others by 1 − p.
+
+    It is active in evaluation mode, too.
+    """
     return _deep(features, lambda x: F.dropout2d(x, p)) if p else features
 
 
 def noise(features: Features, *, amount: float = 0.3, p: float = 1.0) -> Features:
-    """x + x · U(−amount, amount), drawn anew for every element of every image; images are chosen with probability p.
+    """x + x · U(−amount, amount), drawn for every element of every image; images are chosen with probability p.
 
     CCT's release draws one noise tensor for all images of a batch.
     """
@@ -35,10 +38,10 @@ def noise(features: Features, *, amount: float = 0.3, p: float = 1.0) -> Feature
 
 
 def drop_active(features: Features, *, low: float = 0.7, high: float = 0.9, p: float = 1.0) -> Features:
-    """CCT's FeatureDrop: the most active places, where the channels' mean reaches γ of its maximum, γ ~ U(low, high).
+    """CCT's FeatureDrop: zero at the most active places, where the mean over channels is at least γ of its maximum.
 
-    γ is drawn for every image and map; images are chosen with probability p. The mean is that of magnitudes, which is
-    the same for features after a ReLU and keeps its meaning for encoders whose features have signs.
+    γ ~ U(low, high) is drawn for every image and map; images are chosen with probability p. The mean is that of
+    magnitudes, which is the same for features after a ReLU, and is also valid for encoders with negative features.
     """
     if not p:
         return features
@@ -55,12 +58,15 @@ def drop_active(features: Features, *, low: float = 0.7, high: float = 0.9, p: f
 def complementary_dropout(features: Features, *, share: float = 0.5) -> Features:
     """UniMatch V2's dropout for two views of the same images, stacked: (2n, …) with view 1 of all images first.
 
-    For a share of the images, chosen anew in each call, view 1's channels are multiplied by m, 0 or 2 at even odds, and
-    view 2's by 2 − m: what one view loses, the other has twice. The other images stay.
+    For a fraction `share` of the images, drawn in each call, the channels of view 1 are multiplied by m, which is 0 or
+    2 with equal probability, and those of view 2 by 2 − m. So a channel that one view loses is doubled in the other.
+    The other images stay unchanged.
     """
     stacked = len(features[0])
     if stacked % 2:
-        raise ValueError(f"{stacked} feature maps are not two views of the same images; stack both, view 1 first.")
+        raise ValueError(
+            f"{stacked} feature maps are not two views of the same images; concatenate both views, view 1 first."
+        )
     if not share:
         return features
     n, device = stacked // 2, features[0].device
@@ -75,20 +81,20 @@ def complementary_dropout(features: Features, *, share: float = 0.5) -> Features
 
 
 def hide_objects(features: Features, labels: Masks) -> Features:
-    """CCT's object mask: zero where a class other than 0 is predicted, so that only the context is left."""
+    """CCT's object mask: zero where a class other than 0 is predicted, so that only the context remains."""
     return _zeroed(features, labels > 0)
 
 
 def hide_context(features: Features, labels: Masks) -> Features:
-    """CCT's context mask: zero where class 0, the background, is predicted, so that only the objects are left."""
+    """CCT's context mask: zero where class 0, the background, is predicted, so that only the objects remain."""
     return _zeroed(features, labels == 0)
 
 
 def cut_out(features: Features, labels: Masks, *, side: float = 0.4) -> Features:
     """CCT's guided cutout: zero in a box within the predicted objects, with `side` of their height and width.
 
-    One box for each image, at a random place in the extent of everything that is not class 0; none where there is
-    nothing. CCT's release takes the extent of each connected object, found on the CPU.
+    One box for each image, at a random place in the bounding box of all pixels with a class other than 0; no box if
+    there are none. CCT's release uses the bounding box of each connected object, computed on the CPU.
     """
     if not side:
         return features
@@ -105,14 +111,15 @@ def cut_out(features: Features, labels: Masks, *, side: float = 0.4) -> Features
 
 
 def vat(features: Features, decoder: nn.Module, *, eps: float = 0.02, xi: float = 1e-3) -> Features:
-    """Features moved by eps in the direction that changes the decoder's prediction most (Miyato et al., TPAMI 2019).
+    """Features moved by eps in the direction that changes the prediction most (VAT, Miyato et al., TPAMI 2019).
 
     One power iteration: d is a random unit vector, g the gradient of Σ KL(p(x) ‖ p(x + xi · |x| · d)) with respect to
-    d, and the result x + eps · |x| · g / |g|; norms are over all maps of an image together. Lengths are shares of |x|
-    because those of encoders differ; CCT's eps of 2 and xi of 1e-6, both absolute, move large features by nothing.
+    d, and the result x + eps · |x| · g / |g|; norms are over all maps of an image together. Lengths are relative to
+    |x|, because |x| differs between encoders; CCT's eps of 2 and xi of 1e-6 are absolute and do not change large
+    features.
 
-    The decoder is asked in evaluation mode and at least single precision; its mode, its statistics and its parameters'
-    gradients stay as they are.
+    The decoder predicts in evaluation mode and at least in single precision. Its mode, its statistics and the gradients
+    of its parameters stay unchanged.
     """
     if not eps:
         return features
@@ -137,12 +144,12 @@ def _chosen(features: Features, p: float) -> Bool[Tensor, "n 1 1 1"]:
 
 
 def _zeroed(features: Features, mask: Bool[Tensor, "n h w"]) -> Features:
-    """Each map is zero where the mask is True at the middle of what a feature spans."""
+    """Each map, with zeros where the mask is True at the centre of the pixels that a feature spans."""
 
     def change(x: Tensor) -> Tensor:
         rows, columns = (
-            ((torch.arange(few, device=x.device) + 0.5) * many / few).long()
-            for few, many in zip(x.shape[2:], mask.shape[1:], strict=True)
+            ((torch.arange(cells, device=x.device) + 0.5) * pixels / cells).long()
+            for cells, pixels in zip(x.shape[2:], mask.shape[1:], strict=True)
         )
         return x * ~mask[:, rows[:, None], columns].unsqueeze(1)
 
@@ -150,11 +157,11 @@ def _zeroed(features: Features, mask: Bool[Tensor, "n h w"]) -> Features:
 
 
 def _norm(maps: Sequence[Tensor]) -> Float[Tensor, "n 1 1 1"]:
-    """The Euclidean length of all maps of an image together."""
+    """The Euclidean norm of all maps of an image together."""
     return sum(x.square().sum((1, 2, 3), keepdim=True) for x in maps).sqrt()
 
 
 def _unit(maps: Sequence[Tensor]) -> list[Tensor]:
-    """Divided by their length; zero stays zero."""
+    """The maps divided by their norm; zero stays zero."""
     size = _norm(maps).clamp_min(torch.finfo(maps[0].dtype).tiny)
     return [x / size for x in maps]

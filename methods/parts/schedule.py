@@ -1,8 +1,8 @@
 """Averages and warm-ups of short runs: one rule, the same for every method.
 
-Published settings belong to runs of 6,000 to 180,000 steps. Kept as they are, an average of decay 0.99 looks back over
-a quarter of a run of 400 steps (published: 0.04 to 1.9 %), and a warm-up of 10 % ends after 40 steps, when a decoder
-has learnt next to nothing. At published lengths both functions return the published value.
+Published settings are for runs of 6,000 to 180,000 steps. In a run of 400 steps, an average with decay 0.99 would cover
+a quarter of the run (published: 0.04 to 1.9 %), and a warm-up of 10 % would end after 40 steps, when a decoder has
+learnt very little. At published lengths both functions return the published value.
 """
 
 
@@ -10,7 +10,7 @@ def adapted_decay(published: float, steps: int, adapt: bool = True) -> float:
     """The decay of an average over optimiser steps: its horizon 1 / (1 − a) is at most 1 % of the run, or 10 steps.
 
     Args:
-        published: decay a of the publication, in [0, 1].
+        published: published decay a, in [0, 1].
         steps: optimiser steps of the run.
         adapt: False keeps the published decay at any length.
 
@@ -24,10 +24,10 @@ def adapted_decay(published: float, steps: int, adapt: bool = True) -> float:
 
 
 def adapted_share(published: float, steps: int) -> float:
-    """The length of a ramp or warm-up as a share of training: at least 200 steps or 20 % of the run, the shorter one.
+    """The length of a ramp or warm-up as a fraction of training: at least 200 steps or 20 %, whichever is shorter.
 
     Args:
-        published: share of the publication, in [0, 1]; 0 means no ramp or warm-up, and stays 0.
+        published: published fraction, in [0, 1]; 0 means no ramp or warm-up, and stays 0.
         steps: optimiser steps of the run.
 
     Returns:

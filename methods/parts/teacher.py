@@ -1,4 +1,4 @@
-"""A network that follows another as the average of its past."""
+"""The teacher: a network with the averaged weights of another network."""
 
 import copy
 
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 class Teacher(nn.Module):
     """An averaged, frozen copy of a network, always in evaluation mode; no gradient passes through it.
 
-    Methods pass `adapted_decay(decay, arch.steps)` of methods.parts.schedule, so that it does not lag in short runs.
+    Methods pass `adapted_decay(decay, arch.steps)` of methods.parts.schedule, so that the teacher does not lag behind
+    in short runs.
 
-    Update k = 0, 1, … moves every parameter and floating buffer by (1 − a_k) of its gap to the network's, and copies
-    other buffers; a_k = min(1 − 1/(k + 1), decay): the true average at first, the exponential one later.
+    Update k = 0, 1, … moves every parameter and floating-point buffer towards that of the network by (1 − a_k) of their
+    difference, and copies other buffers. a_k = min(1 − 1/(k + 1), decay): the true average at first, the exponential
+    average later.
     """
 
     def __init__(self, net: nn.Module, decay: float = 0.99):
@@ -28,21 +30,21 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def update(self, net: nn.Module, active: Bool[Tensor, ""] | None = None) -> None:
-        """Follows the network by one step; call it once after each optimiser step.
+        """Updates the average; call it once after each optimiser step.
 
         Args:
-            net: the network, of the same kind as the one that the teacher was made from.
-            active: a truth value on the device; where it is False, the teacher stays as it is and counts no update.
+            net: the network, with the same architecture as the one that the teacher was built from.
+            active: a boolean on the device; if it is False, the teacher stays unchanged and counts no update.
         """
         active = torch.ones_like(self.updates, dtype=torch.bool) if active is None else active
         step = active * (1 / (self.updates.double() + 1)).clamp_min(1 - self.decay)  # 1 − a_k, on the device
-        mine, theirs = _state(self.net), _state(net)
-        averaged = [name for name in mine if mine[name].is_floating_point()]
-        gaps = torch._foreach_sub([theirs[name] for name in averaged], [mine[name] for name in averaged])
-        torch._foreach_mul_(gaps, step.to(gaps[0].dtype))  # on a GPU one kernel for all, of another dtype one for each
-        torch._foreach_add_([mine[name] for name in averaged], gaps)
-        for name in mine.keys() - set(averaged):
-            mine[name].copy_(torch.where(active, theirs[name], mine[name]))
+        own, followed = _state(self.net), _state(net)
+        averaged = [name for name in own if own[name].is_floating_point()]
+        gaps = torch._foreach_sub([followed[name] for name in averaged], [own[name] for name in averaged])
+        torch._foreach_mul_(gaps, step.to(gaps[0].dtype))  # one GPU kernel for all, if the dtypes are equal
+        torch._foreach_add_([own[name] for name in averaged], gaps)
+        for name in own.keys() - set(averaged):
+            own[name].copy_(torch.where(active, followed[name], own[name]))
         self.updates += active
 
     def train(self, mode: bool = True) -> "Teacher":

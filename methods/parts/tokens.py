@@ -1,16 +1,16 @@
-"""Plain vision transformers of timm as encoders: one map of tokens at each of four depths, for images of any size."""
+"""Plain vision transformers of timm as encoders: maps of tokens at four depths, for images of any size."""
 
 import timm
 from torch import Tensor, nn
 
-DEPTHS = 4  # at which features are taken, evenly spaced; the last is the deepest
+DEPTHS = 4  # number of depths with features, evenly spaced; the last is the deepest
 
 
 class Tokens(nn.Module):
     """Images (n, 3, h, w) of whole patches -> [image, four maps (n, width, h / patch, w / patch)], each normalised.
 
-    Position embeddings are interpolated to the image's grid; class and register tokens only take part inside. The
-    classifier, its own norm and its pooling are left out, because no feature depends on them.
+    Position embeddings are interpolated to the grid of the image. Class and register tokens are used inside the
+    transformer only. The classifier with its norm and pooling is left out, because no feature depends on it.
     """
 
     def __init__(self, name: str, pretrained: bool = False):
