@@ -91,7 +91,7 @@ class Suite:
     draws: tuple[int, ...] | None = None
     seeds: tuple[int, ...] | None = None
     recipe: str = "quick"
-    ablated: tuple[str, ...] | None = None  # variants of each method that run, too; () is all of them
+    ablated: tuple[str, ...] | None = None  # variants that also run, of each method that has them; () is all of them
     fields: dict[str, Any] = field(default_factory=dict)  # of every run, over those of recipe and setting
 
     @property
@@ -135,11 +135,11 @@ SUITES: dict[str, Suite] = {
         repeats=3,
     ),
     "controls": Suite(
-        "the methods of main on labels alone: what their networks and losses add",
+        "the methods of main on labels alone, and FixMatch with the threshold of CorrMatch",
         (*PAPER, *LATER),
         BINDING,
         repeats=3,
-        ablated=("labels_only",),
+        ablated=("labels_only", "threshold_85"),
     ),
     "quick": Suite("a first table, in minutes", ("entropy_min", "mean_teacher", "fixmatch", "cdma"), _one(0.1)),
     "all": Suite("every method at four labelled fractions", (), _one(0.05, 0.1, 0.2, 0.5), repeats=3),
@@ -163,6 +163,7 @@ def planned(suite: Suite) -> list[Run]:
     for what, found in (("ratios", suite.settings[0].ratios), ("repeats", suite.places)):
         if not found:
             raise ValueError(f"The suite has no {what}, so there is nothing to run; give at least one with --{what}.")
+    ablated = _ablated(suite, names)
     chosen = tuple(sorted(dict(suite.fields.get("settings", ())).items()))
     fields = {name: value for name, value in suite.fields.items() if name != "settings"}
     found: list[Run] = []
@@ -172,13 +173,20 @@ def planned(suite: Suite) -> list[Run]:
             found.append(dataclasses.replace(one, method=BASELINE, ratio=ratio))
         for ratio, name in itertools.product(sorted(setting.ratios), names):
             full = dataclasses.replace(one, method=name, ratio=ratio, settings=() if name == BASELINE else chosen)
-            ablated = suite.ablated is not None and name != BASELINE
-            found += [full, *(ablations(full, suite.ablated) if ablated else ())]
+            found += [full, *(dataclasses.replace(full, variant=variant) for variant in ablated[name])]
     return list({run.key: run for run in found}.values())
 
 
-def ablations(full: Run, variants: Sequence[str] = ()) -> list[Run]:
-    """The variants of a run's method, or those chosen."""
-    known = list(methods.variants(full.method))
-    chosen = [runs.choose(variant, known, f"variant of '{full.method}'") for variant in variants] or known
-    return [dataclasses.replace(full, variant=variant) for variant in chosen]
+def _ablated(suite: Suite, names: Sequence[str]) -> dict[str, list[str]]:
+    """The variants of each method that run beside it: all, or those of the chosen ones that the method has.
+
+    Raises:
+        ValueError: if no method of the suite has a chosen variant.
+    """
+    if suite.ablated is None:
+        return {name: [] for name in names}
+    known = {name: list(methods.variants(name)) if name != BASELINE else [] for name in names}
+    every = list(dict.fromkeys(variant for of in known.values() for variant in of))
+    what = "variant of " + ", ".join(f"'{name}'" for name in names if name != BASELINE)
+    chosen = [runs.choose(variant, every, what) for variant in suite.ablated] or every
+    return {name: [variant for variant in chosen if variant in of] for name, of in known.items()}

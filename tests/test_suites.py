@@ -96,6 +96,23 @@ def test_chosen_variants_are_the_only_ones():
     assert [run.variant for run in found if run.method == "cdma"] == ["", "no_um"]
 
 
+def test_a_chosen_variant_runs_only_for_the_methods_that_have_it():
+    """`bench sweep main --variants labels_only` was refused, because supervised_strong has no unsupervised term."""
+    few = dataclasses.replace(SMALL, methods=("supervised_strong", "fixmatch", "cdma"), settings=(Setting((0.1,)),))
+    found = planned(dataclasses.replace(few, bounds=(), draws=(0,), ablated=("labels_only", "threshold_85")))
+    assert [(run.method, run.variant) for run in found] == [
+        ("supervised", ""), ("supervised_strong", ""), ("fixmatch", ""), ("fixmatch", "labels_only"),
+        ("fixmatch", "threshold_85"), ("cdma", ""), ("cdma", "labels_only"),
+    ]  # fmt: skip
+
+
+def test_the_controls_have_the_labels_alone_of_every_method_and_the_threshold_of_corrmatch():
+    found = {(run.method, run.variant) for run in planned(SUITES["controls"])}
+    published = {run.method for run in planned(SUITES["main"])} - {"supervised", "supervised_strong"}
+    assert {method for method, variant in found if variant == "labels_only"} == published
+    assert ("fixmatch", "threshold_85") in found
+
+
 def test_an_ablation_shares_its_baseline_with_other_suites():
     ablation = planned(dataclasses.replace(SUITES["ablation"], draws=(0,), seeds=(0,)))
     assert planned(SUITES["quick"])[0] == ablation[0]
