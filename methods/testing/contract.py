@@ -1,7 +1,11 @@
-"""What every method keeps, as checks that know none of them by name: for the methods here and for anyone's.
+"""The contract: checks that every method must pass, whether it is part of this project or of another package.
 
-Each check takes a method's class and raises AssertionError with a sentence. The network is as small as they come, in
-double precision, on the CPU; nothing is read or written, and the global random numbers are left as they were.
+Each check takes the class of a method and raises AssertionError with a sentence. No check knows a method by name. The
+network is very small, in double precision, on the CPU. Nothing is read or written, and the state of the global random
+number generator stays unchanged.
+
+>>> import methods
+>>> checks["it_says_what_it_is"](methods.get("supervised"))
 """
 
 import contextlib
@@ -27,14 +31,16 @@ from methods.parts.teacher import Teacher
 SIZE, STEPS = 32, 24
 TINY = Arch("tu-test_efficientnet", weights="none", width=32, steps=STEPS)
 STILL = dataclasses.replace(TINY, dropout=0.0)
-LARGE = 64  # for every query of a transformer whose coarsest attention has a single key, and no gradient, below that
+LARGE = 64  # in smaller images the coarsest attention of a transformer has one key, and its queries no gradient
 PROGRESS = (0.05, 0.5, 1.0)
-TRACED = (0.05, 0.3, 0.45, 1.0)  # between the shares at which methods change what they do
+TRACED = (0.05, 0.3, 0.45, 1.0)  # values of t on both sides of the fractions at which methods change
 
 checks: dict[str, Callable[[type[Method]], None]] = {}
 
 
 def check(function: Callable[[type[Method]], None]) -> Callable[[type[Method]], None]:
+    """Adds a check to `checks`; other exceptions become AssertionError, and random numbers stay unchanged."""
+
     @functools.wraps(function)
     def quietly(method: type[Method]) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -43,7 +49,7 @@ def check(function: Callable[[type[Method]], None]) -> Callable[[type[Method]], 
             except AssertionError:
                 raise
             except Exception as error:
-                raise AssertionError(f"It stops with {type(error).__name__}: {error}") from error
+                raise AssertionError(f"The method raises {type(error).__name__}: {error}") from error
 
     checks[function.__name__] = quietly
     return quietly
@@ -53,21 +59,23 @@ def check(function: Callable[[type[Method]], None]) -> Callable[[type[Method]], 
 def it_says_what_it_is(method: type[Method]) -> None:
     for name, kind in {"title": str, "year": int, "paper": str}.items():
         value = getattr(method, name, None)
-        assert isinstance(value, kind) and value, f"It has no {name}; write one as a class attribute."
+        assert isinstance(value, kind) and value, f"The method has no {name}; add it as a class attribute."
     assert isinstance(getattr(method, "venue", None), str), (
-        "It has no venue; write one, or '' for what was never published."
+        "The method has no venue; add it, or '' for an unpublished method."
     )
     assert method.paper.startswith("https://"), f"'paper' is '{method.paper}'; give a link."
-    assert (inspect.getmodule(method).__doc__ or "").strip(), "Its file does not open with a docstring."
+    assert (inspect.getmodule(method).__doc__ or "").strip(), "The file does not begin with a docstring."
     for parameter in _settings(method):
         assert parameter.kind is parameter.KEYWORD_ONLY, f"Setting '{parameter.name}' is not keyword-only; put * first."
         assert parameter.default is not parameter.empty, f"Setting '{parameter.name}' has no published default."
     for name, (low, high) in method.tuned.items():
         published = {parameter.name: parameter.default for parameter in _settings(method)}
-        assert name in published, f"'tuned' names '{name}', which is none of its settings."
-        assert low <= published[name] <= high, f"'tuned' leaves the published '{name}' out of its range."
+        assert name in published, f"'tuned' contains '{name}', which is not a setting of the method."
+        assert low <= published[name] <= high, f"The range of '{name}' in 'tuned' does not contain the published value."
     if method.uses_unlabelled:
-        assert _weights(method), "No setting's name begins with 'weight', so its unsupervised terms cannot be left out."
+        assert _weights(method), (
+            "The name of no setting begins with 'weight', so the unsupervised terms cannot be switched off."
+        )
 
 
 @check
@@ -82,7 +90,7 @@ def its_terms_are_finite_scalars_with_names_that_never_change(method: type[Metho
                 assert value.isfinite(), (
                     f"Term '{name}' is {value.item()} at t = {t} with {unlabelled} unlabelled images."
                 )
-    assert len(named) == 1, f"Its terms change their names: {' and then '.join(map(str, sorted(named)))}."
+    assert len(named) == 1, f"The terms change their names: {' and then '.join(map(str, sorted(named)))}."
     assert "sup" in next(iter(named)), "No term is named 'sup'."
 
 
@@ -91,7 +99,9 @@ def it_learns(method: type[Method]) -> None:
     batch, before, after = _batch(seed=0), _build(method), _trained(method)
     with torch.no_grad():
         was, now = (dice_ce(built.eval().predict(batch.x), batch.y).item() for built in (before, after))
-    assert now < 0.9 * was, f"{STEPS} steps on one easy batch change the predictions' loss from {was:.3f} to {now:.3f}."
+    assert now < 0.9 * was, (
+        f"{STEPS} steps on one easy batch change the loss of the predictions from {was:.3f} to {now:.3f}."
+    )
 
 
 @check
@@ -115,12 +125,14 @@ def every_term_has_a_gradient(method: type[Method]) -> None:
             if value.requires_grad
             else [None]
         )
-        assert any(g is not None and g.any() for g in gradients), f"Term '{name}' has no gradient: it teaches nothing."
+        assert any(g is not None and g.any() for g in gradients), (
+            f"Term '{name}' has no gradient, so it trains nothing."
+        )
 
 
 @check
 def every_term_compares_classes(method: type[Method]) -> None:
-    """A softmax over another axis than the classes' does not notice when one class becomes likelier everywhere."""
+    """A softmax over another axis than the classes does not change when one class becomes more probable everywhere."""
     built = _trained(method)
     heads = [(n, m) for n, m in built.named_modules() if isinstance(m, nn.Conv2d) and m.bias is not None]
     heads = [(n, m) for n, m in heads if m.out_channels == TINY.classes and m.bias.requires_grad]
@@ -129,7 +141,7 @@ def every_term_compares_classes(method: type[Method]) -> None:
             both = torch.autograd.grad(value, (head.weight, head.bias), retain_graph=True, allow_unused=True)
             weight, bias = (0.0 if g is None else g.abs().max().item() for g in both)
             assert bias > 1e-9 * weight or weight == 0, (
-                f"Term '{name}' does not change with a class's bias ('{place}.bias'): is its softmax over the classes?"
+                f"Term '{name}' does not depend on a class's bias ('{place}.bias'): is its softmax over the classes?"
             )
 
 
@@ -141,7 +153,7 @@ def unlabelled_images_matter(method: type[Method]) -> None:
     if method.uses_unlabelled:
         assert not same, "Other unlabelled images give the same gradient: they do not reach the loss."
     else:
-        assert same, "It says that it does not use unlabelled images, but they change its gradient."
+        assert same, "The method has uses_unlabelled = False, but unlabelled images change its gradient."
 
 
 @check
@@ -153,7 +165,7 @@ def without_unlabelled_images_it_is_supervised(method: type[Method]) -> None:
             assert name == "sup" or value == 0, f"Term '{name}' is {value.item():.3g} without unlabelled images."
         supervised = _gradients(_trained(method, STILL, **_weights(method)), nothing, t)
         assert _equal(_gradients(built, nothing, t), supervised, 1e-9), (
-            "Without unlabelled images its gradient is not that of weight 0."
+            "Without unlabelled images the gradient differs from that with all weights 0."
         )
 
 
@@ -162,8 +174,8 @@ def weight_0_gives_the_supervised_gradient(method: type[Method]) -> None:
     batch = _batch(seed=1)
     for t in PROGRESS:
         terms = _losses(_trained(method, STILL, **_weights(method)), batch, t)
-        left = [name for name, value in terms.items() if name != "sup" and value != 0]
-        assert not left, f"With all weights 0, '{left[0]}' is not 0; name its setting 'weight…'."
+        nonzero = [name for name, value in terms.items() if name != "sup" and value != 0]
+        assert not nonzero, f"With all weights 0, '{nonzero[0]}' is not 0; name its setting 'weight…'."
         alone = dataclasses.replace(batch, u=batch.u[:0])
         with_u, without = (_gradients(_trained(method, STILL, **_weights(method)), b, t) for b in (batch, alone))
         assert _equal(with_u, without, 1e-9), "With all weights 0, unlabelled images still change the gradient."
@@ -199,7 +211,7 @@ def teachers_get_no_gradient_and_move_by_their_share_of_the_gap(method: type[Met
             assert any(
                 all(torch.allclose(now[n], was[n] + share * (net[n] - was[n]), rtol=0, atol=1e-9) for n in now)
                 for net in _followed(built, now)
-            ), f"After update {k}, a teacher has not moved by {share:.3g} of its gap to any network."
+            ), f"In update {k}, a teacher has not moved by {share:.3g} of its difference to any network."
 
 
 @check
@@ -213,12 +225,12 @@ def predictions_are_deterministic_logits_of_any_size_and_number_of_classes(metho
             assert logits.shape == shape, f"Predictions of {tuple(x.shape)} are {tuple(logits.shape)}, not {shape}."
             assert logits.isfinite().all(), "Predictions are not finite."
             assert torch.equal(logits, _predict(built, x)), "Two predictions of one image differ."
-            assert _equal(kept, _state(built)), "Predicting changes its state."
+            assert _equal(kept, _state(built)), "Predicting changes the state of the method."
             alone = torch.cat([_predict(built, image[None]) for image in x])
-            assert torch.allclose(logits, alone, atol=1e-9), "An image's prediction depends on the others in its batch."
+            assert torch.allclose(logits, alone, atol=1e-9), "A prediction depends on the other images in its batch."
             sums = logits.sum(1)
             assert not (logits >= 0).all() or not torch.allclose(sums, torch.ones_like(sums)), (
-                "It predicts probabilities; give logits."
+                "The method predicts probabilities; return logits."
             )
 
 
@@ -228,8 +240,8 @@ def saving_and_loading_continues_bit_for_bit(method: type[Method]) -> None:
     optimiser = _optimiser(first)
     for step in range(2):
         _step(first, optimiser, _batch(seed=step), 0.4)
-    held = [name for name, value in first.state_dict().items() if not isinstance(value, Tensor)]
-    assert not held, f"'{held[0]}' of its state is not a tensor; make it a buffer."
+    others = [name for name, value in first.state_dict().items() if not isinstance(value, Tensor)]
+    assert not others, f"'{others[0]}' of the state is not a tensor; make it a buffer."
     file = io.BytesIO()
     torch.save((first.state_dict(), optimiser.state_dict()), file)
     file.seek(0)
@@ -241,7 +253,7 @@ def saving_and_loading_continues_bit_for_bit(method: type[Method]) -> None:
         for step in (2, 3):
             _step(built, its, _batch(seed=step), 0.6)
     assert _equal(_state(first), _state(second)), (
-        "Loaded from its state, it goes on differently: some state is no buffer."
+        "After saving and loading, training continues differently: some state is not a buffer."
     )
 
 
@@ -252,10 +264,10 @@ def the_same_seed_gives_the_same_training(method: type[Method]) -> None:
         built = _build(method)
         _step(built, _optimiser(built), _batch(), 0.5)
         ends.append(_state(built))
-    assert _equal(*ends), "The same seed gives other weights: something random does not come from torch's generator."
+    assert _equal(*ends), "The same seed gives other weights: some random numbers are not from torch's generator."
     torch.manual_seed(5)
     built.losses(_batch(), torch.tensor(0.5, dtype=torch.float64))
-    assert torch.initial_seed() == 5, "Its losses seed the global generator; leave that to the trainer."
+    assert torch.initial_seed() == 5, "The losses seed the global generator; leave this to the trainer."
 
 
 @check
@@ -267,7 +279,7 @@ def any_mixture_of_images_is_learnt_from(method: type[Method]) -> None:
     _assert_finite(_trained(method), batch, "a batch")
     for field in dataclasses.fields(Batch):
         same = torch.equal(getattr(batch, field.name), getattr(kept, field.name))
-        assert same, f"Its losses write into the batch's '{field.name}'."
+        assert same, f"The losses write into the batch's '{field.name}'."
     _assert_finite(_trained(method), dataclasses.replace(batch, y=torch.zeros_like(batch.y)), "all background")
     five = _build(method, dataclasses.replace(TINY, classes=5))
     _assert_finite(five, dataclasses.replace(batch, y=batch.y * 3), "three of five classes absent")
@@ -286,9 +298,9 @@ def pixels_that_are_not_annotated_have_no_supervised_loss(method: type[Method]) 
         sup = _losses(built, dataclasses.replace(batch, u=unlabelled), 1.0)["sup"]
         for output in (output for output in outputs if output.requires_grad):
             (gradient,) = torch.autograd.grad(sup, output, retain_graph=True, allow_unused=True)
-            far = output.shape[3] // 8  # columns that no labelled one is interpolated with, whatever the stride
+            far = output.shape[3] // 8  # columns that interpolation mixes with no labelled column, for any stride
             assert gradient is None or not gradient[..., :far].any(), (
-                "Pixels with IGNORE have a gradient of 'sup'; take the losses of methods.parts, or leave them out."
+                "Pixels with IGNORE have a gradient of 'sup'; use the losses of methods.parts, or omit these pixels."
             )
     nothing = dataclasses.replace(batch, y=torch.full_like(batch.y, IGNORE))
     built = _build(method, STILL)
@@ -303,7 +315,7 @@ def pixels_that_are_not_annotated_have_no_supervised_loss(method: type[Method]) 
 def half_precision_stays_finite(method: type[Method]) -> None:
     batch = _batch(seed=1)
     batch = Batch(batch.x.float(), batch.y, batch.u.float())
-    for sharpness in (1.0, 100.0):  # logits near 0, and as large as long training makes them
+    for sharpness in (1.0, 100.0):  # logits near 0, and as large as after long training
         built = _trained(method).float()
         with torch.no_grad():
             for name, p in built.named_parameters():
@@ -315,18 +327,18 @@ def half_precision_stays_finite(method: type[Method]) -> None:
 
 @check
 def a_step_never_waits_for_the_device(method: type[Method]) -> None:
-    built = _build(method).to("meta")  # has shapes, but no values that a step could wait for
+    built = _build(method).to("meta")  # tensors with shapes, but without values that a step could wait for
     batch = Batch(*(getattr(_batch(), field.name).to("meta") for field in dataclasses.fields(Batch)))
     try:
         sum(built.losses(batch, batch.x.new_ones(())).values()).backward()
         built.after_step()
     except (RuntimeError, NotImplementedError) as error:
-        raise AssertionError(f"A step reads its tensors' values or leaves their device: {error}") from error
+        raise AssertionError(f"A step reads the values of tensors or leaves their device: {error}") from error
 
 
 @check
 def a_step_can_be_captured(method: type[Method]) -> None:
-    """In a CUDA graph: everything stays on the device, is an operator of torch's own, and repeats its shapes."""
+    """For a CUDA graph, everything stays on the device, uses operators of torch, and has constant shapes."""
     if not method.capturable:
         return
     built = _build(method).to("meta")
@@ -338,15 +350,17 @@ def a_step_can_be_captured(method: type[Method]) -> None:
 
 
 class _OnTheDevice(TorchDispatchMode):
-    """Refuses what a graph cannot hold, in a step whose tensors have no values ("meta")."""
+    """Refuses what a CUDA graph cannot contain, in a step with tensors without values ("meta")."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         assert func.namespace in ("aten", "prims"), (
-            f"'{func}' is no operator of torch's own and may use the host; write capturable = False if it does."
+            f"'{func}' is not an operator of torch and may use the host; set capturable = False if it does."
         )
         out = func(*args, **(kwargs or {}))
-        away = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor) and x.device.type != "meta"]
-        assert not away, f"'{func}' works on the {away[0].device}, not on the batch's device; create tensors there."
+        elsewhere = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor) and x.device.type != "meta"]
+        assert not elsewhere, (
+            f"'{func}' works on the {elsewhere[0].device}, not on the batch's device; create tensors there."
+        )
         return out
 
 
@@ -354,7 +368,7 @@ class _OnTheDevice(TorchDispatchMode):
 def every_variant_differs_from_the_full_method(method: type[Method]) -> None:
     arch = STILL
     full, terms, idle = _trace(method, arch, {})
-    if any(not any(values) for values in terms.values()):  # a term that lives by dropout
+    if any(not any(values) for values in terms.values()):  # a term that is 0 without dropout
         arch = TINY
         full, _, idle = _trace(method, arch, {})
     traces = {"the full method": full}
@@ -381,7 +395,7 @@ def _build(method: type[Method], arch: Arch = TINY, seed: int = 0, **settings) -
 
 
 def _batch(labelled: int = 2, unlabelled: int = 3, seed: int = 0, size: int = SIZE) -> Batch:
-    """Smooth blobs, darker than their surroundings; about half of each image."""
+    """Images with smooth blobs that are darker than the background and cover about half of the image."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(labelled + unlabelled, 1, 6, 6, generator=generator, dtype=torch.float64)
     blobs = F.interpolate(noise, (size, size), mode="bicubic") > 0
@@ -409,7 +423,10 @@ def _step(built: Method, optimiser: torch.optim.Optimizer, batch: Batch, t: floa
 
 
 def _trained(method: type[Method], arch: Arch = TINY, **settings) -> Method:
-    """Sure enough of itself for thresholds, and with teachers that lag behind; with settings that change no layer."""
+    """A method after a short training: confident enough for thresholds, with teachers that lag behind.
+
+    `settings` must not change the layers.
+    """
     built = _build(method, arch, **settings)
     built.load_state_dict(_trained_state(method))
     return built
@@ -431,16 +448,17 @@ def _gradients(built: Method, batch: Batch, t: float) -> dict[str, Tensor]:
 
 
 def _trace(method: type[Method], arch: Arch, settings: dict) -> tuple[Tensor, dict[str, list[float]], list[str]]:
-    """What training and predicting give: losses, a prediction, where averages are; its terms; what never learns.
+    """A trace of training and prediction, the values of each term, and the parameters that never learn.
 
-    The teachers count by themselves, because labels that are argmaxes need not change when a teacher has moved.
+    The trace has the losses, a prediction, and the norms of teachers and other averages. Teachers are part of it,
+    because labels that are argmaxes need not change when a teacher changes.
     """
     built = _build(method, arch, **settings)
-    if built.state_dict().keys() == _trained_state(method).keys():  # else the variant has other layers
+    if built.state_dict().keys() == _trained_state(method).keys():  # otherwise the variant has other layers
         built.load_state_dict(_trained_state(method))
     teachers = [module for module in built.modules() if isinstance(module, Teacher)]
     for teacher in teachers:
-        teacher.updates.fill_(10**6)  # past its true average, so that its decay shows
+        teacher.updates.fill_(10**6)  # after the true average, so that the decay has an effect
     optimiser, reached, terms = _optimiser(built), set(), {}
     for step, t in enumerate(TRACED):
         batch = _batch(seed=step)
@@ -452,8 +470,8 @@ def _trace(method: type[Method], arch: Arch, settings: dict) -> tuple[Tensor, di
     numbers = torch.tensor([value for name in sorted(terms) for value in terms[name]], dtype=torch.float64)
     followers = [value for teacher in teachers for value in teacher.parameters()]
     averages = [value for value in built.buffers() if value.is_floating_point()]  # such as a moving threshold
-    places = [value.norm().view(1) for value in (*followers, *averages)]
-    trace = torch.cat([numbers, _predict(built, _batch(seed=7).x).flatten(), *places])
+    norms = [value.norm().view(1) for value in (*followers, *averages)]
+    trace = torch.cat([numbers, _predict(built, _batch(seed=7).x).flatten(), *norms])
     return trace, terms, _unreached(built, reached)
 
 
@@ -471,7 +489,7 @@ def _state(built: nn.Module) -> dict[str, Tensor]:
 
 
 def _followed(built: Method, state: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The state of every network of a method that a teacher of this state could follow."""
+    """The states of all networks of a method that a teacher with this state could follow."""
     inside = {id(m) for teacher in built.modules() if isinstance(teacher, Teacher) for m in teacher.modules()}
     for module in built.modules():
         if id(module) not in inside and (other := _state(module)).keys() == state.keys():
@@ -487,7 +505,9 @@ def _unreached(built: Method, reached: set[str]) -> list[str]:
 
 
 def _assert_none_dead(dead: list[str], where: str) -> None:
-    assert not dead, f"Parameter '{dead[0]}' never learns {where} ({len(dead)} such); freeze it or leave it out."
+    assert not dead, (
+        f"Parameter '{dead[0]}' never learns {where} ({len(dead)} parameters in all); freeze it or remove it."
+    )
 
 
 def _assert_finite(built: Method, batch: Batch, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Compares a method's terms and gradients with a second derivation of them, on fixed tensors in double precision."""
+"""Compares the terms and gradients of a method with a second derivation, on fixed tensors in double precision."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -18,19 +18,29 @@ Derivation = Callable[[Method, Batch, float], dict[str, Tensor]]
 
 
 class Compared(NamedTuple):
-    """One term at one moment: its value, and how far value and gradients are from the derivation's."""
+    """One term at one t: its value, and the differences of value and gradient from the derivation."""
 
     t: float
     term: str
     value: float
-    difference: float  # relative where the value exceeds 1
-    gradient_difference: float  # the largest over all parameters, of the sum of all terms
+    difference: float  # relative if the value exceeds 1
+    gradient_difference: float  # of the sum of all terms; the largest over all parameters
 
 
 def compare(
     build: Callable[[Arch], Method], derived: Derivation, classes: int, dropout: float = 0.5
 ) -> Iterator[Compared]:
-    """Every term of a method beside its derivation. Both start from the same random numbers."""
+    """Compares every term of a method with its derivation; both start from the same random numbers.
+
+    Args:
+        build: an architecture -> the method.
+        derived: (method, batch, t) -> the terms, computed a second time from the formulas.
+        classes: number of classes.
+        dropout: rate of the networks' dropout.
+
+    Raises:
+        ValueError: if method and derivation have different terms.
+    """
     with torch.random.fork_rng(devices=[]):
         method = _prepared(build, classes, dropout)
         twin, batch = copy.deepcopy(method), _batch(classes)
@@ -41,13 +51,13 @@ def compare(
             expected = derived(twin, batch, t)
             if terms.keys() != expected.keys():
                 raise ValueError(f"The method has the terms {list(terms)}, its derivation has {list(expected)}.")
-            apart = max(map(_apart, _gradients(terms, method), _gradients(expected, twin)))
+            gradient = max(map(_difference, _gradients(terms, method), _gradients(expected, twin)))
             for term, value in terms.items():
-                yield Compared(t, term, value.item(), _apart(value.detach(), expected[term].detach()), apart)
+                yield Compared(t, term, value.item(), _difference(value.detach(), expected[term].detach()), gradient)
 
 
 def _prepared(build: Callable[[Arch], Method], classes: int, dropout: float) -> Method:
-    """A method whose networks differ from each other and from their teachers, with sure and unsure pixels."""
+    """A method with networks that differ from each other and from their teachers, and pixels of any confidence."""
     torch.manual_seed(classes)
     arch = Arch("tu-test_efficientnet", classes=classes, weights="none", dropout=dropout, width=32)
     method = build(arch).double().train()
@@ -74,6 +84,6 @@ def _gradients(terms: dict[str, Tensor], method: Method) -> list[Tensor]:
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in method.parameters()]
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
-    """The largest difference of two tensors, relative where they exceed 1."""
-    return ((one - other).abs() / other.abs().clamp_min(1)).max().item()
+def _difference(value: Tensor, expected: Tensor) -> float:
+    """The largest difference of two tensors, relative where the expected value exceeds 1."""
+    return ((value - expected).abs() / expected.abs().clamp_min(1)).max().item()
