@@ -5,12 +5,15 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
+import yaml
 from conftest import blob
 from PIL import Image
 
@@ -21,7 +24,7 @@ from benchmark.datasets.ebhi_seg import GRADES
 from benchmark.datasets.phantom import ENDS, Phantom
 
 HOUSE = Path(__file__).parents[1]
-PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((HOUSE / "docs").glob("*.md")))]
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((HOUSE / "docs").glob("*.md")))]
 SETUP = re.compile(r"<!-- setup -->.*?<!-- end -->", re.S)  # installs; its `bench run` is a test of its own
 
 
@@ -83,6 +86,28 @@ def test_every_command_and_option_that_the_help_names_exists():
 def test_a_command_that_does_not_exist_is_found():
     (one, two, three) = commands("Give `bench swep quick`.\n  bench run --ratioo 1   # all\nA=b bench data show mine")
     assert (unknown(one), unknown(two), unknown(three)) == ("swep", "--ratioo", "")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_change_that_a_page_shows_applies_to_the_code(page):
+    for change in re.findall(r"^git apply <<'EOF'\n(.*?^)EOF$", text(page), re.M | re.S):
+        done = subprocess.run(["git", "apply", "--check"], input=change, cwd=HOUSE, text=True, capture_output=True)
+        assert done.returncode == 0, f"Update the change in {page}: {done.stderr}"
+
+
+def test_a_citation_names_the_version_of_the_project():
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    citation = yaml.safe_load(text("CITATION.cff"))
+    assert citation["version"] == project["version"] and citation["license"] == project["license"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+
+
+def test_hooks_before_a_commit_need_no_network():
+    hooks = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"]
+    for hook in hooks[0]["hooks"]:
+        command = shlex.split(hook["entry"])
+        assert subprocess.run([sys.executable, "-m", *command, "tests/test_docs.py"]).returncode == 0
 
 
 def test_numbers_in_the_definitions_are_those_of_the_code():
