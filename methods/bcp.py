@@ -77,11 +77,11 @@ class Bcp(Method):
         if not self.weight or not len(u):
             return {"sup": dice_ce(self.student(x), y), "unlabelled": nothing}
         i, warming = torch.arange(max(len(x), len(u)), device=x.device), t < self.warmup
-        from_x, own, other = box ^ (i % 2 == 1)[:, None, None], i % len(x), (i + 1) % len(x)
+        from_x, inside_i, outside_i = box ^ (i % 2 == 1)[:, None, None], i % len(x), (i + 1) % len(x)
         target = self.teacher(u).argmax(1)
-        ground = torch.where(warming, x[other], u[i % len(u)])
-        y = cutmix(torch.where(warming, y[other], target[i % len(u)]), y[own], from_x)
-        logits = self.student(cutmix(ground, x[own], from_x))
+        ground = torch.where(warming, x[outside_i], u[i % len(u)])
+        y = cutmix(torch.where(warming, y[outside_i], target[i % len(u)]), y[inside_i], from_x)
+        logits = self.student(cutmix(ground, x[inside_i], from_x))
         return {
             "sup": torch.where(warming, dice_ce(logits, y), directions(logits, y, from_x)),
             "unlabelled": self.weight * torch.where(warming, nothing, directions(logits, y, ~from_x)),

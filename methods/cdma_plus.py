@@ -90,7 +90,7 @@ class CdmaPlus(Method):
         }
 
     def classified(self, features: Features) -> tuple[Tensor, Tensor]:
-        """Scores (n, c) of images, and activation maps (n, c, h, w) whose sum over classes is 1."""
+        """Scores (n, c) of images, and activation maps (n, c, h, w) with a sum over classes of 1."""
         height, width = features[0].shape[-2:]
         deep = features[DEEPEST][-3:]
         maps = self.classifier(torch.cat([F.interpolate(f, deep[0].shape[-2:], mode="bilinear") for f in deep], 1))

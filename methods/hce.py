@@ -25,7 +25,8 @@ Differences from the later code, because the paper's code is not available:
 - Auxiliary decoders learn labels from unperturbed features, so that labelled images train every method in the same way.
   Their losses are averaged, not added, so that the learning rate has the same meaning.
 - The noise is always in the teacher's input; the later code chooses between student and teacher at random. The teacher
-  is in evaluation mode and follows the student as in Mean Teacher; theirs warms up as (1 + k) / (10 + k).
+  is in evaluation mode and follows the student as in Mean Teacher; in the later code its decay is (1 + k) / (10 + k)
+  at first.
 - Their loss on the variance within instances is a supervised loss, and is left out.
 """
 

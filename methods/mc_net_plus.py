@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Batch, Images, Logits, Method, register
-from methods.parts.losses import dice_ce, log_mean_softmax, mean, ramp
+from methods.parts.losses import at_least_single, dice_ce, log_mean_softmax, mean, ramp
 from methods.parts.nets import Arch
 from methods.parts.schedule import adapted_share
 
@@ -81,13 +81,14 @@ class McNetPlus(Method):
         branches = [decoder(features) for decoder in self.decoders]
         sup = sum(dice_ce(z[:labelled], batch.y) for z in branches) / len(branches)
         agree = branches if self.on == "all" and len(batch.u) else [z[labelled:] for z in branches]
-        mutual = sum(self.consistency(z, other) for z, other in permutations(agree, 2)) / len(branches)
+        pairs = permutations(agree, 2)
+        mutual = sum(self.consistency(student, teacher) for student, teacher in pairs) / len(branches)
         return {"sup": sup, "mutual": self.weight * ramp(t, self.ramp) * mutual}
 
-    def consistency(self, z: Logits, other: Logits) -> Tensor:
-        z, other = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (z, other))
-        target = (other / self.temperature).softmax(1)
-        return mean((z.softmax(1) - (target.detach() if self.detach else target)).square())
+    def consistency(self, student: Logits, teacher: Logits) -> Tensor:
+        student, teacher = at_least_single(student), at_least_single(teacher)
+        target = (teacher / self.temperature).softmax(1)
+        return mean((student.softmax(1) - (target.detach() if self.detach else target)).square())
 
     def predict(self, x: Images) -> Logits:
         features = self.encoder(x)

@@ -1,7 +1,7 @@
 """StainMatch (2025, ours): FixMatch with a strong view that changes the staining of haematoxylin and eosin.
 
-This is our name for FixMatch with a strong view made for haematoxylin and eosin. It shows whether the view or the
-method brings a gain. The view is that of Tellez et al., "Quantifying the effects of data augmentation and stain color
+This is our name for FixMatch with a strong view made for haematoxylin and eosin. It shows whether a gain is due to the
+view or to the method. The view is that of Tellez et al., "Quantifying the effects of data augmentation and stain color
 normalization in convolutional neural networks for computational pathology", Medical Image Analysis 2019,
 https://arxiv.org/abs/1902.06543. Related: CSDS (Pham et al., "Learning disentangled stain and structural
 representations for semi-supervised histopathology segmentation", COMPAYL at MICCAI 2025,

@@ -43,6 +43,17 @@ def unusual(line: str) -> list[str]:
     return [f"'{match[0]}': {word}" for pattern, word in FOUND.items() for match in pattern.finditer(line)]
 
 
+MODULES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "methods").rglob("*.py"))
+IN_METHODS = re.compile(r"'(rows?|drawn|teaching)'", re.I)  # of a matrix, of random numbers, in the title of a paper
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_of_methods_has_only_usual_words(module):
+    words = ((number, word) for number, line in lines(ROOT / module) for word in unusual(line))
+    wrong = [f"{module}:{number}: {word}" for number, word in words if not IN_METHODS.match(word)]
+    assert not wrong, "\n".join(["Write it in other words:", *wrong])
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_has_only_usual_words(page):
     wrong = [f"{page}:{number}: {word}" for number, line in lines(ROOT / page) for word in unusual(line)]
