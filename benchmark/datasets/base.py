@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmark.datasets.images import read_image, read_mask
+from benchmark.datasets.images import TURNED, read_image, read_mask
 from benchmark.words import PATIENT
 
 IGNORE = 255  # in a mask of class numbers: nobody has decided what this pixel is; equal to that of `methods.base`
@@ -86,9 +86,12 @@ class Dataset(ABC):
             return image, None, *notes
         values = read_mask(item.mask, notes)
         if values.shape != image.shape[:2]:
+            remedy = f"put the mask that belongs to {item.image.name} in its place"
+            if TURNED in notes and values.shape == image.shape[1::-1]:
+                remedy = "one was turned as its EXIF orientation says; save both as they are shown, without EXIF"
             raise ValueError(
                 f"{item.mask} has {values.shape[1]} × {values.shape[0]} pixels and its image {image.shape[1]} × "
-                f"{image.shape[0]}; put the mask that belongs to {item.image.name} in its place."
+                f"{image.shape[0]}; {remedy}."
             )
         return image, self.encode(values, item.mask), *notes
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import find_objects, label
 
 from benchmark.datasets.base import IGNORE, Dataset, Item, Record
-from benchmark.datasets.images import black_and_white, is_lossy, pictures, values_in
+from benchmark.datasets.images import black_and_white, colours_in, is_lossy, pictures, values_in
 from benchmark.datasets.splits import FRACTIONS, split_by_group
 from benchmark.datasets.tables import read_table, read_text
 
@@ -118,7 +118,10 @@ class Folder(Dataset):
             return image, mask, *notes
         values = values_in(mask)
         single = self.instances or _in_single_pieces(mask, values)
-        self._masks[item.name] = _Mask(frozenset(values) - {0}, single, np.count_nonzero(mask) / mask.size)
+        colours = {} if self.instances else colours_in(item.mask, values)
+        self._masks[item.name] = _Mask(
+            frozenset(values) - {0}, single, np.count_nonzero(mask) / mask.size, colours, is_lossy(item.mask)
+        )
         if not self.instances and max(values) == IGNORE and set(values) <= {0, IGNORE}:
             mask, notes = mask // IGNORE, [*notes, WHITE]
         if 0 not in values:
@@ -158,8 +161,14 @@ class Folder(Dataset):
                     "The masks are black and white and number no objects; add the folder without --instances."
                 )
             return self._names(root, 2, values) or self.classes
+        self._check_colours()
         if IGNORE in values:  # beside class numbers, so it is no class in the other masks either
             self._ignored = set(notes.pop(WHITE, ()))
+            if white := sorted(name for name in self._ignored if self._masks[name].lossy):
+                raise ValueError(
+                    f"The mask of {white[0]} is black and white and compressed with loss, but in that of "
+                    f"{values[IGNORE]} 255 is the ignore label; save all masks as PNG with class numbers."
+                )
             if self._ignored:
                 notes[ONLY_IGNORED] = sorted(self._ignored)
         drawn = set().union(*(mask.values for mask in self._masks.values()))
@@ -208,6 +217,18 @@ class Folder(Dataset):
         if len(names) > MOST_CLASSES or len(set(names)) < len(names):
             raise ValueError(f"{path} names a class twice, or more than {MOST_CLASSES}; give each its own name.")
         return names
+
+    def _check_colours(self) -> None:
+        """Refuses palettes of which one has a colour at another number than the others."""
+        first: dict[tuple[int, int, int], tuple[int, str]] = {}
+        for name in sorted(self._masks):
+            for colour, value in self._masks[name].colours.items():
+                other, where = first.setdefault(colour, (value, name))
+                if other != value:
+                    raise ValueError(
+                        f"The palettes of the masks of {where} and {name} show the numbers {other} and {value} in one "
+                        "colour, #{:02x}{:02x}{:02x}; save all masks with the same palette.".format(*colour)
+                    )
 
     def _check_objects(self) -> None:
         """Refuses what looks like object numbers: 1, 2, 3 … up to another end in each mask."""
@@ -313,6 +334,8 @@ class _Mask(NamedTuple):
     values: frozenset[int]  # except 0
     single: bool  # whether each of them is one connected piece
     share: float  # of its pixels that are not 0
+    colours: dict[tuple[int, int, int], int]  # of palettes: the number that has this colour
+    lossy: bool  # compressed with loss, so that 255 can only be white
 
 
 def _in_single_pieces(mask: np.ndarray, values: Sequence[int]) -> bool:

@@ -20,6 +20,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # no others are ever decoded: 
 MOST_PIXELS = 2**31
 PIXEL_BYTES = 12  # main memory for a pixel while it is decoded and converted
 ORIENTATION = 0x0112  # the EXIF tag by which cameras turn a picture
+TURNED = "turned as its EXIF orientation says"  # a note
 PHOTOMETRIC, STRIPS, TILES = 262, 273, 324  # TIFF tags: what 0 means, and where the compressed data begin
 LOSSLESS = {  # compressions of TIFF files, by Pillow's names
     "raw", "tiff_ccitt", "group3", "group4", "tiff_lzw", "tiff_adobe_deflate", "tiff_raw_16", "packbits",
@@ -78,6 +79,8 @@ def pictures(folder: Path, others: bool = False) -> dict[str, Path]:
         if path.suffix.lower() not in SUFFIXES:
             if others:
                 continue
+            if path.is_dir():
+                raise ValueError(f"{path} is a folder, and files in it are not read; move them into {folder}.")
             raise ValueError(f"{path} is not an image of a known kind ({' '.join(SUFFIXES)}); convert or remove it.")
         check_regular(path)
         other = found.setdefault(nfc(path.stem), path)
@@ -148,7 +151,7 @@ def read_mask(path: Path, notes: list[str] | None = None) -> np.ndarray:
     if values.ndim == 3:
         raise ValueError(f"{path} is a mask in colour; save class numbers as an 8-bit grey or palette PNG.")
     if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-        raise ValueError(f"{path} is a mask of other than whole numbers from 0 to 65535; save it as an 8-bit grey PNG.")
+        raise ValueError(f"{path} has other numbers than 0 to 65535; save masks with these, as a grey PNG.")
     for bits, scale in ((";2", 85), (";4", 17)):  # Pillow spreads these over 0 to 255
         if picture.mode == "L" and bits in packed.raw_mode:
             values = values // np.uint8(scale)
@@ -224,6 +227,13 @@ def _lossy_webp(file: BinaryIO) -> bool:
     return True
 
 
+def colours_in(path: Path, values: Iterable[int]) -> dict[tuple[int, int, int], int]:
+    """The colours by which a palette mask shows these values, each with its value; empty without a palette."""
+    with Image.open(path, formats=FORMATS) as picture:
+        palette = picture.getpalette("RGB") if picture.mode == "P" else None
+    return {tuple(palette[3 * value : 3 * value + 3]): value for value in values} if palette else {}
+
+
 def values_in(mask: np.ndarray) -> list[int]:
     """The values that occur, ascending, found without a wider copy of the whole mask."""
     rows = max(1, 2**20 // max(1, mask.shape[1]))
@@ -257,10 +267,10 @@ def _decoded(path: Path, notes: list[str], deep: bool = False) -> Iterator[tuple
         _refuse(picture, path, frames, deep)
         packed = _packed(picture)
         try:
-            turned = picture.getexif().get(ORIENTATION, 1) not in (0, 1)
+            turned = picture.getexif().get(ORIENTATION, 1) in range(2, 9)  # by other values nothing is turned
             picture.load()
             if turned:
-                notes.append("turned as its EXIF orientation says")
+                notes.append(TURNED)
                 picture = ImageOps.exif_transpose(picture)
         except MemoryError as error:
             raise ValueError(_too_large(path, picture)) from error
@@ -300,12 +310,13 @@ def _refuse(picture: Image.Image, path: Path, frames: int, deep: bool) -> None:
         raise ValueError(f"{path} holds {frames} pages or frames; save the one that is meant as a file of its own.")
     # Pillow opens 16-bit colour as 8-bit RGB without a word: only the decoder's argument tells
     sixteen = any(";16" in str(tile[3]) for tile in picture.tile) and picture.mode not in ("I;16", "I;16B", "I")
+    remedy = "save whole numbers, as a grey PNG" if deep else "scale it to 8-bit RGB, all images by the same factor"
     if sixteen or (not deep and picture.mode.startswith("I")):
-        raise ValueError(f"{path} has 16 bits or more a channel; scale it to 8-bit RGB, all images by the same factor.")
+        raise ValueError(f"{path} has 16 bits or more a channel; {remedy}.")
     if picture.format == "BMP" and _misread(picture):
         raise ValueError(f"{path} is a BMP file with a palette that is often read wrongly; save it as PNG.")
     if picture.mode == "F":
-        raise ValueError(f"{path} holds floating-point numbers; scale it to 8 bits, all images by the same factor.")
+        raise ValueError(f"{path} holds floating-point numbers; {remedy}.")
     if picture.mode == "CMYK":
         raise ValueError(f"{path} is a CMYK image for print; convert it to RGB with its colour profile.")
     if picture.mode == "1" and not deep:
