@@ -124,7 +124,7 @@ def kinds() -> list[str]:
 def dataset_names(data: Path) -> list[str]:
     """The kinds there are, and what was added under other names."""
     added = {path.parent.name for path in data.glob("[!.]*/index.json")} if data.is_dir() else set()
-    return sorted(added | set(kinds()) - {"folder"})
+    return sorted(set(filter(NAME.fullmatch, added)) | set(kinds()) - {"folder"})
 
 
 def kind_of(name: str, data: Path) -> str:

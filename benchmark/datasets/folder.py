@@ -4,6 +4,7 @@ Optional are unlabelled/ (more images without masks), patients.csv (columns imag
 part) and classes.txt (a name a line, the background first).
 """
 
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from scipy.ndimage import find_objects, label
 from benchmark.datasets.base import IGNORE, Dataset, Item, Record
 from benchmark.datasets.images import black_and_white, colours_in, is_lossy, pictures, values_in
 from benchmark.datasets.splits import FRACTIONS, split_by_group
-from benchmark.datasets.tables import read_table, read_text
+from benchmark.datasets.tables import LONGEST, read_table, read_text
 
 MOST_CLASSES = 64  # higher values are not class numbers but something else
 WHITE = "mask in black and white, stored as 0 and 1"
@@ -81,6 +82,8 @@ class Folder(Dataset):
                 )
             if masks.setdefault(name, path) != path:
                 raise ValueError(f"{masks[name]} and {path.name} are masks of the same image; remove one of them.")
+        if os.path.lexists(root / UNLABELLED) and not (root / UNLABELLED).is_dir():
+            raise ValueError(f"{root / UNLABELLED} is not a folder; put images without masks into one, or remove it.")
         free = pictures(root / UNLABELLED) if (root / UNLABELLED).is_dir() else {}
         if not images and not free:
             raise ValueError(f"There is no image in {root / 'images'}; put PNG, JPEG, TIFF, BMP or WebP files there.")
@@ -214,8 +217,12 @@ class Folder(Dataset):
                 f"{path} names {len(names)} classes, but the mask of {values[count - 1]} has the class number "
                 f"{count - 1}; name every class, the background first, one a line."
             )
-        if len(names) > MOST_CLASSES or len(set(names)) < len(names):
+        if len(names) > MOST_CLASSES or len(set(map(_spelled, names))) < len(names):
             raise ValueError(f"{path} names a class twice, or more than {MOST_CLASSES}; give each its own name.")
+        if max(map(len, names)) > LONGEST:
+            raise ValueError(f"{path} names a class in over {LONGEST} letters; shorten the name.")
+        if "background" in map(_spelled, names[1:]):
+            raise ValueError(f"{path} has the background as another than the first name; put it first, one a line.")
         return names
 
     def _check_colours(self) -> None:
@@ -365,7 +372,8 @@ def _alike(patients: Sequence[str]) -> list[str]:
     """A sentence if names differ in separators or leading zeros alone, as in "case 1" and "case-01"."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for patient in patients:
-        words = re.findall(r"\d+|[^\W\d_]+", _spelled(patient))
+        whole = re.sub(r"^(\d+)\.0+$", r"\1", _spelled(patient))  # as spreadsheets and pandas write numbers
+        words = re.findall(r"\d+|[^\W\d_]+", whole)
         alike.setdefault(tuple(word.lstrip("0") or "0" for word in words), []).append(patient)
     pairs = [" and ".join(f"'{patient}'" for patient in of) for words, of in alike.items() if words and len(of) > 1]
     if not pairs:

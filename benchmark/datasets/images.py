@@ -20,6 +20,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # no others are ever decoded: 
 MOST_PIXELS = 2**31
 PIXEL_BYTES = 12  # main memory for a pixel while it is decoded and converted
 ORIENTATION = 0x0112  # the EXIF tag by which cameras turn a picture
+TURNS_TEXT = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # from right to left and back
+SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")  # left in folders by operating systems, beside hidden files
 TURNED = "turned as its EXIF orientation says"  # a note
 PHOTOMETRIC, STRIPS, TILES = 262, 273, 324  # TIFF tags: what 0 means, and where the compressed data begin
 LOSSLESS = {  # compressions of TIFF files, by Pillow's names
@@ -43,9 +45,14 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def is_control(letter: str) -> bool:
+    """Whether it ends a line, controls a terminal or turns the direction of what follows, which hides what is there."""
+    return unicodedata.category(letter) in ("Cc", "Zl", "Zp") or letter in TURNS_TEXT
+
+
 def check_name(path: Path) -> None:
     """Refuses a file name that cannot be written in a table or a message: not UTF-8, or with control characters."""
-    odd = [letter for letter in path.name if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")]
+    odd = [letter for letter in path.name if is_control(letter) or unicodedata.category(letter) == "Cs"]
     if odd:
         shown = "".join(ascii(letter)[1:-1] if letter in odd else letter for letter in path.name)
         why = (
@@ -73,8 +80,8 @@ def pictures(folder: Path, others: bool = False) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir(), key=lambda path: nfc(path.name)):
-        if path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini", "Icon\r"):
-            continue  # left there by operating systems
+        if path.name.startswith(".") or path.name.casefold() in SYSTEM_FILES:
+            continue
         check_name(path)
         if path.suffix.lower() not in SUFFIXES:
             if others:

@@ -452,6 +452,7 @@ def _write(
         *dataset.noticed,
         *(_ignored(records, masks, present) if ignore else []),
         *_absent(dataset, records, name, present),
+        *_in_two_parts(dataset, records, name),
     ]
     return {
         "classes": dataset.classes,
@@ -513,6 +514,22 @@ def _absent(dataset: Dataset, records: Sequence[Record], name: str, present: Map
             if drawn - held and part != "val":
                 classes = ", ".join(dataset.classes[c] for c in sorted(drawn - held))
                 said.append(f"Split {split}: no mask of its {part} images holds {classes}.")
+    return said
+
+
+def _in_two_parts(dataset: Dataset, records: Sequence[Record], name: str) -> list[str]:
+    """What to say of test images that are among the training images, with or without their masks."""
+    said = []
+    for split in dataset.offered(records):
+        parts = _parts(dataset, split, records, name)
+        training = {records[place].image_hash: records[place].name for place in parts["train"]}
+        test = [records[place] for place in parts["test"] if records[place].image_hash in training]
+        if test:
+            pairs = [f"{record.name} = {training[record.image_hash]}" for record in test]
+            said.append(
+                f"Split {split}: {some(len(test), 'test image')} with the same pixels as a training image "
+                f"({_examples(pairs)}), so test scores are too high; remove one of each."
+            )
     return said
 
 

@@ -2,13 +2,13 @@
 
 import csv
 import re
-import unicodedata
 from pathlib import Path
 
-from benchmark.datasets.images import check_regular, nfc
+from benchmark.datasets.images import check_regular, is_control, nfc
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 DELIMITERS = ",;\t"
+LONGEST = 200  # letters of a name; longer ones fit into no table and no picture
 
 
 def read_text(path: Path) -> list[tuple[int, str]]:
@@ -20,7 +20,7 @@ def read_text(path: Path) -> list[tuple[int, str]]:
     text = decoded(path)
     lines = [(number, line.strip()) for number, line in enumerate(LINE_END.split(text), 1) if line.strip()]
     for number, line in lines:
-        if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") and letter != "\t" for letter in line):
+        if any(is_control(letter) and letter != "\t" for letter in line):
             raise ValueError(f"{path} has a control character in line {number}; save it as plain text in UTF-8.")
     return lines
 
@@ -59,12 +59,16 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
                 f"{path} has more fields in row {number} than in its first line; put quotation marks around an entry "
                 "that holds a comma."
             )
+        if any(len(field) > LONGEST for field in row[: len(header)]):
+            raise ValueError(f"{path} has a field of over {LONGEST} letters in row {number}; shorten it.")
         if len(row) < len(header) or not all(row[header.index(column)] for column in columns):
             raise ValueError(f"{path} has an empty field in row {number}; fill it in or remove the row.")
     return [{column: row[header.index(column)] for column in columns} for _, row in rows[1:]]
 
 
 def _fields(path: Path, number: int, line: str, delimiter: str) -> list[str]:
+    if len(line) > csv.field_size_limit():
+        raise ValueError(f"{path} has {len(line)} letters in row {number}; shorten the row.")
     try:
         (row,) = csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True)
     except csv.Error as error:
