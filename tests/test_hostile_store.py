@@ -304,3 +304,17 @@ def test_reduced_stores_go_with_their_store_and_keep_what_is_not_theirs(copy, bl
     flip(copy / "toy" / "images.bin", 0)
     add("folder", blobs, copy, "toy").verify()
     assert not folder.exists()
+
+
+def test_the_list_says_which_stores_are_damaged_and_names_no_other_folder(copy):
+    for name, text in (("bad", "[]"), ("a\nb", "{}"), ("x (1)", "{}")):
+        (copy / name).mkdir()
+        (copy / name / "index.json").write_text(text)
+    (copy / "pipe").mkdir()
+    os.mkfifo(copy / "pipe" / "index.json")
+    said = CliRunner().invoke(main, ["data", "list", "--data", str(copy)]).output.splitlines()
+    named = [line for line in said if not line.startswith(" ")]
+    assert "toy  (here)" in named
+    assert any(line.startswith("bad  (damaged: ") and "is not the index of a store" in line for line in named)
+    assert any(line.startswith("pipe  (damaged: ") and "is a named pipe" in line for line in named)
+    assert not any(line.startswith(("a", "x")) for line in named)

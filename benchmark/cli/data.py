@@ -25,19 +25,23 @@ def data_list(data) -> None:
 
     for name in dataset_names(data):
         kind = datasets.get(kind_of(name, data))
-        here = (
-            "here"
-            if (data / name / "index.json").exists()
-            else "drawn when first used"
-            if name == "phantom"
-            else "not here"
-        )
-        click.echo(f"{click.style(name, bold=True)}  ({here})")
+        click.echo(f"{click.style(name, bold=True)}  ({_state(name, data)})")
         scale = f"; {kind.pixel_um:g} µm a pixel" if kind.pixel_um else ""
         cite = [f"cite: {kind.cite}"] if kind.cite else []
         for line in (kind.title, kind.size + scale, f"licence: {kind.licence}", *cite, f"get it: {kind.source}"):
             click.echo(f"    {line}")
     click.echo("Your own images: bench data add folder PATH --name NAME")
+
+
+def _state(name: str, data: Path) -> str:
+    """Whether a dataset is here, in a few words."""
+    if not (data / name / "index.json").exists():
+        return "drawn when first used" if name == "phantom" else "not here"
+    try:
+        open_store(name, data)
+    except ValueError as error:
+        return f"damaged: {error}"
+    return "here"
 
 
 @data.command(

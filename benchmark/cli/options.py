@@ -122,7 +122,9 @@ def kinds() -> list[str]:
 
 
 def dataset_names(data: Path) -> list[str]:
-    """The kinds there are, and what was added under other names."""
+    """The kinds there are, and what was added under other names; a folder that no dataset can be named is none."""
+    from benchmark.datasets.store import NAME
+
     added = {path.parent.name for path in data.glob("[!.]*/index.json")} if data.is_dir() else set()
     return sorted(set(filter(NAME.fullmatch, added)) | set(kinds()) - {"folder"})
 
