@@ -109,6 +109,22 @@ def test_masks_that_somebody_drew_are_never_replaced(predict, tmp_path):
         assert predict(tmp_path / "in" / "a.png")[0] == 0, "its own may be replaced"
 
 
+@pytest.mark.parametrize("what", ["a pipe", "a link", "a link to nowhere", "a folder"])
+def test_what_is_no_regular_file_in_the_place_of_a_mask_is_kept_and_not_opened(predict, tmp_path, what):
+    place = tmp_path / "out" / "a_mask.png"
+    place.parent.mkdir()
+    if what == "a pipe":
+        os.mkfifo(place)
+    elif what == "a folder":
+        place.mkdir()
+    else:
+        place.symlink_to(image(tmp_path / "own.png") if what == "a link" else "absent")
+    before = place.lstat()
+    code, said = predict(image(tmp_path / "a.png"))
+    assert code == 1 and "a_mask.png was not written by `bench predict`, so it is kept" in said
+    assert place.lstat() == before
+
+
 def test_names_that_differ_in_their_spelling_alone_are_one_name(predict, tmp_path):
     both = [image(tmp_path / folder / name) for folder, name in (("x", "ü.png"), ("y", "u\u0308.png"))]
     code, said = predict(*both)

@@ -1,5 +1,7 @@
 """Pictures of images with the outlines of masks: contact sheets, a run's best and worst, overlays of any size."""
 
+import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -191,14 +193,15 @@ def save_png(pixels: UInt8[np.ndarray, "h w *rgb"], path: Path) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuses to replace a file that `save_png` did not write."""
-    if not path.exists():
+    """Refuses to replace what `save_png` did not write. Only regular files are opened, and links are not followed."""
+    if not os.path.lexists(path):
         return
-    with open(path, "rb") as file:
-        if WRITER not in file.read(200):
-            raise ValueError(
-                f"{path} was not written by `bench predict`, so it is kept; give another folder with --out."
-            )
+    own = False
+    if stat.S_ISREG(path.lstat().st_mode):
+        with open(path, "rb") as file:
+            own = WRITER in file.read(200)
+    if not own:
+        raise ValueError(f"{path} was not written by `bench predict`, so it is kept; give another folder with --out.")
 
 
 def _write_png(pixels: UInt8[np.ndarray, "h w *rgb"], path: Path) -> None:
