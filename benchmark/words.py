@@ -3,7 +3,7 @@
 import re
 
 PATIENT = "patient"  # what a split keeps together unless the dataset names another unit
-_PATIENTS = re.compile(r"\b(?:([Aa]) )?([Pp])atient(s?)\b(?!\.csv)")
+_PATIENTS = re.compile(r"(?<!')\b(?:([Aa]) )?([Pp])atient(s?)\b(?!\.csv)")  # not patients.csv, nor a quoted name
 
 
 def some(count: int, what: str) -> str:
@@ -25,8 +25,10 @@ def plural(word: str) -> str:
 def in_units(text: str, unit: str) -> str:
     """A text about patients, with the name of the unit that the split of a dataset keeps together.
 
-    >>> in_units("8 images of 3 patients (patients.csv). A patient is in one part.", "organ")
-    '8 images of 3 organs (patients.csv). An organ is in one part.'
+    A name in quotes, such as that of a split, stays as it is.
+
+    >>> in_units("8 images of 3 patients (patients.csv). A patient is in one part of split 'patient'.", "organ")
+    "8 images of 3 organs (patients.csv). An organ is in one part of split 'patient'."
     """
 
     def named(found: re.Match) -> str:

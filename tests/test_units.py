@@ -35,6 +35,15 @@ def test_every_table_names_the_unit_and_ends_with_the_caution(records):
     assert "Patient" not in rendered(drawn["per_patient"])["csv"].partition("\n")[0]
 
 
+def test_the_name_of_a_split_stays_as_it_is():
+    """The split "patient" was printed as 'organ', which no --split accepts."""
+    found = suite(draws=1, split="patient")
+    for record in found:
+        record.unit = "organ"
+    for table in tables.tables(found).values():
+        assert any(note.startswith("Split 'patient': test 24 images of 8 organs") for note in table.notes)
+
+
 def test_every_table_says_at_which_resolution_the_runs_are():
     found = suite(draws=1, scale=0.5)
     for record in found:
