@@ -107,7 +107,17 @@ class Outcome(NamedTuple):
 
 
 def outcomes(found: Mapping[Setting, Mapping[str, Sequence[RunRecord]]]) -> list[Outcome]:
-    """What the records of each setting say, by part; a setting with a run that diverged is left out."""
+    """What the records of each setting say, by part; a setting with a run that diverged is left out.
+
+    Raises:
+        ValueError: some of the runs were trained on a CPU and others on a GPU, which are never compared.
+    """
+    kinds = {record.machine.kind for parts in found.values() for records in parts.values() for record in records}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"The runs of the pilot were trained on {' and '.join(sorted(kinds))}, which are never compared; give "
+            "another --results, and all runs are trained on one kind of device."
+        )
     whole = {
         setting: parts
         for setting, parts in found.items()

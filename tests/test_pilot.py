@@ -102,6 +102,18 @@ def test_a_setting_with_a_run_that_diverged_is_left_out_and_named():
     assert report.table({FAR: broken}) is None
 
 
+def test_runs_of_a_cpu_are_never_compared_with_runs_of_a_gpu():
+    found = parts(NEAR, 0.8, 0.9, 0.9)
+    found[ALL][0].machine.kind = "cuda"
+    with pytest.raises(ValueError, match="trained on cpu and cuda, which are never compared; give another --results"):
+        pilot.outcomes({NEAR: found})
+
+
+def test_the_table_names_protocol_processors_and_commits():
+    table = report.table({NEAR: parts(NEAR, 0.8, 0.9, 0.9)})
+    assert "Protocol 2; trained on CPU (1 thread), at commit 0123456789ab." in table.notes
+
+
 def test_the_table_is_verified_against_its_records(tmp_path):
     found = {NEAR: parts(NEAR, 0.8, 0.9, 0.9, 2), FAR: parts(FAR, 0.85, 0.9, 0.9, 2)}
     rows = [one for of in found.values() for part in of.values() for one in part]

@@ -105,7 +105,6 @@ def _notes(records: Sequence[RunRecord], outcomes: Sequence[Outcome]) -> list[st
     repeats = len(outcomes[0].keys[FEW])
     drawn = "new patients, draws and seeds" if repeats > 1 else "new patients, not for new draws and seeds"
     mean = f" ({MEAN})" if len(records[0].classes) > 2 else ""
-    machines = sorted({f"{record.machine.device} ({some(record.machine.threads, 'thread')})" for record in records})
     units = len(set(records[0].scores["patient"]))
     return [
         f"Dice{mean} in points of 100 on the test images of split '{records[0].run.split}', "
@@ -114,7 +113,8 @@ def _notes(records: Sequence[RunRecord], outcomes: Sequence[Outcome]) -> list[st
         f"Levelled off: training {LONGER:g} times as long changes the upper bound (all labels) by less than "
         f"{percent(SHARE)} of the headroom. A setting can answer if p is below {LEVEL:g} and its upper bound has "
         "levelled off.",
-        f"Seconds and TFLOPs of the training of one run with few labels, on {' and '.join(machines)}.",
+        "Seconds and TFLOPs of the training of one run with few labels.",
+        notes.trained_on(records),
         *dict.fromkeys(notes.resolution(record) for record in records),
         stats.reservation(units),
     ]
