@@ -109,8 +109,9 @@ class Score:
 
     @property
     def points(self) -> str:
-        """The unit of a difference, for an axis: "Dice points"."""
-        return f"{self.title} {'points' if self.unit == POINTS else self.unit}"
+        """The unit of a difference, for an axis: "Dice points", "Dice points, mean over classes"."""
+        title, comma, of = self.title.partition(", ")
+        return f"{title} {'points' if self.unit == POINTS else self.unit}{comma}{of}"
 
     @property
     def most(self) -> float:

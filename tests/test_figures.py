@@ -312,6 +312,9 @@ def test_nothing_is_ranked_in_figures_where_the_comparison_cannot_tell(many):
     in_order = [methods.get(name).title for name in MANY[1:]]
     assert {label.get_text() for label in forest.axes[0].get_yticklabels()} == set(in_order)
     assert [text.get_text() for text in forest.axes[0].get_yticklabels()][::-1] == Comparison(many).labels()[1:]
+    for name in ("score-flops", "differences-images"):
+        assert "% labels, no headroom" in words(texts(figures.FIGURES[name](without))), name
+        assert "no headroom" not in words(texts(figures.FIGURES[name](many))), name
     few_patients = made.suite(MANY[:4], ratios=(0.05,), draws=2, patients=8)
     assert figures.FIGURES["ranks"](few_patients) is None
 
@@ -467,6 +470,13 @@ def test_one_run_of_one_patient_has_points_and_no_bars():
     assert np.isnan(c.interval("CDMA", 0.1).low)
     (line,) = lines(figures.FIGURES["score-ratio"](c), "CDMA")
     assert np.isfinite(line.get_ydata()).all()
+
+
+def test_axes_say_that_a_score_is_the_mean_over_classes():
+    c = Comparison(UNLIKE["several classes"]())
+    for name in ("score-ratio", "score-flops", "differences", "differences-images", "validation"):
+        assert "mean over classes" in words(texts(figures.FIGURES[name](c))), name
+    assert "(Dice points, mean over classes)" in words(texts(figures.FIGURES["differences"](c)))
 
 
 def test_several_classes_are_averaged_in_an_image():

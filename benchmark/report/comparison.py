@@ -94,6 +94,12 @@ class Comparison:
         """Whether all labels are significantly better than few with the same steps."""
         return standing.has_headroom(self.board, ratio, self.options)
 
+    def fraction(self, ratio: float) -> str:
+        """The labelled fraction in words, for an axis; says where there is no headroom."""
+        return f"{cells.percent(ratio)} labels" + (
+            ", no headroom" if ratio < 1 and not self.has_headroom(ratio) else ""
+        )
+
     def cautions(self) -> list[str]:
         """What the comparison cannot tell, in sentences."""
         return standing.sentences(self.board, self.options)

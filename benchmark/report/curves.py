@@ -33,6 +33,7 @@ from benchmark.report.drawing import (
     settle,
     wrapped,
 )
+from benchmark.scores import MEAN
 
 REACH = 10_000  # times the least that is drawn of losses is the most
 
@@ -154,11 +155,12 @@ def validation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = Non
         axes.xaxis.set_major_locator(FixedLocator([last // 2, last]))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
-    figure = multiples(
-        curves, c.reference, (f"Step, at {percent(ratio)} % labels", "Validation Dice (%)"), dress, band=band
-    )
+    axis = "Validation Dice (%)" + (f",\n{MEAN}" if c.score.mean_of else "")
+    figure = multiples(curves, c.reference, (f"Step, at {percent(ratio)} % labels", axis), dress, band=band)
     return finished(
-        figure, f"Dice on the validation images during training at {percent(ratio)} % labels: mean over runs and range."
+        figure,
+        f"{c.score.title} on the validation images during training at {percent(ratio)} % labels: mean over runs and "
+        "range.",
     )
 
 

@@ -193,7 +193,7 @@ def score_against_cost(rows: Rows, cost: str = "flops", ratio: float | None = No
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"{COSTS[cost]}, relative to {unit}")
-    axes.set_ylabel(f"{c.score.axis},\n{percent(ratio)} % labels")
+    axes.set_ylabel(f"{c.score.axis},\n{c.fraction(ratio)}")
     bars = [np.array([[x[i], low[i]], [x[i], high[i]]]) for i in barred if np.isfinite(low[i])]
     lines = [corners, *bars] if front else bars
     names = name_points(axes, np.stack([x, mean], 1), labels, lines, size=SMALL)
@@ -398,7 +398,7 @@ def image_differences(rows: Rows, ratio: float | None = None) -> Figure | None:
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.grid(axis="x")
-    figure.supxlabel(f"Difference to {c.reference} at {percent(ratio)} % labels\n({c.score.points})", size=SIZE)
+    figure.supxlabel(f"Difference to {c.reference} at {c.fraction(ratio)}\n({c.score.points})", size=SIZE)
     return finished(
         figure,
         f"Difference in {c.score.title} to {c.reference} on the same test images at {percent(ratio)} % labels. "
