@@ -534,6 +534,16 @@ def test_the_table_so_far_has_a_dash_where_nothing_is_done(store, data, tmp_path
     standings.scores["supervised", 1.0] = [0.5]
     cells = [list(column.cells) for column in standings.table().columns]
     assert dict(zip(cells[0], cells[2], strict=True)) == {"mean_teacher": "–", "supervised": "0.500 (1)"}
+    assert standings.table().title == "Mean Dice so far (runs)"
+
+
+def test_the_table_so_far_says_that_a_dice_is_the_mean_over_classes(tmp_path):
+    record = made_up("supervised", classes=("background", "benign", "malignant"))
+    records.save(record, tmp_path)
+    standings = live.Standings(tmp_path)
+    standings.add([record.key])
+    standings.read()
+    assert standings.table().title == "Mean Dice so far (runs), mean over classes"
 
 
 @pytest.mark.parametrize("width", [80, 120])

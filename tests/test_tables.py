@@ -118,6 +118,7 @@ def test_nothing_is_ranked_where_the_comparison_cannot_tell(levels, bounds, why)
     assert {place(drawn["paired"], method, "against the best: Δ", "10 %").text for method in ("CDMA", "CPS")} == {"–"}
     able = tables.draw("ratios", [scored(method, shifted(by, 0.001, MANY)) for method, by in methods] + [bound()])
     assert "cannot tell" not in notes(able) and place(able, "CDMA", "Dice ↑: 10 %").bold
+    assert "Bold:" in notes(able) and "Bold:" not in notes(drawn["ratios"]), "nothing is bold, so nothing explains it"
 
 
 def test_the_gap_that_a_method_closes_stands_beside_the_headroom():
@@ -432,6 +433,9 @@ def test_at_equal_cost_a_dear_method_is_read_where_it_had_spent_as_much():
     assert place(table, "CDMA", head + "400 steps").text == "74.0"
     assert place(table, "CDMA", head + "1 TFLOPs").text == "50.0", "a quarter of its steps"
     assert place(table, "Supervised", head + "1 TFLOPs").text == "71.0"
+    for one in rows:
+        one.classes = ["background", "gland", "tumour"]
+    assert tables.draw("equal_cost", rows).title.startswith("Validation Dice, mean over classes at equal cost")
     assert place(table, "CDMA", head + "10 s").text == "74.0"
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from benchmark.cli import main
 from benchmark.datasets import store as stores
 from benchmark.datasets.phantom import Phantom
+from benchmark.report import pictures
 
 PATIENTS = (0, 1, 2, 3, 8, 12, 13, 14, 15)  # four that train, one for validation, four for the test
 CLASSES = ("benign gland", "malignant gland")
@@ -47,9 +48,15 @@ def test_three_classes_go_from_the_store_to_records_tables_and_the_page(data, tm
     said = bench("data", "show", "phantom", "--data", data)
     assert "Task grade: classes background, benign gland, malignant gland" in said
     common = ["--dataset", "phantom", "--task", "grade", "--recipe", "rehearsal", "--ratio", 1, "--data", data]
+    pictured: list[str] = []
+    draw = pictures.run_picture
+    monkeypatch.setattr(
+        pictures, "run_picture", lambda *given: (pictured.append(given[2].splitlines()[1]), draw(*given))
+    )
     for method in ("supervised", "mean_teacher"):
         said = bench("run", "--method", method, *common, "--results", tmp_path)
         assert all(name in said for name in CLASSES)
+    assert pictured == ["Images ranked by the mean Dice over the classes that are there or predicted"] * 2
     for path in tmp_path.glob("runs/*.json"):
         record = json.loads(path.read_text())
         assert record["classes"] == ["background", *CLASSES]

@@ -95,6 +95,8 @@ def run(
     picture = results / "pictures" / f"{row.key}.png"
     if not picture.exists() and (panels := _panels(row, store, results, device)):
         title = f"{row.title}, {_setting(row)}"
+        if len(row.classes) > 2:
+            title += "\nImages ranked by the mean Dice over the classes that are there or predicted"
         pictures.run_picture(panels, picture, title, row.classes)
     _print_scores(row, all_scores)
     _print_differences(row, records.find(results, row.key))

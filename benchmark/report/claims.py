@@ -10,7 +10,7 @@ from benchmark.report import cells, family, notes, standing
 from benchmark.report.board import Board
 from benchmark.report.cells import METHOD, Options, percent
 from benchmark.report.table import DASH, Cell, Column, Line, Table
-from benchmark.scores import Score
+from benchmark.scores import SCORES, Score
 from benchmark.stats import Difference, Interval
 
 
@@ -141,25 +141,26 @@ def equal_cost(board: Board, options: Options) -> Table | None:
     curves = {place: curve for place in places if (curve := _curve(board, board.keys(*place, alike[place[1]])))}
     if len({label for label, _ in curves}) < 2:
         return None
+    title = f"Validation {SCORES[board.single('dice')].title}"
     columns, read = [METHOD], []
     for unit in ("steps", "TFLOPs", "s"):
         spent, found = stats.scores_at_cost([(of[unit], of["dice"]) for of in curves.values()])
         read.append(dict(zip(curves, found, strict=True)))
         said = f"{spent:.3g}" if spent < 1000 else f"{spent:.0f}"
-        columns.append(Column(f"{said} {unit}", group="Validation Dice ↑ after"))
+        columns.append(Column(f"{said} {unit}", group=f"{title} ↑ after"))
     lines = []
     for label, ratio in places:
         behind = board.keys(label, ratio, alike[ratio])
         row = (cells.plain(100 * of.get((label, ratio), np.nan), 1, behind) for of in read)
         lines.append(Line((cells.name(board, label, ratio), *row), percent(ratio)))
     told = [
-        "Dice of the validation images in points of 100, as training went along, read where the cheapest method ended: "
-        "at equal steps, equal FLOPs and equal seconds; means over the draws and seeds that all methods of a block "
-        "have, as validation images change with the draw, on a line over the logarithm of the cost. A dash: not "
-        "validated by then. Test images are scored at the last step only.",
+        f"{title} in points of 100, as training went along, read where the cheapest method ended: at equal steps, "
+        "equal FLOPs and equal seconds; means over the draws and seeds that all methods of a block have, as validation "
+        "images change with the draw, on a line over the logarithm of the cost. A dash: not validated by then. "
+        "Test images are scored at the last step only.",
         *notes.cost(board, labels),
     ]
-    return notes.table("equal_cost", "Validation Dice at equal cost", columns, lines, board, labels, options, told)
+    return notes.table("equal_cost", f"{title} at equal cost", columns, lines, board, labels, options, told)
 
 
 def _curve(board: Board, keys: Sequence[str]) -> dict[str, np.ndarray] | None:

@@ -179,7 +179,7 @@ function show(data, place) {
       : []),
     ...(lines.some((line) => line.score !== null) ? scorePart(data, place, runs, others, every, lines) : []),
     ...overlayPart(data, seen),
-    ...curvePart(seen),
+    ...curvePart(data, seen),
   );
   drawer.scrollTop = 0;
 }
@@ -323,7 +323,7 @@ function scorePart(data, { slug, method, ratio, key, other }, runs, others, ever
   const images = table(heads, rows, ["Image", named, "Stratum"]);
   sort(images.firstChild, images.querySelector("thead tr").cells[1], "ascending");
   const parts = [
-    html("h3", {}, other ? `Dice less that of ${data.methods[other]}, image by image` : "Dice of every test image"),
+    html("h3", {}, `${other ? `Dice less that of ${data.methods[other]}, image by image` : "Dice of every test image"}${averaged(data)}`),
     html("p", { class: "controls" }, one, against),
     dots(data, lines, what),
     images,
@@ -482,7 +482,7 @@ function curves(name, series) {
   if (!drawn.length) return null;
   const points = drawn.flatMap(([, points]) => points);
   const values = points.map(([, value]) => value);
-  const fromZero = name !== "Validation Dice";
+  const fromZero = !name.startsWith("Validation Dice");
   const [width, height] = [Math.min(wide(), 380), 190];
   const ends = fromZero
     ? [Math.min(0, ...values), Math.max(...values)]
@@ -519,7 +519,12 @@ function curves(name, series) {
   );
 }
 
-function curvePart(runs) {
+// what a Dice of several classes is
+function averaged(data) {
+  return data.classes > 1 ? ", mean over classes" : "";
+}
+
+function curvePart(data, runs) {
   const having = runs.filter((run) => run.training);
   if (!having.length) return [];
   const one = having.length === 1;
@@ -538,7 +543,7 @@ function curvePart(runs) {
   ]);
   return [
     html("h3", {}, "Training"),
-    html("div", { class: "curves" }, curves("Loss", loss), curves("Validation Dice", validation)),
+    html("div", { class: "curves" }, curves("Loss", loss), curves(`Validation Dice${averaged(data)}`, validation)),
   ];
 }
 

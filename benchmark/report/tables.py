@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from benchmark.records import RunRecord
-from benchmark.report import breakdown, cells, claims, controls, family, headroom, notes
+from benchmark.report import breakdown, cells, claims, controls, family, headroom, notes, standing
 from benchmark.report.board import Board
 from benchmark.report.cells import METHOD, Options, percent
 from benchmark.report.table import Cell, Column, Line, Table
@@ -61,7 +61,7 @@ def comparison(board: Board, options: Options) -> Table | None:
         scores[1:1] = [(FIRST, c) for c in range(len(board.classes))]
     costs = [Column("FLOPs ×"), Column("Seconds"), Column("M param."), Column("GB"), Column("Runs", "text")]
     said = [
-        notes.legend(options.uneven),
+        notes.legend(options.uneven, standing.ranks_any(board, options)),
         _units(MAIN),
         *_classes(board),
         *notes.empty(board, labels),
@@ -83,7 +83,7 @@ def further(board: Board, options: Options) -> Table | None:
     metrics = [metric for metric in FURTHER if len(board.classes) > 1 or metric not in MAIN]
     metrics += [score.name for score in (*(FINDING if finding else ()), *(BEST if validated else ()))]
     said = [
-        notes.legend(options.uneven),
+        notes.legend(options.uneven, standing.ranks_any(board, options)),
         _units(metrics),
         *_classes(board),
         "False alarms: per cent of the images without an object in which one is predicted; missed: of those with one, "
@@ -107,7 +107,11 @@ def objects(board: Board, options: Options) -> Table | None:
     whole = [metric for metric in WHOLE if board.has(metric)]
     if not found and not whole:
         return None
-    said = [notes.legend(options.uneven), _units([*found, *whole]), *(_classes(board) if found else ())]
+    said = [
+        notes.legend(options.uneven, standing.ranks_any(board, options)),
+        _units([*found, *whole]),
+        *(_classes(board) if found else ()),
+    ]
     columns, lines = _by_class(board, labels, [*found, *whole], options)
     title = "Objects and whole images" if found else "Whole images"
     return notes.table("objects", title, columns, lines, board, labels, options, said)
@@ -130,7 +134,7 @@ def ratios(board: Board, options: Options) -> Table | None:
     shown = SCORES[score.mean_of or score.name]
     columns = [METHOD, *(Column(percent(ratio), "ranked", shown.head) for ratio in fractions), Column("FLOPs ×")]
     said = [
-        notes.legend(options.uneven),
+        notes.legend(options.uneven, standing.ranks_any(board, options)),
         shown.in_units,
         *(_classes(board) if len(blocks) > 1 else ()),
         "Supervised at 100 % shows what all labels are worth at this budget." if _bounded(board, labels) else "",

@@ -20,7 +20,7 @@ from rich.text import Text
 from benchmark import records
 from benchmark.progress import Tell, silent
 from benchmark.runs import Run
-from benchmark.scores import SCORES, for_classes
+from benchmark.scores import MEAN, SCORES, Score, for_classes
 from benchmark.sweep.plan import Planned
 from benchmark.sweep.task import DONE, FAILED, keys_in, running
 
@@ -38,6 +38,7 @@ class Standings:
     def __init__(self, results: Path):
         self.results = results
         self.unread: deque[str] = deque()
+        self.of = ""  # of several classes, that scores are the mean over them
         self.scores: dict[tuple[str, float], list[float]] = {}
 
     def add(self, keys: Sequence[str]) -> None:
@@ -51,6 +52,7 @@ class Standings:
             tell(total - len(self.unread), "")
             if row and row.status == "done" and (dice := _mean_dice(row)) is not None:
                 self.scores.setdefault((self.name(row.run), row.run.ratio), []).append(dice)
+                self.of = f", {MEAN}" if len(row.classes) > 2 else self.of
 
     def name(self, run: Run) -> str:
         """Under which name its score is listed."""
@@ -64,7 +66,7 @@ class Standings:
         """Methods by ratio; a dash where no run is done."""
         names = list(dict.fromkeys(name for name, _ in self.scores))
         ratios = sorted({ratio for _, ratio in self.scores})
-        table = Table(title=self.title, title_justify="left")
+        table = Table(title=f"{self.title}{self.of}", title_justify="left")
         table.add_column("method")
         for ratio in ratios:
             table.add_column(f"{ratio:g}", justify="right")
@@ -154,7 +156,7 @@ class Lines:
         else:
             row = records.find(self.progress.results, run.key)
             dice = _mean_dice(row) if row.status == "done" else None
-            result = row.status if dice is None else f"Dice {dice:.3f}"
+            result = row.status if dice is None else f"{_dice_of(row).title} {dice:.3f}"
             _say(f"finished  {run.key}: {result} in {duration(row.measured.seconds)} of training")
         _say(f"          {self.progress.sentence()}")
 
@@ -234,8 +236,12 @@ def _mean_dice(row: records.RunRecord) -> float | None:
     """
     if not row.scores:
         return row.validation["dice"][-1]
-    dice = SCORES[for_classes("dice", len(row.classes) - 1)].of_run(row.scores)
+    dice = _dice_of(row).of_run(row.scores)
     return None if np.isnan(dice) else dice
+
+
+def _dice_of(row: records.RunRecord) -> Score:
+    return SCORES[for_classes("dice", len(row.classes) - 1)]
 
 
 def _say(line: str) -> None:
