@@ -123,8 +123,8 @@ PAPER = (
 )  # fmt: skip
 LATER = ("cct", "fixmatch", "urpc", "unimatch", "corrmatch")
 
-# Settings in which labels bind, chosen from pilot runs (supervised training alone) before any semi-supervised method was
-# run there; docs/pilot.md names what had been seen before.
+# Settings in which labels bind, chosen from pilot runs (supervised training alone) before any semi-supervised method
+# was run there; docs/pilot.md names what had been seen before.
 BINDING = (Setting((0.005,), {"dataset": "ebhi-seg", "task": "epithelium", "scale": 0.5, "crop": 96, "steps": 1200}),)
 
 SUITES: dict[str, Suite] = {
