@@ -125,6 +125,14 @@ def test_what_is_no_regular_file_in_the_place_of_a_mask_is_kept_and_not_opened(p
     assert place.lstat() == before
 
 
+def test_predictions_are_not_predicted_again(predict, tmp_path):
+    image(tmp_path / "in" / "a.png")
+    assert predict(tmp_path / "in", out=tmp_path / "in")[0] == 0
+    code, said = predict(tmp_path / "in", out=tmp_path / "in")
+    assert code == 1 and "was written by `bench predict`; keep predictions and images in different folders" in said
+    assert len(list((tmp_path / "in").iterdir())) == 3
+
+
 def test_names_that_differ_in_their_spelling_alone_are_one_name(predict, tmp_path):
     both = [image(tmp_path / folder / name) for folder, name in (("x", "ü.png"), ("y", "u\u0308.png"))]
     code, said = predict(*both)

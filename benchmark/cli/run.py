@@ -215,6 +215,11 @@ def predict(images, key, out, device, results) -> None:
     from benchmark.report import pictures
 
     images = files.all_pictures(images)
+    predictions = [path for path in images if pictures.is_prediction(path)]
+    if predictions:
+        raise ValueError(
+            f"{predictions[0]} was written by `bench predict`; keep predictions and images in different folders."
+        )
     targets = [out / f"{files.nfc(path.stem)}{OF_MASKS}.png" for path in images]
     overlays = [out / f"{files.nfc(path.stem)}_overlay.png" for path in images]
     if len({*targets, *overlays}) < 2 * len(images):

@@ -196,12 +196,14 @@ def check_replaceable(path: Path) -> None:
     """Refuses to replace what `save_png` did not write. Only regular files are opened, and links are not followed."""
     if not os.path.lexists(path):
         return
-    own = False
-    if stat.S_ISREG(path.lstat().st_mode):
-        with open(path, "rb") as file:
-            own = WRITER in file.read(200)
-    if not own:
+    if not stat.S_ISREG(path.lstat().st_mode) or not is_prediction(path):
         raise ValueError(f"{path} was not written by `bench predict`, so it is kept; give another folder with --out.")
+
+
+def is_prediction(path: Path) -> bool:
+    """Whether `save_png` wrote this regular file."""
+    with open(path, "rb") as file:
+        return WRITER in file.read(200)
 
 
 def _write_png(pixels: UInt8[np.ndarray, "h w *rgb"], path: Path) -> None:
