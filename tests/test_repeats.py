@@ -51,12 +51,20 @@ def test_initial_weights_differ_between_repeats_and_not_between_methods_of_one(s
     assert torch.equal(shared, heads[0])
 
 
-def test_dropout_differs_between_repeats_and_steps(toy):
-    masks = []
-    for run in repeats(toy):
-        for step in (0, 1):
-            torch.manual_seed(train._mix(run, step))
-            masks.append(torch.rand(64))
+def test_dropout_differs_between_repeats_and_steps(store, toy, tmp_path, monkeypatch):
+    """Which channels a step of training would drop, before it computes anything."""
+    take_step, masks = train.take_step, []
+
+    def watched(method, *given):
+        state = torch.get_rng_state()
+        masks.append(torch.nn.functional.dropout2d(torch.ones(8, 64, 1, 1)) == 0)
+        torch.set_rng_state(state)
+        return take_step(method, *given)
+
+    monkeypatch.setattr(train, "take_step", watched)
+    for draw, seed in REPEATS:
+        train.train(dataclasses.replace(toy, steps=2, draw=draw, seed=seed), store, tmp_path, device="cpu")
+    assert len(masks) == 2 * len(REPEATS)
     assert all_differ(masks)
 
 
