@@ -114,3 +114,18 @@ def test_an_unexpected_error_is_one_sentence_with_its_place(monkeypatch):
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 TB")])
 def test_too_little_memory_is_said_with_what_to_make_smaller(error):
     assert sentence(error).startswith("There is not enough memory; give a smaller --crop")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--results", ""],
+        ["run", "--data", ""],
+        ["report", "--out", ""],
+        ["predict", "--run", "x", "--out", "", "."],
+        ["sweep", "quick", "--results", ""],
+    ],
+)
+def test_an_empty_name_is_no_folder(words):
+    found = CliRunner().invoke(main, words)
+    assert found.exit_code != 0 and "an empty name is no folder" in found.output

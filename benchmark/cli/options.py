@@ -16,7 +16,20 @@ from benchmark.cli.numbers import FIELDS, Number, short
 from benchmark.records import RunRecord
 from benchmark.runs import Run
 
-RESULTS = click.Path(path_type=Path, file_okay=False)
+
+class Folder(click.Path):
+    """A folder to write to, there or not. An empty name is refused, as it would mean the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value, param, ctx):
+        if not str(value):
+            self.fail("an empty name is no folder; give one, '.' for the current folder, or leave the option out.")
+        return super().convert(value, param, ctx)
+
+
+RESULTS = Folder()
 IMAGES = click.Path(path_type=Path, exists=True)
 
 
@@ -53,11 +66,18 @@ KIND = Named(lambda ctx: kinds())
 ROW = Named(lambda ctx: [path.stem for path in Path(ctx.params.get("results") or "results").glob("runs/*.json")])
 METRIC = Named(lambda ctx: metric_names())
 RECIPE = Named(lambda ctx: list(suites.RECIPES))
-RECIPE_HELP = f"Other defaults of network and training ({', '.join(suites.RECIPES)}); those told here are of quick."
+RECIPE_HELP = (
+    f"Preset for network and training ({', '.join(suites.RECIPES)}); the defaults shown here are those of quick."
+)
 
 
 results_option = click.option(
-    "--results", type=RESULTS, default="results", show_default=True, envvar="BENCH_RESULTS", help="Where rows are kept."
+    "--results",
+    type=RESULTS,
+    default="results",
+    show_default=True,
+    envvar="BENCH_RESULTS",
+    help="Where run records are kept.",
 )
 data_option = click.option(
     "--data", type=RESULTS, default="data", show_default=True, envvar="BENCH_DATA", help="Where datasets are stored."

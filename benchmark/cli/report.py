@@ -9,7 +9,16 @@ from benchmark import progress, records, runs, suites
 from benchmark.cli import show
 from benchmark.cli.errors import sentence, writable
 from benchmark.cli.numbers import Number
-from benchmark.cli.options import METRIC, Named, RegularFile, data_option, device_option, open_store, results_option
+from benchmark.cli.options import (
+    METRIC,
+    RESULTS,
+    Named,
+    RegularFile,
+    data_option,
+    device_option,
+    open_store,
+    results_option,
+)
 from benchmark.records import RunRecord
 from benchmark.words import some
 
@@ -26,7 +35,7 @@ Examples:
   bench report --readme README.md            and what README shows of them"""
 )
 @click.argument("suite", type=SUITE, required=False)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where to draw.  [default: --results]")
+@click.option("--out", type=RESULTS, help="Where to write.  [default: --results]")
 @click.option("--metric", type=METRIC, default="dice", show_default=True, help="Of tables that have one metric.")
 @click.option("--uneven", is_flag=True, help="Rank runs of unequal budgets with the others.")
 @click.option(

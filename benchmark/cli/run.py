@@ -61,10 +61,10 @@ Examples:
 def run(
     recipe, settings, tuned, deterministic, threads, all_scores, checkpoint_s, device, results, data, **fields
 ) -> None:
-    """Trains a method, scores it on every test image, and leaves a row, weights and a picture.
+    """Trains a method, scores it on every test image, and writes a run record, weights and a picture.
 
-    A run that was interrupted goes on where it was when the same command is given again; a finished one is shown. One
-    of which only the row is here, as of published results, is carried out anew.
+    The same command resumes an interrupted run, and shows a finished one. If only the run record exists (for example,
+    published results without weights), the run is trained again.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     runs.choose(recipe, list(suites.RECIPES), "recipe")
@@ -220,6 +220,7 @@ def predict(images, key, out, device, results) -> None:
         raise ValueError(
             f"{predictions[0]} was written by `bench predict`; keep predictions and images in different folders."
         )
+    writable(out, "--out", ())
     targets = [out / f"{files.nfc(path.stem)}{OF_MASKS}.png" for path in images]
     overlays = [out / f"{files.nfc(path.stem)}_overlay.png" for path in images]
     if len({*targets, *overlays}) < 2 * len(images):

@@ -46,7 +46,7 @@ def _counted(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
 
 
 LISTS = {
-    "methods": ("Over those of the suite.", listed()),
+    "methods": ("Methods, instead of those of the suite.", listed()),
     "ratios": ("Labelled shares, such as 0.1,0.5.", listed(RATIO)),
     "draws": ("Labelled subsets, each with every seed: 3 is draws 0, 1 and 2; 0,4 is these two.", _counted),
     "seeds": ("Seeds: 3 is seeds 0, 1 and 2; 0,4 is these two.", _counted),
