@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from conftest import TOY
 from rows import suite
 
-from benchmark import runs
+from benchmark import records, runs
 from benchmark.cli import main
 
 HALF = """
@@ -38,7 +38,7 @@ def half(path: Path) -> tuple[subprocess.Popen, Path]:
 @pytest.fixture
 def results(tmp_path) -> Path:
     for row in suite(("supervised", "cdma"), ratios=(0.1,), bounds=False):
-        runs.save(row, tmp_path / "results")
+        records.save(row, tmp_path / "results")
     return tmp_path / "results"
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from test_sweep import Here, Quiet, options, wanted
 
-from benchmark import runs, sweep, train
+from benchmark import records, runs, sweep, train
 from benchmark.cli import main, who
 from benchmark.sweep import plan, task
 from benchmark.sweep.local import Local, _Worker
@@ -18,11 +18,13 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("writes", ["write_whole", "save"])
-def test_a_full_disk_ends_a_sweep_after_its_first_run_with_one_sentence(store, data, tmp_path, monkeypatch, writes):
+@pytest.mark.parametrize(("module", "writes"), [(runs, "write_whole"), (records, "save")])
+def test_a_full_disk_ends_a_sweep_after_its_first_run_with_one_sentence(
+    store, data, tmp_path, monkeypatch, module, writes
+):
     executor, quiet = Here(Task(tmp_path, data, "cpu")), Quiet()
     planned = plan.plan(wanted(("mean_teacher", "cdma"), seeds=(0, 1)), {"toy": store}, tmp_path)
-    monkeypatch.setattr(runs, writes, full)
+    monkeypatch.setattr(module, writes, full)
     with pytest.raises(OSError, match="No space left"):
         sweep.carry_out(planned, executor, tmp_path, quiet)
     assert len(executor.carried) == 1 and not quiet.said
@@ -41,7 +43,7 @@ def test_a_failure_that_cannot_be_recorded_ends_a_sweep_too(store, data, tmp_pat
 
 def test_the_command_says_it_in_one_sentence(data, tmp_path, monkeypatch):
     monkeypatch.setattr(who.Who, "executor", lambda self, results, data: Here(Task(results, data, "cpu")))
-    monkeypatch.setattr(runs, "save", full)
+    monkeypatch.setattr(records, "save", full)
     words = ["sweep", "quick", "--methods", "mean_teacher", *options(data, tmp_path)]
     done = CliRunner().invoke(main, [str(word) for word in words])
     assert done.exit_code == 1 and done.stderr.splitlines()[-1] == (

@@ -64,7 +64,7 @@ def test_images_that_would_be_silently_wrong_are_refused_with_the_remedy(tmp_pat
     colour_keyed.save(tmp_path / "keyed.png", transparency=0)
     for name in ("deep.png", "deep.tif", "int.tif"):
         refused(tmp_path, name, "8-bit RGB")
-    refused(tmp_path, "float.tif", "8 bits")
+    refused(tmp_path, "float.tif", "8-bit RGB")
     refused(tmp_path, "print.jpg", "convert it to RGB")
     refused(tmp_path, "clear.png", "flatten")
     refused(tmp_path, "keyed.png", "flatten")
@@ -160,7 +160,7 @@ def test_masks_in_colour_or_in_fractions_are_refused(tmp_path):
     with pytest.raises(ValueError, match="floating-point"):
         read_mask(tmp_path / "m.tif")
     Image.fromarray(disc().astype(np.int32) * -1).save(tmp_path / "m.tif")
-    with pytest.raises(ValueError, match="whole numbers"):
+    with pytest.raises(ValueError, match="other numbers than 0 to 65535"):
         read_mask(tmp_path / "m.tif")
 
 

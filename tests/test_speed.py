@@ -477,9 +477,9 @@ def test_the_command_leaves_rows_and_prints_them(data, tmp_path):
     [
         (["--methods", "cmda"], "There is no method 'cmda'; did you mean 'cdma'?"),
         (["--recipe", "ful"], "There is no recipe 'ful'; did you mean 'full'?"),
-        (["--batch", "four"], "give a list such as 1,2"),
-        (["--batch", "0"], "'labelled' is 0"),
-        (["--together", "0"], "give such as 1,2,4"),
+        (["--batch", "four"], "--batch is 'four'; give a whole number"),
+        (["--batch", "0"], "--batch is '0'; give a whole number of at least 1"),
+        (["--together", "0"], "--together is '0'; give a whole number of at least 1"),
         (["--device", "cuda"], "sees no GPU"),
     ],
 )
