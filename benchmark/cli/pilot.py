@@ -40,7 +40,7 @@ Examples:
 @click.option("--scales", multiple=True, metavar="LIST", callback=listed(FIELDS["scale"]), default=("1,0.5",),
               show_default=True, help="Resolutions, as shares of the height and width.")  # fmt: skip
 @click.option("--repeats", type=REPEATS, default=1, show_default=True, help="Draws and seeds of each: 0, 1, 2 …")
-@click.option("--budget-minutes", "budget", type=MINUTES, help="Leave out settings for which these do not suffice.")
+@click.option("--budget-minutes", "budget", type=MINUTES, help="Leave out settings that would take longer.")
 @run_options("variant", "dataset", "ratio", "draw", "seed", "steps", "scale", "mpp")
 @click.option("--recipe", type=RECIPE, default="quick", show_default=True, envvar="BENCH_RECIPE", help=RECIPE_HELP)
 @functools.partial(who_options, plan="--plan")
@@ -92,7 +92,7 @@ def pilot(
 
 
 def _place(run: Run) -> tuple:
-    """What tells the runs of a pilot apart."""
+    """The fields in which the runs of a pilot differ."""
     return run.ratio, run.steps, run.scale, run.crop, run.draw
 
 
@@ -102,7 +102,7 @@ def _unique(parts: Sequence[dict[str, list]]) -> list:
 
 
 def _affordable(of_setting: dict, budget: float | None, workers: int) -> list:
-    """The settings, the cheapest first, that can be run in so many minutes; all without a budget."""
+    """The settings that fit into the budget (minutes), the cheapest first; all of them without a budget."""
     from benchmark.sweep import task
 
     if budget is None:
@@ -112,7 +112,7 @@ def _affordable(of_setting: dict, budget: float | None, workers: int) -> list:
     for setting, parts in of_setting.items():
         new = [one for one in _unique([parts]) if one.key not in known and one.state != task.DONE]
         if any(one.seconds is None for one in new):
-            raise ValueError("Nothing tells how long these runs take, so no budget can be kept; leave it out.")
+            raise ValueError("The time of these runs is unknown, so --budget-minutes cannot be applied; leave it out.")
         seconds = sum(one.seconds for one in new) / workers
         if spent + seconds <= 60 * budget:
             within, spent = [*within, setting], spent + seconds

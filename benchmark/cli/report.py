@@ -45,7 +45,7 @@ Examples:
     show_default=True,
     help="Differences below it may be called equivalent: points of 100, or pixels for distances.",
 )
-@click.option("--readme", type=RegularFile(), help="A Markdown file whose headline is drawn again.")
+@click.option("--readme", type=RegularFile(), help="A Markdown file in which the headline is written again.")
 @click.option(
     "--panels/--no-panels", default=True, show_default=True, help="Predict test images where weights are here."
 )
