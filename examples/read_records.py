@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark import records
-from benchmark.scores import SCORES, for_classes
+from benchmark.protocol.scores import SCORES, for_classes
 
 
 def table(results: Path, scores: tuple[str, ...] = ("dice", "hd95")) -> pd.DataFrame:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import methods
+from benchmark.protocol.scores import COMPUTED, POINTS
 from benchmark.records import Best, Budget, Certificate, Machine, Measured, RunRecord
 from benchmark.runs import Run
-from benchmark.scores import COMPUTED, POINTS
 
 FLOPS = 3e12  # of a supervised run
 CONTENT = "c0ffee" * 5

@@ -17,11 +17,12 @@ import yaml
 from conftest import blob
 from PIL import Image
 
-from benchmark import metrics, pilot, stats, suites
+from benchmark.analysis import pilot
 from benchmark.cli import main
-from benchmark.datasets import folder, splits, store
+from benchmark.datasets import few_patients, folder, splits, store
 from benchmark.datasets.ebhi_seg import GRADES
 from benchmark.datasets.phantom import ENDS, Phantom
+from benchmark.protocol import metrics, suites
 
 HOUSE = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((HOUSE / "docs").glob("*.md")))]
@@ -37,7 +38,7 @@ def script(page: str) -> str:
     return "\n".join(re.findall(r"^```bash\n(.*?)^```", SETUP.sub("", text(page)), re.M | re.S))
 
 
-RUNNABLE = [page for page in PAGES if script(page)]  # what needs a Slurm or a Ray, tests/test_sweep.py runs
+RUNNABLE = [page for page in PAGES if script(page)]  # what needs a Slurm or a Ray, tests/sweep/test_sweep.py runs
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ def test_numbers_in_the_definitions_are_those_of_the_code():
         "With fewer than ten test patients",
     ):
         assert words in said
-    assert stats.FEWEST_PATIENTS == folder.FEW == 10
+    assert few_patients.FEWEST_PATIENTS == folder.FEW == 10
     rule = " ".join(text("docs/pilot.md").split())
     assert f"{pilot.LONGER:g} times as many steps change the upper bound by less than a quarter" in rule
     assert pilot.SHARE == 1 / 4
@@ -223,7 +224,7 @@ def test_four_masks_lead_from_a_folder_to_a_table_and_a_page_that_say_what_they_
     said = give(first, house, home, path_with_bench)
     assert "12 images (4 annotated) of 12 patients" in said
     assert "Next           bench sweep quick --dataset mine --ratios 1 --crop 32" in said
-    warning = "of only 2 patients. A lead is significant only if it exceeds 9.0 times"
+    warning = "from only 2 patients. A difference is significant only if it exceeds 9.0 times"
     assert warning in said
     assert warning in (house / "mine-results" / "tables" / "mine" / "comparison.md").read_text(encoding="utf-8")
     assert warning in (house / "mine-results" / "index.html").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import torch
 from rows import suite
 
 from benchmark import records
-from benchmark.scores import SCORES
+from benchmark.protocol.scores import SCORES
 from methods.parts.nets import Arch
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 import methods
-from benchmark.parallel import Team, team
+from benchmark.protocol.distributed import Team, team
 from methods.base import Batch, Method
 from methods.parts.nets import Arch
 

@@ -89,7 +89,7 @@ def add(kind, path, name, mpp, unit, instances, data) -> None:
 def _next(store, data: Path | None) -> str:
     """The command of a first comparison: with all labels where a tenth of the masks is none, and a crop that fits."""
     from benchmark.datasets.splits import labelled_count
-    from benchmark.suites import SUITES
+    from benchmark.protocol.suites import SUITES
 
     quick, masks = SUITES["quick"], sum(store.records[i].annotated for i in store.split()["train"])
     crop = min(record.largest_crop for record in store.records)
@@ -121,7 +121,7 @@ def audit(dataset, split, data) -> None:
 
     The images that parts share may be near-duplicates, also flipped or turned.
     """
-    from benchmark import audit as auditing
+    from benchmark.protocol import audit as auditing
 
     store = open_store(dataset, data)
     with progress.watching(f"Checking {store.name}", len(store.records)) as tell:
@@ -133,7 +133,7 @@ def audit(dataset, split, data) -> None:
 
 
 def _show(store, split: str) -> None:
-    from benchmark.report import pictures
+    from benchmark.report.figures import pictures
 
     for line in store.summary(split):
         click.echo(line)

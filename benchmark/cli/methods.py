@@ -20,7 +20,7 @@ Examples:
 @click.argument("name", type=METHOD, required=False)
 def list_methods(name) -> None:
     """Lists the methods with idea, needs and cost; with a NAME, shows that method's card."""
-    from benchmark import cards
+    from benchmark.speed import method_info
 
     if name:
         kind = methods.get(name)
@@ -37,7 +37,7 @@ def list_methods(name) -> None:
         table.add_column(column, no_wrap=column in ("name", "cost"), justify="right" if column == "cost" else "left")
     broken = []
     with progress.watching("Counting costs", len(methods.names())) as tell:
-        for done, line in enumerate(cards.listing(), 1):
+        for done, line in enumerate(method_info.listing(), 1):
             tell(done, line["name"])
             if "broken" in line:
                 broken.append(line["broken"])
@@ -51,14 +51,14 @@ def list_methods(name) -> None:
 
 def _print_card(name: str, kind, cards) -> None:
     """A method's section, its settings and variants, and what a step of it costs here beside supervised."""
-    click.echo(cards.text(kind))
-    click.echo("\nSettings  " + ", ".join(f"{key} = {value!r}" for key, value in cards.settings(kind).items()))
+    click.echo(method_info.text(kind))
+    click.echo("\nSettings  " + ", ".join(f"{key} = {value!r}" for key, value in method_info.settings(kind).items()))
     for variant, changed in methods.variants(name).items():
         click.echo(f"Variant   {variant}: " + ", ".join(f"{key} = {value!r}" for key, value in changed.items()))
-    if apart := cards.parity(name):
+    if apart := method_info.parity(name):
         said = [f"{c} classes {terms:.0e} and {gradients:.0e}" for c, (terms, gradients) in apart.items()]
         click.echo(f"\nParity    terms and gradients differ from tests/parity/{name}.py by at most: {'; '.join(said)}")
-    found = cards.measured(name)
+    found = method_info.measured(name)
     images = found["images"]
     click.echo(
         f"\nA step of the quick recipe forwards {images['with_gradient']} images with gradient and "
@@ -82,9 +82,9 @@ Example:
 @click.argument("name")
 def new_method(name) -> None:
     """Writes methods/NAME.py: a method that keeps the contract and runs, for you to change."""
-    from benchmark import cards
+    from benchmark.speed import method_info
 
-    path = cards.new_method(name, Path(methods.__file__).parent)
+    path = method_info.new_method(name, Path(methods.__file__).parent)
     click.echo(f"{path} is a copy of the shortest method; change it, then: bench check {name}")
 
 

@@ -11,8 +11,9 @@ import click
 from click.shell_completion import CompletionItem
 
 import methods
-from benchmark import records, runs, suites
+from benchmark import records, runs
 from benchmark.cli.numbers import FIELDS, Number, short
+from benchmark.protocol import suites
 from benchmark.records import RunRecord
 from benchmark.runs import Run
 
@@ -125,7 +126,7 @@ def record_of(results: Path, key: str) -> RunRecord:
 
 def metric_names() -> list[str]:
     """The scores of the catalogue."""
-    from benchmark import scores
+    from benchmark.protocol import scores
 
     return list(scores.SCORES)
 

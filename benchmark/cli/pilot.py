@@ -6,18 +6,12 @@ from pathlib import Path
 
 import click
 
-from benchmark import records, runs, suites
+from benchmark import records, runs
 from benchmark.cli.errors import writable
+from benchmark.cli.executors import Who, follow, who_options
 from benchmark.cli.numbers import FIELDS, Number
-from benchmark.cli.options import (
-    DATASET,
-    RECIPE,
-    RECIPE_HELP,
-    listed,
-    open_store,
-    run_options,
-)
-from benchmark.cli.who import Who, follow, who_options
+from benchmark.cli.options import DATASET, RECIPE, RECIPE_HELP, listed, open_store, run_options
+from benchmark.protocol import suites
 from benchmark.runs import Run
 from benchmark.words import some
 
@@ -55,7 +49,7 @@ def pilot(
     than a quarter of the headroom. The runs are ordinary ones: their records lie in RESULTS/runs, and a comparison with
     that setting uses them. Choose the setting before any other method is run on the dataset.
     """
-    from benchmark import pilot as pilots
+    from benchmark.analysis import pilot as pilots
 
     who = Who.of(on, device, workers, threads, partition, minutes, gpus, flags)
     given = {name: value for name, value in fields.items() if value is not None}
@@ -125,7 +119,7 @@ def _print_plan(of_setting: dict, within: list, who: Who) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from benchmark.cli.who import takes
+    from benchmark.cli.executors import takes
     from benchmark.sweep import live, task
 
     table = Table(title="Settings of the pilot; runs with few labels, all labels, all labels and longer")
@@ -147,10 +141,10 @@ def _print_plan(of_setting: dict, within: list, who: Who) -> None:
 
 def _print_outcome(of_setting: dict, beyond: list, results: Path, base: Run, given: dict) -> None:
     """Headroom against cost of every setting whose runs are done, the proposal, and where the table is."""
-    from benchmark import pilot as pilots
+    from benchmark.analysis import pilot as pilots
     from benchmark.report import folder
-    from benchmark.report import pilot as report
-    from benchmark.report.table import rendered
+    from benchmark.report.tables import pilot as report
+    from benchmark.report.tables.table import rendered
 
     found = {}
     for setting, parts in of_setting.items():

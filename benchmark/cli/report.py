@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from benchmark import progress, records, runs, suites
+from benchmark import progress, records, runs
 from benchmark.cli import show
 from benchmark.cli.errors import sentence, writable
 from benchmark.cli.numbers import Number
@@ -19,6 +19,7 @@ from benchmark.cli.options import (
     open_store,
     results_option,
 )
+from benchmark.protocol import suites
 from benchmark.records import RunRecord
 from benchmark.words import some
 
@@ -61,16 +62,17 @@ def report(suite, out, metric, uneven, margin, readme, panels, device, results, 
     """
     writable(out or results, "--out" if out else "--results")
     out = out or results
-    from benchmark import reading, timing
+    from benchmark.analysis import timing
     from benchmark.datasets.tables import decoded
-    from benchmark.report import cells, folder
+    from benchmark.report import folder, prose
+    from benchmark.report.tables import formatting
 
-    options = cells.Options(metric, uneven, margin, suite or "")
+    options = formatting.Options(metric, uneven, margin, suite or "")
     speeds = timing.load(results)
     rows = _rows(results, suite, bool(speeds))
     pictures = _Pictures(results, data, device) if panels else folder.no_pictures
-    sentences = results / reading.FILE
-    said = reading.read(decoded(sentences), rows, options) if sentences.exists() and not suite else ""
+    sentences = results / prose.FILE
+    said = prose.read(decoded(sentences), rows, options) if sentences.exists() and not suite else ""
     names = folder.draw(rows, out, options, pictures, progress.watching, speeds, said)
     if readme:
         runs.sweep(readme.parent)
@@ -93,8 +95,8 @@ def _print(table) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from benchmark.report.standing import NOTHING
-    from benchmark.report.table import DAGGER
+    from benchmark.analysis.standing import NOTHING
+    from benchmark.report.tables.table import DAGGER
 
     printed = Table(title=table.title, title_justify="left")
     if table.blocks:
@@ -116,7 +118,7 @@ def _print(table) -> None:
 
 def _rows(results: Path, suite: str | None, timed: bool) -> list[RunRecord]:
     """The rows of a suite, whatever their dataset and recipe, or all: none where rows of speed (`timed`) are enough."""
-    from benchmark.report import family, frame
+    from benchmark.analysis import family, run_table
 
     paths = records.paths(results)
     if not paths and timed and suite is None:
@@ -124,7 +126,7 @@ def _rows(results: Path, suite: str | None, timed: bool) -> list[RunRecord]:
     if not paths:
         raise ValueError(f"There are no rows in {results / 'runs'}; give `bench sweep quick` first.")
     with progress.watching("Reading rows", len(paths)) as tell:
-        rows = frame.load(results, tell)
+        rows = run_table.load(results, tell)
     if suite is None:
         return rows
     rows = family.of_suite(rows, suite)
@@ -149,7 +151,8 @@ class _Pictures:
         if not there or not (self.data / name / "index.json").exists():
             return folder.Pictures()
         from benchmark.datasets import store as stores
-        from benchmark.report import overlays, panels
+        from benchmark.report.figures import panels
+        from benchmark.report.page import overlays
 
         store = open_store(name, self.data)
         if store.content != rows[0].run.content:
@@ -169,7 +172,8 @@ class _Pictures:
         return folder.Pictures(figure, shown)
 
     def predict(self, row: RunRecord, images: list) -> list:
-        from benchmark import evaluate, machine, train
+        from benchmark import machine
+        from benchmark.protocol import evaluate, train
 
         method, run, device = (
             train.trained(row, self.results, self.device),
@@ -211,7 +215,8 @@ def verify(files, of_records, results) -> None:
 
 def _verify_records(results: Path) -> None:
     """Names every run record, and every file of weights, that does not hold."""
-    from benchmark import records, train
+    from benchmark import records
+    from benchmark.protocol import train
 
     paths = records.paths(results) + records.paths(results / TUNING)
     if not paths:
@@ -237,7 +242,7 @@ def _verify_records(results: Path) -> None:
 
 def _verify_tables(files: Sequence[Path], results: Path) -> None:
     """Names every number of tables that does not hold."""
-    from benchmark import timing
+    from benchmark.analysis import timing
     from benchmark.report import verify as checks
 
     speeds = timing.load(results)

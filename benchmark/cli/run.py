@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 import methods
-from benchmark import progress, records, runs, suites
+from benchmark import progress, records, runs
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import THREADS, Number
@@ -27,6 +27,7 @@ from benchmark.cli.options import (
     settings_option,
     use_threads,
 )
+from benchmark.protocol import suites
 from benchmark.records import RunRecord
 from benchmark.runs import Run
 from benchmark.words import in_units, plural
@@ -72,11 +73,11 @@ def run(
     wanted = Run(**{**suites.RECIPES[recipe], **given, "settings": settings_of(settings)})
     writable(results)
     store = open_store(wanted.dataset, data)
-    from benchmark import parallel, train
-    from benchmark.report import pictures
+    from benchmark.protocol import distributed, train
+    from benchmark.report.figures import pictures
 
     if tuned:
-        from benchmark import tune
+        from benchmark.sweep import tune
 
         (wanted,) = tune.tuned([train.complete(wanted, store)], results)
         values = "".join(f", {name} {value:g}" for name, value in wanted.settings)
@@ -86,7 +87,7 @@ def run(
         wanted, store, results,
         device=device, deterministic=deterministic, watch=progress.watching, checkpoint_s=checkpoint_s, weights=True,
     )  # fmt: skip
-    if not parallel.leads():
+    if not distributed.leads():
         return
     if row.status == "diverged":
         step = row.history["step"][-1]
@@ -110,8 +111,8 @@ def _panels(row: RunRecord, store, results: Path, device: str) -> list[tuple]:
 
     With several classes, the score of an image is the mean Dice over the classes that are there or predicted.
     """
-    from benchmark import evaluate, scores, train
     from benchmark.datasets import store as stores
+    from benchmark.protocol import evaluate, scores, train
 
     score = scores.SCORES[scores.for_classes("dice", len(row.classes) - 1)]
     dice = score.read(row.scores)[:, 0]
@@ -135,8 +136,8 @@ def _panels(row: RunRecord, store, results: Path, device: str) -> list[tuple]:
 def _print_scores(row: RunRecord, all_scores: bool) -> None:
     from rich.table import Table
 
-    from benchmark import stats
-    from benchmark.report import summary
+    from benchmark.datasets import few_patients
+    from benchmark.report.tables import summary
 
     title = f"{row.title} on the test images of {_setting(row)}"
     short = Table(title=title, title_justify="left")
@@ -160,7 +161,7 @@ def _print_scores(row: RunRecord, all_scores: bool) -> None:
         f"{row.budget.steps} steps in {seconds:.0f} s; intervals over {plural(row.unit)}.",
         highlight=False,
     )
-    if said := stats.reservation(row.certificate.patients["test"]):
+    if said := few_patients.warning(row.certificate.patients["test"]):
         console.print(in_units(said, row.unit), highlight=False)
     for caution in row.certificate.cautions:
         console.print(caution, highlight=False)
@@ -172,7 +173,7 @@ def _print_differences(row: RunRecord, kept: RunRecord) -> None:
     """What a row that was here before, such as a published one, says otherwise."""
     if kept.scores["dice"] == row.scores["dice"]:
         return
-    from benchmark import scores
+    from benchmark.protocol import scores
 
     score = scores.SCORES[scores.for_classes("dice", len(row.classes) - 1)]
     here, there = (score.of_run(of.scores) for of in (row, kept))
@@ -208,11 +209,12 @@ def predict(images, key, out, device, results) -> None:
     a reduced resolution (--scale, --mpp) reduces new images by the same factor; masks have the size of the images.
     """
     row = record_of(results, key)
-    from benchmark import evaluate, machine, train
+    from benchmark import machine
     from benchmark.datasets import images as files
     from benchmark.datasets import resample
     from benchmark.datasets.folder import OF_MASKS
-    from benchmark.report import pictures
+    from benchmark.protocol import evaluate, train
+    from benchmark.report.figures import pictures
 
     images = files.all_pictures(images)
     predictions = [path for path in images if pictures.is_prediction(path)]

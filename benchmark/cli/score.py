@@ -41,7 +41,7 @@ def score(runs, dataset, task, device, results, data) -> None:
 
 
 def _with_weights(results: Path) -> list[RunRecord]:
-    from benchmark import train
+    from benchmark.protocol import train
 
     found = [record for record in records.load(results) if record.status == "done"]
     here = [record for record in found if train.weights_path(results, record.key).exists()]
@@ -51,7 +51,7 @@ def _with_weights(results: Path) -> list[RunRecord]:
 
 
 def _add(record: RunRecord, device: str, results: Path, data: Path) -> None:
-    from benchmark import rescore
+    from benchmark.protocol import rescore
 
     store = open_store(record.run.dataset, data)
     with progress.watching(f"Scoring {record.run.method}", record.certificate.images["test"]) as tell:
@@ -67,8 +67,8 @@ def _add(record: RunRecord, device: str, results: Path, data: Path) -> None:
 def _elsewhere(found: list[RunRecord], store, task: str, device: str, results: Path, data: Path) -> None:
     from rich.table import Table
 
-    from benchmark import rescore
-    from benchmark.report import summary
+    from benchmark.protocol import rescore
+    from benchmark.report.tables import summary
 
     table = None
     for record in found:

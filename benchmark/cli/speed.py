@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import methods
-from benchmark import progress, runs, suites
+from benchmark import progress, runs
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import FIELDS, THREADS, Number
@@ -22,6 +22,7 @@ from benchmark.cli.options import (
     results_option,
     run_options,
 )
+from benchmark.protocol import suites
 from benchmark.runs import Run
 
 BATCH = "Labelled images a step, and as many unlabelled.  [default: the recipe's]"
@@ -77,8 +78,9 @@ def speed(
     ]
     writable(results)
     open_store(base.dataset, data)  # drawn or found before anything is timed
-    from benchmark import machine, timing
-    from benchmark import speed as instrument
+    from benchmark import machine
+    from benchmark.analysis import timing
+    from benchmark.speed import measure as instrument
 
     where = machine.device(device)
     before, import_s = instrument.before(where), instrument.import_seconds()
@@ -109,7 +111,7 @@ def _print(rows: list[dict], results: Path) -> None:
     from rich import box
     from rich.table import Table
 
-    from benchmark import timing
+    from benchmark.analysis import timing
     from benchmark.report import speed
 
     table = Table(

@@ -29,24 +29,25 @@ def plan(detect, dataset, ratio, metric, results) -> None:
     The spread of patients, draws and seeds is that of the rows at hand; the test patients stay as they are. A
     difference is found when its paired test is significant at 5 %, two-sided; wanted is a chance of 80 %.
     """
-    from benchmark import planning, runs, scores
-    from benchmark.report import board, frame
+    from benchmark import runs
+    from benchmark.analysis import board, power, run_table
+    from benchmark.protocol import scores
 
     runs.choose(metric, [score.name for score in scores.SCORES.values() if score.unit == scores.POINTS], "metric")
-    rows = [row for row in frame.load(results) if dataset in (None, row.run.dataset)]
+    rows = [row for row in run_table.load(results) if dataset in (None, row.run.dataset)]
     if not rows:
         raise ValueError(f"There are no rows{f' of {dataset}' if dataset else ''} in {results}; run some first.")
     planned = False
-    for name, group in frame.comparisons(rows).items():
-        at, pairs = planning.pairs(board.Board(group), ratio, metric)
-        if not pairs or planning.design(pairs[0]) == (1, 1):
+    for name, group in run_table.comparisons(rows).items():
+        at, pairs = power.pairs(board.Board(group), ratio, metric)
+        if not pairs or power.design(pairs[0]) == (1, 1):
             click.echo(
                 f"{name}: no two methods share two runs at one ratio; run two with --seeds 2 or, where less than all "
                 "labels are used, --draws 2.\n"
             )
             continue
-        spread = planning.components(pairs)
-        _print_plan(f"{name}, ratio {at:g}", pairs, spread, planning.plan(spread, detect / 100), detect)
+        spread = power.components(pairs)
+        _print_plan(f"{name}, ratio {at:g}", pairs, spread, power.plan(spread, detect / 100), detect)
         planned = True
     if not planned:
         raise ValueError("Nothing can be planned from these rows; the lines above say what is missing.")
@@ -56,9 +57,9 @@ def _print_plan(name: str, pairs: list, spread, found, detect: float) -> None:
     from rich import box
     from rich.table import Table
 
-    from benchmark import planning
+    from benchmark.analysis import power
 
-    draws, seeds = planning.design(pairs[0])
+    draws, seeds = power.design(pairs[0])
     patients = len(set(pairs[0].patients))
     click.echo(f"{name}: {spread.methods} methods, {draws} × {seeds} draws × seeds, {patients} test patients")
     deviations = {part: 100 * getattr(spread, part) ** 0.5 for part in ("patients", "draws", "seeds")}
@@ -114,8 +115,8 @@ def simulate(simulations, seed, out) -> None:
 
     The power of the suite `main` is that of as many differences to supervised as it has.
     """
-    from benchmark import suites
-    from benchmark.simulation import study
+    from benchmark.analysis.simulation import study
+    from benchmark.protocol import suites
 
     tests = len({
         (run.method, run.dataset, run.task, run.ratio)

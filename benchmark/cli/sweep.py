@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 import methods
-from benchmark import progress, records, runs, suites
+from benchmark import progress, records, runs
 from benchmark.cli import show
 from benchmark.cli.errors import writable
+from benchmark.cli.executors import Who, follow, takes, who_options
 from benchmark.cli.numbers import MOST_RUNS, RATIO, SEED, Number
 from benchmark.cli.options import (
     METHOD,
@@ -23,7 +24,7 @@ from benchmark.cli.options import (
     settings_of,
     settings_option,
 )
-from benchmark.cli.who import Who, follow, takes, who_options
+from benchmark.protocol import suites
 from benchmark.words import some
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
@@ -163,7 +164,7 @@ def _carry_out(
 
     planned = plan.plan(wanted, stores, results)
     if tuned:
-        from benchmark import tune
+        from benchmark.sweep import tune
 
         planned = plan.plan(tune.tuned([one.run for one in planned], results), stores, results)
     if skip_failed:
@@ -297,7 +298,7 @@ def _report_command(name: str, suite: suites.Suite, results: Path) -> str:
 
 def _check_off(run: runs.Run, classes: int) -> None:
     """Stops an ablation whose method, switched off, is not what it is compared with."""
-    from benchmark import ablation
+    from benchmark.sweep import ablation
 
     for found in ablation.everything_off(run, classes):
         if found.same_network and not found.equal:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from benchmark import runs, suites
+from benchmark import runs
 from benchmark.cli import show
 from benchmark.cli.errors import writable
+from benchmark.cli.executors import Who, follow, takes, who_options
 from benchmark.cli.numbers import MOST_RUNS, Number
 from benchmark.cli.options import RECIPE, RECIPE_HELP, open_stores, run_options
 from benchmark.cli.sweep import SUITE, check_size, list_options
-from benchmark.cli.who import Who, follow, takes, who_options
+from benchmark.protocol import suites
 from benchmark.words import some
 
 
@@ -60,8 +61,8 @@ def tune(
     results, data = results.resolve(), data.resolve()
     writable(results)
     stores = open_stores((run.dataset for run in wanted), data)
-    from benchmark import tune as tuning
     from benchmark.sweep import live, plan, task
+    from benchmark.sweep import tune as tuning
 
     folder = results / tuning.FOLDER
     writable(folder)
@@ -97,8 +98,8 @@ def _print_plan(name: str, planned: Sequence, trials: int, folder: Path, who: Wh
     """What is tuned of each method, how many trials are done, and how long the rest will take."""
     from rich.table import Table
 
-    from benchmark import tune as tuning
     from benchmark.sweep import live, task
+    from benchmark.sweep import tune as tuning
 
     first = planned[0].run
     data = " ".join(filter(None, (first.dataset, first.task)))

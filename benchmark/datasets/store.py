@@ -31,8 +31,8 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from benchmark import datasets, stats
-from benchmark.datasets import resample
+from benchmark import datasets
+from benchmark.datasets import few_patients, resample
 from benchmark.datasets.base import IGNORE, Dataset, Item, Record
 from benchmark.datasets.fingerprint import fingerprint
 from benchmark.datasets.images import check_name, check_regular, values_in
@@ -218,7 +218,7 @@ class Store:
         parts = {part: [self.records[place] for place in places] for part, places in self.split(split).items()}
         aside = sum(not record.annotated for part in ("val", "test") for record in parts[part])
         judges = len({record.patient for record in parts["test"] if record.annotated})
-        said = [*self.dataset.remarks(self.records), stats.reservation(judges)]
+        said = [*self.dataset.remarks(self.records), few_patients.warning(judges)]
         if aside:
             said.append(f"Images without a mask left aside, as their patients validate or judge: {aside}.")
         return [in_units(sentence, self.unit) for sentence in said if sentence]

@@ -1,1 +1,1 @@
-"""What rows and images become: summaries, tables, figures, pictures, a page."""
+"""Results for people: tables, figures, pictures, one HTML page, and the check of published numbers."""

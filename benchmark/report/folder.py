@@ -10,19 +10,21 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from benchmark.analysis import family, standing
+from benchmark.analysis.board import Board
+from benchmark.analysis.run_table import comparisons
 from benchmark.progress import Tell, silent
 from benchmark.records import RunRecord
-from benchmark.report import family, pilot, speed, standing, tables
-from benchmark.report.board import Board
-from benchmark.report.cells import Options
-from benchmark.report.comparison import Comparison
-from benchmark.report.crew import side_by_side
-from benchmark.report.figures import FIGURES, save
-from benchmark.report.frame import comparisons
-from benchmark.report.overlays import Panel
-from benchmark.report.page import page
-from benchmark.report.picture import Picture, picture
-from benchmark.report.table import Table, markdown, rendered, to_markdown
+from benchmark.report import speed
+from benchmark.report.figures.all_figures import FIGURES, save
+from benchmark.report.figures.comparison import Comparison
+from benchmark.report.fork_pool import side_by_side
+from benchmark.report.page.overlays import Panel
+from benchmark.report.page.page import page
+from benchmark.report.page.picture import Picture, picture
+from benchmark.report.tables import all_tables, pilot
+from benchmark.report.tables.formatting import Options
+from benchmark.report.tables.table import Table, markdown, rendered, to_markdown
 from benchmark.runs import write_whole
 from benchmark.words import in_units
 
@@ -59,8 +61,8 @@ def draw(
 ) -> list[str]:  # fmt: skip
     """Writes tables/, figures/, index.html and README.md into `out` and returns the names of the comparisons.
 
-    `speeds` are rows of `benchmark.timing`; `said` is what people say of all this, at the head of README.md. The same
-    rows give the same bytes.
+    `speeds` are records of `benchmark.analysis.timing`; `said` is the text at the head of README.md. The same records
+    give the same bytes.
     """
     groups = comparisons(rows)
     boards = family.boards(groups)
@@ -116,7 +118,7 @@ def _pieces(boards: dict[str, Board], out: Path, options: Options) -> dict[tuple
 
 def _tables(board: Board, options: Options, folder: Path) -> dict[str, Table]:
     """Writes the tables of a comparison in every format."""
-    drawn = tables.tables(board, options)
+    drawn = all_tables.tables(board, options)
     for table in drawn.values():
         for ending, text in rendered(table).items():
             _write(folder / f"{table.name}.{ending}", text)
@@ -225,7 +227,7 @@ def main_table(rows: Sequence[RunRecord], options: Options = Options()) -> tuple
         if any(row.status == "done" for row in of)
     }
     name = max(spent, key=lambda name: (*spent[name], name), default="")
-    return name, tables.draw(HEADLINE_TABLE, boards[name], options) if name else None
+    return name, all_tables.draw(HEADLINE_TABLE, boards[name], options) if name else None
 
 
 def with_headline(readme: str, block: str) -> str:

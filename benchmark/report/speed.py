@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import methods
-from benchmark import timing
-from benchmark.report import ratios
-from benchmark.report.drawing import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
-from benchmark.report.picture import Picture, picture
-from benchmark.report.table import FORMATS, Cell, Column, Line, Table, digest, markdown, rendered, to_markdown
+from benchmark.analysis import timing
+from benchmark.report.figures.style import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
+from benchmark.report.page.picture import Picture, picture
+from benchmark.report.tables import ratios
+from benchmark.report.tables.table import FORMATS, Cell, Column, Line, Table, digest, markdown, rendered, to_markdown
 from benchmark.runs import choose, write_whole
 
-SpeedRecord = dict[str, Any]  # of `benchmark.timing`
+SpeedRecord = dict[str, Any]  # of `benchmark.analysis.timing`
 
 METHOD = Column("Method", "text")
 PREFIX = "speed-"  # of the names of these tables

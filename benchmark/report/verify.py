@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.analysis import family
+from benchmark.analysis.board import Board
+from benchmark.analysis.run_table import comparisons
 from benchmark.records import RunRecord
-from benchmark.report import family, notes, pilot, speed, tables
-from benchmark.report.board import Board
-from benchmark.report.cells import Options
-from benchmark.report.frame import comparisons
-from benchmark.report.table import END, FORMATS, PROVENANCE, Table
+from benchmark.report import speed
+from benchmark.report.tables import all_tables, notes, pilot
+from benchmark.report.tables.formatting import Options
+from benchmark.report.tables.table import END, FORMATS, PROVENANCE, Table
 
 WORDS = re.compile(r"\w*\d\w*(?:\.\d+)*")  # with a digit in them: in captions, notes and layout
 CELL = re.compile(r"[+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|[+−-]?inf\b|[<>†–]|\*\*|\b(?:True|False)\b")
@@ -152,7 +154,7 @@ def _again(drawn: dict[str, Any], published: Published, speeds: Sequence[dict[st
         return None
     board, keys = Board(chosen), {row.key for row in chosen}
     board.published_with = [board if keys <= other.rows.keys() else other for other in others]
-    return tables.draw(drawn["table"], board, options)
+    return all_tables.draw(drawn["table"], board, options)
 
 
 def _show(value: Any) -> str:

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from benchmark import records
 from benchmark.progress import Tell, silent
+from benchmark.protocol.scores import MEAN, SCORES, Score, for_classes
 from benchmark.runs import Run
-from benchmark.scores import MEAN, SCORES, Score, for_classes
 from benchmark.sweep.plan import Planned
 from benchmark.sweep.task import DONE, FAILED, keys_in, running
 

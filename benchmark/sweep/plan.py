@@ -15,14 +15,15 @@ from typing import Any
 import torch
 
 import methods
-from benchmark import cost, machine, records, train
-from benchmark.data import check_crop, draw
+from benchmark import machine, records
 from benchmark.datasets.splits import labelled_count
 from benchmark.datasets.store import Store, at_resolution
 from benchmark.progress import silent
+from benchmark.protocol import flops, train
+from benchmark.protocol.batches import check_crop, draw
+from benchmark.protocol.suites import BASELINE
 from benchmark.records import RunRecord
 from benchmark.runs import Run
-from benchmark.suites import BASELINE
 from benchmark.sweep.task import DONE, FAILED, keys_in
 from methods.base import Batch
 
@@ -230,7 +231,7 @@ class Estimates:
         masks = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device="meta")
         try:
             method = train.build(run, len(self.stores[run.dataset].classes(run.task)), pretrained=False).to("meta")
-            return cost.count(method, Batch(images[: run.labelled], masks, images[run.labelled :]))
+            return flops.count(method, Batch(images[: run.labelled], masks, images[run.labelled :]))
         except Exception:  # whatever the file of a method does; its runs fail with a sentence
             return None
 
@@ -246,9 +247,7 @@ class Estimates:
         parts = store.split(split)
         areas = {
             part: [
-                record.height * record.width
-                for record in map(store.records.__getitem__, places)
-                if record.annotated
+                record.height * record.width for record in map(store.records.__getitem__, places) if record.annotated
             ]
             for part, places in parts.items()
         }

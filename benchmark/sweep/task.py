@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 import methods
-from benchmark import runs, train
+from benchmark import runs
 from benchmark.datasets import store as stores
 from benchmark.progress import Tell
+from benchmark.protocol import train
 from benchmark.runs import Run
 
 ENDINGS = DONE, FAILED, ELSEWHERE, FULL = "done", "failed", "elsewhere", "full"

@@ -13,14 +13,15 @@ import pytest
 import torch
 from monai.inferers import sliding_window_inference
 
-from benchmark import machine, train
-from benchmark.data import Batches, draw
+from benchmark import machine
 from benchmark.datasets.store import Store
-from benchmark.evaluate import bands
-from benchmark.parallel import Team
 from benchmark.progress import silent
+from benchmark.protocol import train
+from benchmark.protocol.batches import Batches, draw
+from benchmark.protocol.distributed import Team
+from benchmark.protocol.evaluate import bands
+from benchmark.protocol.suites import RECIPES
 from benchmark.runs import Run
-from benchmark.suites import RECIPES
 from benchmarks.conftest import CPU
 from benchmarks.field import apart, endless, loader, usual_memory
 from methods.base import Batch

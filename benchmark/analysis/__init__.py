@@ -1,0 +1,1 @@
+"""Numbers from run records: comparisons, statistics, power, simulation. No pictures."""

@@ -1,0 +1,183 @@
+"""Claims that are published together, and their p-values adjusted over all of them.
+
+Four questions are asked of all comparisons of one report, and each question is one family (Holm): does supervised
+training with all labels score better (headroom); does a method score better or worse than supervised; than its
+controls; and does a variant of a method score better or worse than the method. An answer in one comparison is adjusted
+for the answers in all others.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from benchmark.analysis import stats
+from benchmark.analysis.board import Board
+from benchmark.analysis.stats import Difference, Spread
+from benchmark.protocol import suites
+from benchmark.protocol.scores import SCORES
+from benchmark.records import RunRecord
+from benchmark.runs import choose
+from methods import LABELS_ONLY
+
+if TYPE_CHECKING:
+    from benchmark.report.tables.formatting import Options
+
+STRONG = "supervised_strong"  # supervised training with the strong views of the methods
+LEVEL = 0.05
+
+Question = Callable[[Board, "Options"], dict[tuple, Spread]]
+
+
+class Claim(NamedTuple):
+    """A difference with its p-values, adjusted over the family."""
+
+    difference: Difference  # with its own p, which is not adjusted
+    p: float  # of no difference, two-sided
+    p_equivalent: float  # of a difference beyond the margin
+    detectable: float  # the smallest true difference that such runs find with 80 %, adjusted
+    tests: int  # of the family
+
+    def verdict(self, higher: bool = True) -> str:
+        """In words; `higher` scores are better."""
+        equivalent = self.p_equivalent < LEVEL
+        if self.p < LEVEL:
+            word = "better" if (self.difference.mean > 0) == higher else "worse"
+            return f"{word}, within the margin" if equivalent else word
+        return "equivalent" if equivalent else "cannot tell"
+
+
+def boards(groups: dict[str, list[RunRecord]]) -> dict[str, Board]:
+    """The comparisons of one report, by name, as one family."""
+    found = {name: Board(rows) for name, rows in groups.items()}
+    for board in found.values():
+        board.published_with = list(found.values())
+    return found
+
+
+def of_suite(rows: Sequence[RunRecord], suite: str) -> list[RunRecord]:
+    """The rows of a suite's runs, whatever their dataset and recipe; all where the suite is ""."""
+    if not suite:
+        return list(rows)
+    fields = ("method", "variant", "ratio", "draw", "seed")
+    planned = suites.planned(suites.SUITES[choose(suite, list(suites.SUITES), "suite")])
+    wanted = {tuple(getattr(run, field) for field in fields) for run in planned}
+    return [row for row in rows if tuple(getattr(row.run, field) for field in fields) in wanted]
+
+
+def headrooms(board: Board, options: "Options") -> dict[float, Claim]:
+    """By ratio, the upper bound less supervised; none where there is no pair of runs."""
+    return {ratio: claim for (ratio,), claim in _claims(board, options, _headrooms).items()}
+
+
+def against_supervised(board: Board, options: "Options", c: int | None = None) -> dict[tuple[float, str], Claim]:
+    """By ratio and label, each published method less supervised; of a class `c`, or of the mean over classes.
+
+    All classes and their mean are in the family.
+    """
+    found = _claims(board, options, _against_supervised)
+    return {(ratio, label): claim for (of, ratio, label), claim in found.items() if of == c}
+
+
+def against_controls(board: Board, options: "Options") -> dict[tuple[float, str, str], Claim]:
+    """By ratio, label and label of a control, each method less its control (see `controls`)."""
+    return _claims(board, options, _against_controls)
+
+
+def against_whole(board: Board, options: "Options") -> dict[tuple[float, str, str], Claim]:
+    """By ratio, label and label of the whole method, each variant and each other setting less the method."""
+    return _claims(board, options, _against_whole)
+
+
+def controls(board: Board) -> dict[str, tuple[str, ...]]:
+    """By published method, what trains without unlabelled images and is else like it.
+
+    These are its variant with all unsupervised weights 0, and supervised training with the strong views.
+    """
+    runs = board.runs[(board.runs.settings == "") & ~board.runs.uneven]
+    alone = dict(zip(*(runs[runs.variant == LABELS_ONLY][name] for name in ("method", "label")), strict=True))
+    strong = tuple(dict.fromkeys(runs[(runs.method == STRONG) & (runs.variant == "")].label))
+    plain = runs[(runs.variant == "") & ~runs.method.isin(("supervised", STRONG))]
+    whole = dict(zip(plain.label, plain.method, strict=True))
+    found = {label: ((alone[method],) if method in alone else ()) + strong for label, method in whole.items()}
+    return {label: of for label, of in found.items() if of}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Questions: the differences that they ask of one comparison
+
+
+def _headrooms(board: Board, options: "Options") -> dict[tuple, Spread]:
+    base, metric = board.supervised, board.single(options.metric)
+    found = {ratio: board.headroom(ratio, metric) for ratio in board.ratios([base] if base else [])}
+    return {(ratio,): parts for ratio, parts in found.items() if parts is not None}
+
+
+def columns(board: Board, metric: str) -> list[tuple[str, int | None]]:
+    """The score with one number for each run, and where that is a mean over classes, the score of each class."""
+    single = board.single(metric)
+    of_class = SCORES[single].mean_of
+    return [(single, None), *((of_class, c) for c in range(len(board.classes)) if of_class)]
+
+
+def _against_supervised(board: Board, options: "Options") -> dict[tuple, Spread]:
+    base, found = board.supervised, {}
+    if base is None:
+        return {}
+    for ratio in board.ratios(board.published):
+        labels = [label for label in board.even(board.published, ratio, options.uneven) if label != base]
+        for metric, c in columns(board, options.metric):
+            spreads = board.spreads(labels, base, ratio, metric, c)
+            found |= {(c, ratio, label): parts for label, parts in spreads.items()}
+    return found
+
+
+def _against_controls(board: Board, options: "Options") -> dict[tuple, Spread]:
+    found = {}
+    for label, others in controls(board).items():
+        for ratio in board.ratios([label]):
+            for other in others:
+                parts = board.spreads([label], other, ratio, board.single(options.metric)).get(label)
+                if parts is not None:
+                    found[ratio, label, other] = parts
+    return found
+
+
+def _against_whole(board: Board, options: "Options") -> dict[tuple, Spread]:
+    found = {}
+    for _, runs in board.runs.groupby("method", sort=False):
+        plain = (runs.variant == "") & (runs.settings == "")
+        changed = list(dict.fromkeys(runs.label[~plain]))
+        for whole in dict.fromkeys(runs.label[plain]):
+            for ratio in board.ratios(changed):
+                spreads = board.spreads(changed, whole, ratio, board.single(options.metric))
+                found |= {(ratio, label, whole): parts for label, parts in spreads.items()}
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Families
+
+
+def _claims(board: Board, options: "Options", question: Question) -> dict[tuple, Claim]:
+    """The answers to a question in one comparison, adjusted over all that are published with it."""
+    metric = SCORES[options.metric].mean_of or options.metric  # the same whether or not it is a mean over classes
+    of = ("claims", question.__name__, metric, options.uneven, options.margin)
+    if of not in board.known:
+        asked = [(one, question(one, options)) for one in board.published_with if one.has(one.single(options.metric))]
+        answers = iter(_adjusted([parts for _, found in asked for parts in found.values()], options))
+        for one, found in asked:
+            one.known[of] = dict(zip(found, answers, strict=False))
+    return board.known.get(of, {})
+
+
+def _adjusted(differences: Sequence[Spread], options: "Options") -> list[Claim]:
+    if not differences:
+        return []
+    together = Spread(*map(np.concatenate, zip(*differences, strict=True)))
+    found = stats.tested(together)
+    equivalent = stats.holm(stats.equivalence(together, options.margin / options.score.scale))
+    tests = int((~np.isnan(found.p)).sum())
+    detectable = stats.detectable(together, max(tests, 1))
+    numbers = zip(zip(*found, strict=True), stats.holm(found.p), equivalent, detectable, strict=True)
+    return [Claim(Difference(*map(float, one)), *map(float, of), tests) for one, *of in numbers]

@@ -1,0 +1,176 @@
+"""Scores kept weights again: adds scores that a run record lacks, or scores another dataset (an external test set)."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import torch
+
+from benchmark import machine, records, runs
+from benchmark.datasets import store as stores
+from benchmark.datasets.store import Store
+from benchmark.progress import Tell, silent
+from benchmark.protocol import train
+from benchmark.protocol.batches import draw
+from benchmark.protocol.evaluate import evaluate
+from benchmark.protocol.scores import COMPUTED, SCORES, for_classes
+from benchmark.records import Columns, RunRecord
+
+FORMAT = 1  # of a file of external scores; raised when a field changes its meaning
+
+
+class ExternalScores(msgspec.Struct, kw_only=True):
+    """The scores of a run on a dataset that it was not trained on: the file `scores/KEY/DATASET.json`."""
+
+    key: str  # of the run
+    weights_sha256: str
+    dataset: str
+    task: str
+    content: str  # hash of the images and masks of the dataset
+    unit: str  # what its column "patient" holds
+    scale: float  # of its images
+    pixel_um: float | None  # micrometres per pixel of the scored images; None: unknown
+    classes: list[str]
+    left_out: list[str]  # names of images that the training dataset has, too
+    commit: str
+    device: str
+    scores: Columns  # as in a run record
+    format: int = FORMAT
+
+
+def missing(record: RunRecord, store: Store) -> list[str]:
+    """The scores of the catalogue that a finished run lacks on its own dataset."""
+    computed = [score for score in COMPUTED if store.dataset.instances or not score.needs_instances]
+    return [score.name for score in computed if not score.known(record.scores)]
+
+
+def add_missing(
+    record: RunRecord, store: Store, results: Path, *, device: str = "auto", tell: Tell = silent,
+    wait: Callable[[str], None] = lambda other: None,
+) -> tuple[list[str], float]:  # fmt: skip
+    """Scores the test images of a run again and adds the scores that its record lacks; the others stay as they are.
+
+    Args:
+        record: of a finished run with weights.
+        store: its dataset, as stored (at full resolution).
+        results: the folder of records and weights.
+        device: where to predict.
+        tell: is called with how many images are done.
+        wait: is called with the name of another process that holds the run, before waiting for it.
+
+    Returns:
+        The names of the added scores, and the Dice computed now less that of the record: not 0 if this machine rounds
+        in another way than the one that scored the run.
+
+    Raises:
+        ValueError: the dataset is not the one that was scored, or the weights are not here or not those of the record.
+    """
+    run = record.run
+    if store.content != run.content:
+        raise ValueError(
+            f"The dataset '{store.name}' is not the one that {record.key} was scored on: its images or masks have "
+            "changed. Add that one again, or give this one another name and score it with --dataset."
+        )
+    names = missing(record, store)
+    if not names:
+        return [], 0.0
+    scaled = stores.at_resolution(store, run)
+    places = draw(scaled, run).test
+    columns = _scored(record, scaled, places, run.task, results, device, tell)
+    dice = SCORES[for_classes("dice", len(record.classes) - 1)]
+    change = dice.of_run(columns) - dice.of_run(record.scores)
+    with runs.claimed(results, record.key, wait):
+        newest = records.find(results, record.key) or record
+        commit = machine.describe(machine.device(device))["commit"]
+        newest.scores = {**newest.scores, **{name: columns[name] for name in names}}
+        newest.added = {**newest.added, **dict.fromkeys(names, commit)}
+        records.save(newest, results)
+    return names, change
+
+
+def score_elsewhere(
+    record: RunRecord, store: Store, results: Path, *, task: str = "", own: Store | None = None, device: str = "auto",
+    tell: Tell = silent,
+) -> tuple[ExternalScores, Path]:  # fmt: skip
+    """Scores all annotated images of another dataset with the weights of a run, and writes them to a file.
+
+    Images are brought to the µm per pixel of the run if both are known, otherwise to its scale.
+
+    Args:
+        record: of a finished run with weights.
+        store: the other dataset, as stored (at full resolution).
+        results: the folder of records, weights and `scores/KEY/DATASET.json`.
+        task: of the other dataset; "" is its first.
+        own: the dataset of the run, if it is here; images with the same pixels are left out.
+        device: where to predict.
+        tell: is called with how many images are done.
+
+    Raises:
+        ValueError: the classes are others than those of the run, no image is left, or the weights are not here.
+    """
+    task, run = task or store.dataset.tasks[0], record.run
+    if list(store.classes(task)) != record.classes:
+        raise ValueError(
+            f"The classes of '{store.name}' are {', '.join(store.classes(task))}, but {record.key} was trained on "
+            f"{', '.join(record.classes)}; give a dataset or a --task with the same classes."
+        )
+    known = {image.image_hash for image in own.records} if own else set()
+    annotated = [place for place, image in enumerate(store.records) if image.annotated]
+    places = [place for place in annotated if store.records[place].image_hash not in known]
+    if not places:
+        raise ValueError(
+            f"All annotated images of '{store.name}' are in '{run.dataset}', too, or there are none; give a dataset "
+            "with other images."
+        )
+    same_um = record.pixel_um is not None and store.pixel_um is not None
+    wanted = dataclasses.replace(run, scale=1.0, mpp=record.pixel_um) if same_um else run
+    scaled = stores.at_resolution(store, wanted)
+    columns = _scored(record, scaled, places, task, results, device, tell)
+    described = machine.describe(machine.device(device))
+    found = ExternalScores(
+        key=record.key,
+        weights_sha256=_sha256(train.weights_path(results, record.key)),
+        dataset=store.name,
+        task=task,
+        content=store.content,
+        unit=store.unit,
+        scale=scaled.scale,
+        pixel_um=scaled.pixel_um,
+        classes=record.classes,
+        left_out=[store.records[place].name for place in annotated if place not in set(places)],
+        commit=described["commit"],
+        device=described["device"],
+        scores=columns,
+    )
+    name = f"{store.name}-{task}" if task else store.name
+    path = results / "scores" / record.key / f"{name}.json"
+    text = msgspec.json.encode(found)
+    runs.write_whole(path, lambda temporary: temporary.write_bytes(text + b"\n"))
+    return found, path
+
+
+def _scored(
+    record: RunRecord, store: Store, places: list[int], task: str, results: Path, device: str, tell: Tell
+) -> Columns:
+    """The scores of these images by column, computed as after training."""
+    if record.status != "done":
+        raise ValueError(f"The run {record.key} diverged, so it has no weights to score.")
+    method = train.trained(record, results, device)
+    if record.weights_sha256 and _sha256(train.weights_path(results, record.key)) != record.weights_sha256:
+        raise ValueError(
+            f"The weights {train.weights_path(results, record.key)} are not those that the run record was scored "
+            "with; take the file that came with the record, or delete record and weights and run it again."
+        )
+    where = torch.device(machine.device(device))
+    with train.exact(where, deterministic=False):
+        images = evaluate(
+            method.predict, store, places, task=task, tile=record.run.tile, device=where,
+            precision=record.run.precision, progress=lambda done, total: tell(done, ""),
+        )  # fmt: skip
+    return {name: [image[name] for image in images] for name in images[0]}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,174 @@
+"""What a cell of the page opens (runs, scores of every image, curves, overlays), packed small."""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from benchmark.analysis import run_table
+from benchmark.protocol.scores import SCORES, Score, for_classes
+from benchmark.records import RunRecord
+from benchmark.report.page.overlays import Panel
+from benchmark.words import plural
+
+SCALE = 10_000  # scores are embedded as whole numbers of 1/SCALE, which is how rows round them
+CURVE_LINES = 25  # of a training curve; more is not seen in so small a picture
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of a comparison is embedded."""
+
+    every_run: bool = True  # scores of every run; otherwise their means over the runs of a cell, image by image
+    curves: bool = True
+    overlays: bool = True
+
+
+def pack(
+    rows: Sequence[RunRecord],
+    methods: Mapping[str, str],
+    cells: Mapping[str, str],
+    panels: Sequence[Panel],
+    detail: Detail,
+) -> str:
+    """JSON, deflated, in base 64: see `opened`. It holds nothing that could end a script element."""
+    data = opened(rows, methods, cells, panels, detail)
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def unpack(packed: str) -> dict[str, Any]:
+    """What `pack` packed; the page does the same."""
+    return json.loads(zlib.decompress(base64.b64decode(packed)))
+
+
+def opened(
+    rows: Sequence[RunRecord],
+    methods: Mapping[str, str],
+    cells: Mapping[str, str],
+    panels: Sequence[Panel],
+    detail: Detail,
+) -> dict[str, Any]:
+    """The runs of one comparison as the page's script reads them.
+
+    `cells` says for each run's key the cell that it is in, METHOD/RATIO, and `methods` how each METHOD is printed.
+    Keys: `methods`; `classes`, how many foreground classes there are; `unit` and `units`, what the split keeps apart;
+    `images`, and for each its `patient` (that unit) and, where rows have one, `stratum`; `runs`, whose `scores` follow
+    the order of `images` (the mean over the classes that have a score, in 1/SCALE; null where none has); instead of
+    every run's scores `means` by cell; `overlays`.
+    """
+    finished = [row for row in rows if row.scores]
+    scores = {row.key: image_scores(row) for row in finished}
+    of_runs = {row.key: _run_score(row) for row in finished}
+    unit = {"unit": rows[0].unit, "units": plural(rows[0].unit)}
+    data: dict[str, Any] = {"methods": methods, "classes": len(rows[0].classes) - 1, **unit, **_images(finished)}
+    data["runs"] = [_run(row, cells[row.key], detail) for row in rows]
+    for run in data["runs"]:
+        if run["key"] in scores:
+            of_run = scores[run["key"]]
+            run["dice"] = of_runs[run["key"]]
+            if detail.every_run:
+                run["scores"] = _whole(of_run)
+    if not detail.every_run:
+        by_cell: dict[str, list[np.ndarray]] = {}
+        for key, values in scores.items():
+            by_cell.setdefault(cells[key], []).append(values)
+        data["means"] = {cell: _whole(_mean(np.array(values))) for cell, values in by_cell.items()}
+    if detail.overlays:
+        data["overlays"] = [
+            {"image": panel.image, "key": panel.key, "picture": base64.b64encode(panel.picture).decode()}
+            for panel in panels
+        ]
+    return data
+
+
+def _run_score(row: RunRecord) -> float | None:
+    """The Dice of a run; of several classes, their mean."""
+    dice = _dice(row).of_run(run_table.columns(row))
+    return None if np.isnan(dice) else round(dice, 6)
+
+
+def _dice(row: RunRecord) -> Score:
+    return SCORES[for_classes("dice", len(row.classes) - 1)]
+
+
+def image_scores(row: RunRecord) -> Float[np.ndarray, "images"]:
+    """Dice of each test image: the mean over the foreground classes that have a score; nan where none has."""
+    return run_table.scores(row, _dice(row).name)[:, 0]
+
+
+def _images(finished: Sequence[RunRecord]) -> dict[str, list]:
+    """Names of the test images, which are the same in all rows; patient and stratum as places in lists of them."""
+    columns = finished[0].scores if finished else {"name": [], "patient": []}
+    patients, patient = _places(columns["patient"])
+    strata, stratum = _places(columns.get("stratum") or [""] * len(columns["name"]))
+    about = {"images": list(columns["name"]), "patients": patients, "patient": patient}
+    return about | ({"strata": strata, "stratum": stratum} if any(strata) else {})
+
+
+def _places(words: Sequence[str]) -> tuple[list[str], list[int]]:
+    """What is different among words, and the place therein of each."""
+    numbers = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    return list(numbers), [numbers[word] for word in words]
+
+
+def _run(row: RunRecord, cell: str, detail: Detail) -> dict[str, Any]:
+    run = {
+        "cell": cell,
+        "key": row.key,
+        "status": row.status,
+        "draw": row.run.draw,
+        "seed": row.run.seed,
+        "steps": row.budget.steps,
+        "seconds": row.measured.seconds,
+        "best": row.best.step if row.best else None,
+    }
+    if detail.curves:
+        run["training"] = _thinned(row.history)
+        run["validation"] = (
+            {
+                "step": np.asarray(row.validation["step"], dtype=np.int64).tolist(),
+                "dice": [_significant(dice, 4) for dice in np.asarray(row.validation["dice"], dtype=np.float64)],
+            }
+            if row.validation
+            else {}
+        )
+    return run
+
+
+def _thinned(columns: dict[str, list]) -> dict[str, list]:
+    """A training curve in at most CURVE_LINES lines: each the mean of the lines since the one before."""
+    steps = np.asarray(columns.get("step", ()), dtype=np.int64).tolist()
+    if not steps:
+        return {}
+    ends = np.unique(np.linspace(0, len(steps), min(CURVE_LINES, len(steps)) + 1).round().astype(int))
+    terms = {}
+    for name, column in columns.items():
+        if name != "step":
+            values = np.array(column, dtype=np.float64)
+            there = ~np.isnan(values)
+            count = np.add.reduceat(there, ends[:-1], dtype=np.int64)
+            sums = np.add.reduceat(np.where(there, values, 0), ends[:-1])
+            means = np.where(count, sums / np.maximum(count, 1), np.nan)
+            terms[name] = [_significant(mean) for mean in means.tolist()]
+    return {"step": [steps[end - 1] for end in ends[1:]], **terms}
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Over the first axis, without nan; nan where nothing else is."""
+    there = ~np.isnan(values)
+    count = there.sum(0)
+    return np.where(count, np.where(there, values, 0).sum(0) / np.maximum(count, 1), np.nan)
+
+
+def _whole(values: np.ndarray) -> list[int | None]:
+    return [None if value != value else int(value) for value in np.round(values * SCALE).tolist()]
+
+
+def _significant(value: float, digits: int = 3) -> float | None:
+    return float(f"{value:.{digits}g}") if np.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Tables from run records, written as CSV, Markdown and LaTeX."""

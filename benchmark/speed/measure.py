@@ -1,0 +1,237 @@
+"""How fast methods train and predict: each beside supervised, in a process of its own, on the device as it is."""
+
+import dataclasses
+import datetime
+import itertools
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark import machine
+from benchmark.analysis import timing
+from benchmark.datasets import store as stores
+from benchmark.protocol.train import exact, optimiser, take_step
+from benchmark.runs import Run
+from benchmark.speed import monitor, roofline
+from benchmark.speed.interleave import STEPS, take_turns, wait
+from benchmark.speed.monitor import before
+from benchmark.speed.timed_method import Subject
+from methods.base import Batch, Method
+
+__all__ = ["DoesNotFit", "Job", "alone", "before", "import_seconds", "measure", "step_seconds", "together"]
+
+BASELINE = "supervised"
+ENERGY_S = 3.0  # of steps without a pause: many times what an energy counter needs to move
+MEETING_S = 600.0  # that runs wait for each other before they start together
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is measured: a run, where its data lie, on which device, and how long it may take."""
+
+    run: Run
+    data: Path
+    device: str = "auto"
+    threads: int = 1
+    repeats: int = 40  # calls of each mode
+    seconds: float = 10.0  # after which fewer calls suffice, for training and again for prediction
+    compiled: bool = False
+    together: tuple[int, ...] = ()  # numbers of runs at once
+
+
+class DoesNotFit(ValueError):
+    """A method needs more memory at a batch size than there is."""
+
+
+def measure(job: Job, earlier: dict[str, Any], import_s: float) -> dict[str, Any]:
+    """The row of a job; its keys are told in `benchmark.analysis.timing`.
+
+    `earlier` is what `before` said before anything was started, `import_s` what `import_seconds` said.
+    """
+    (row,) = _in_processes(job, 1, alone)
+    row["conditions"] = {**earlier, **row["conditions"]}
+    row["startup"] = {"import_s": round(import_s, 2), **row["startup"]}
+    row["together"] = [together(job, runs) for runs in job.together]
+    return row
+
+
+def import_seconds() -> float:
+    """Seconds until a fresh process could begin to train."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import benchmark.protocol.train"], check=True)
+    return time.perf_counter() - start
+
+
+def step_seconds(
+    methods: Mapping[str, Method], batch: Batch, *, repeats: int = 7, precision: str = "float32"
+) -> dict[str, list[float]]:
+    """Seconds of each of `repeats` whole steps (losses, backward, AdamW, after_step) of several methods, in turns."""
+
+    def step(method: Method) -> Callable[[], None]:
+        moments = optimiser(method.train(), Run())
+        return lambda: take_step(method, moments, batch, 1.0, precision)
+
+    return take_turns({name: step(method) for name, method in methods.items()}, batch.x.device, repeats=repeats)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# One run, in a process of its own
+
+
+def alone(job: Job) -> dict[str, Any]:
+    """What `measure` says, without what is known outside; this process should be fresh, its memory counts."""
+    run, device, store = job.run, machine.device(job.device), stores.open_store(job.run.dataset, job.data)
+    noticed = monitor.Gauges(device)
+    subject, beside = Subject(run, store, device), None
+    if run.method != BASELINE:
+        beside = Subject(dataclasses.replace(run, method=BASELINE, variant="", settings=()), store, device)
+    described = machine.describe(device) | {"cores": machine.cores()}
+    cost = subject.cost()
+    products = roofline.products(device, run.precision)
+
+    def turns(calls: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+        return take_turns(calls, device, repeats=job.repeats, seconds=job.seconds, during=noticed.read)
+
+    modes = {"train": subject.train, "train_data": subject.train_data}
+    uncompiled = ""
+    if job.compiled:
+        try:
+            modes["train_compiled"] = subject.compiled()
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, AssertionError) as error:  # the compiler's; all else is measured nevertheless
+            uncompiled = _said(error)
+    modes |= {"beside": beside.train} if beside else {}
+    training = turns(modes | {name: call for name, (call, _) in products.items()})
+    energy = _energy(subject.train, device)
+    modes = {"predict": subject.predict, "segment": subject.segment}
+    modes |= {"beside": beside.predict} if beside else {}
+    predicting = turns(modes)
+    measured = {**training, **predicting}
+    return {
+        "key": timing.key(run, described["device"], described["threads"] if device.type == "cpu" else 0),
+        "run": dataclasses.asdict(run),
+        "title": subject.method.title,
+        "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": described,
+        "modes": {mode: _timed(measured[mode], size) for mode, size in subject.sizes.items() if mode in measured},
+        "beside": {
+            mode: _timed(seconds["beside"], beside.sizes[mode])
+            for mode, seconds in (("train", training), ("predict", predicting))
+            if beside
+        },
+        "ceiling": {name: round(flops / timing.timing(training[name]).median) for name, (_, flops) in products.items()}
+        | {"tf32": roofline.tf32(device) and run.precision == "float32"},
+        "cost": cost,
+        "scoring": subject.scoring(),
+        "startup": subject.startup,
+        "uncompiled": uncompiled,
+        "memory": subject.memory,
+        "energy": energy,
+        "conditions": noticed.conditions(),
+    }
+
+
+def _timed(seconds: list[float], size: dict[str, int]) -> dict[str, Any]:
+    return {**size, "seconds": [float(f"{second:.4g}") for second in seconds]}
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error that says something, or its kind where none does."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)
+
+
+def _energy(step: Callable[[], None], device: torch.device) -> float | None:
+    """Joules of a step among many without a pause; None where the device does not tell."""
+    if device.type != "cuda" or (start := (gpu := monitor.Gpu(device)).joules()) is None:
+        return None
+    steps, _ = _steps_within(step, device, ENERGY_S)
+    return float(f"{(gpu.joules() - start) / steps:.4g}")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Several runs at once
+
+
+def together(job: Job, runs: int) -> dict[str, Any]:
+    """Steps a second of so many runs that train on one device at once, data included; on a CPU they share its cores."""
+    shared = dataclasses.replace(job, threads=max(1, job.threads // runs))
+    rates = _in_processes(shared, runs, _one_of_many)
+    return {"runs": runs, "threads": shared.threads, "steps_per_s": float(f"{sum(rates):.4g}")}
+
+
+def _one_of_many(job: Job) -> float:
+    """Steps a second of one run, from the moment when all are ready."""
+    device, store = machine.device(job.device), stores.open_store(job.run.dataset, job.data)
+    subject = Subject(job.run, store, device)
+    _MEETING.wait(MEETING_S)
+    steps, seconds = _steps_within(subject.train_data, device, job.seconds)
+    return steps / seconds
+
+
+def _steps_within(step: Callable[[], None], device: torch.device, seconds: float) -> tuple[int, float]:
+    """How many steps were taken in at least so many seconds, and in how many exactly."""
+    start = time.perf_counter()
+    for steps in itertools.count(STEPS[device.type], STEPS[device.type]):
+        for _ in range(STEPS[device.type]):
+            step()
+        wait(device)
+        if (passed := time.perf_counter() - start) >= seconds:
+            return steps, passed
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Processes
+
+
+_MEETING: Barrier  # of the processes that start together; each has it from `_prepare`
+
+
+def _in_processes(job: Job, count: int, work: Callable[[Job], Any]) -> list[Any]:
+    """What `work` says in each of `count` fresh processes, which may meet; they know what is imported, and no more."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    meeting = context.Barrier(count)
+    with ProcessPoolExecutor(count, context, _prepare, (meeting, job.threads)) as pool:
+        try:
+            return [future.result() for future in [pool.submit(_worked, work, job) for _ in range(count)]]
+        except BrokenProcessPool as error:  # killed from outside
+            raise DoesNotFit(f"A process was killed: {_does_not_fit(job)}") from error
+
+
+def _prepare(meeting: Barrier, threads: int) -> None:
+    global _MEETING
+    _MEETING = meeting
+    torch.set_num_threads(threads)
+
+
+def _worked(work: Callable[[Job], Any], job: Job) -> Any:
+    """The work, and a word to those who wait if it fails."""
+    try:
+        with exact(machine.device(job.device), deterministic=False):
+            return work(job)
+    except torch.OutOfMemoryError as error:
+        _MEETING.abort()
+        raise _does_not_fit(job) from error
+    except BaseException:
+        _MEETING.abort()
+        raise
+
+
+def _does_not_fit(job: Job) -> DoesNotFit:
+    run = job.run
+    return DoesNotFit(
+        f"{run.method} with {run.labelled} + {run.unlabelled} images of {run.crop} pixels does not fit into memory; "
+        "give a smaller --batch or --crop."
+    )

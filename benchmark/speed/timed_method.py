@@ -1,0 +1,158 @@
+"""A method with all it needs to train and to predict, each as a call that can be timed."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import methods
+from benchmark.datasets import store as stores
+from benchmark.datasets.store import Store
+from benchmark.protocol.batches import Batches, draw
+from benchmark.protocol.evaluate import evaluate, segment
+from benchmark.protocol.flops import autocast, count, count_prediction
+from benchmark.protocol.train import VALIDATIONS, build, optimiser, take_step
+from benchmark.runs import Run
+from benchmark.speed import monitor
+from benchmark.speed.interleave import wait
+from methods.base import Batch
+
+MORE_CALLS = 3  # after the first, until memory has reached its peak
+SCORED = 8  # images that are scored to see how long it takes
+
+
+class Subject:
+    """The method of a run: untrained, because its weights do not decide how long it takes.
+
+    Its learning rate is 0: a step does the same arithmetic, and the next one starts where it did.
+    """
+
+    def __init__(self, run: Run, store: Store, device: torch.device):
+        store = stores.at_resolution(store, run)
+        self.run, self.device, self.store = run, device, store
+        drawn = self.drawn = draw(store, run)
+        self.batches = Batches(run, store, drawn, device, methods.get(run.method).uses_unlabelled)
+        self.batch, self.step, self.taken = self.batches.at(0), 0, 0
+        self.image, self.classes = store.image(drawn.test[0]), len(store.classes(run.task))
+        self.startup: dict[str, float] = {}
+        self.memory: dict[str, int] = {}
+        used = monitor.in_use(device)
+        self.startup["build_s"] = self._seconds(self._build)
+        self.memory["predict"] = monitor.peak_of(device, lambda: self._first("first_predict_s", self.predict), used)
+        self.memory["train"] = monitor.peak_of(device, lambda: self._first("first_step_s", self.train), used)
+
+    @property
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Of each mode the images a call, and the pixels where they are not those of the crops."""
+        trained = {"images": len(self.batch.x) + len(self.batch.u)}
+        height, width = self.image.shape[:2]
+        return {
+            "train": trained,
+            "train_data": trained,
+            "train_compiled": trained,
+            "predict": {"images": len(self.batch.x)},
+            "segment": {"images": 1, "pixels": height * width},
+        }
+
+    def train(self) -> None:
+        """A step on the batch that is already there."""
+        self._train_on(self.batch)
+
+    def train_data(self) -> None:
+        """A step on the next batch, cut from the store."""
+        self.step += 1
+        self._train_on(self.batches.at(self.step))
+
+    @torch.inference_mode()
+    def predict(self) -> None:
+        """The network on the labelled half of the batch."""
+        self._mode(training=False)
+        with autocast(self.device, self.run.precision):
+            self.method.predict(self.batch.x)
+
+    def segment(self) -> None:
+        """A whole image of the store, tile by tile."""
+        self._mode(training=False)
+        segment(
+            self.method.predict, self.image, tile=self.run.tile, batch=self.run.labelled, device=self.device,
+            precision=self.run.precision,
+        )  # fmt: skip
+
+    def compiled(self) -> Callable[[], None]:
+        """A step with compiled losses; `startup` learns how long that takes with nothing kept from before.
+
+        The compiler's folder is this process's own from then on.
+        """
+        self.kernels = tempfile.TemporaryDirectory(prefix="kernels-")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = self.kernels.name
+        eager = self.method.losses
+        fast = torch.compile(eager)
+
+        def train() -> None:
+            self.method.losses = fast
+            try:
+                self.train()
+            finally:
+                self.method.losses = eager
+
+        self.startup["compile_s"] = self._seconds(lambda: [train() for _ in range(MORE_CALLS)])
+        return train
+
+    def scoring(self) -> dict[str, float]:
+        """See `scoring` of a row in `benchmark.analysis.timing`."""
+        self._mode(training=False)
+        run, few = self.run, self.drawn.test[:SCORED]
+        seconds = self._seconds(
+            lambda: evaluate(
+                self.method.predict, self.store, few, task=run.task, tile=run.tile, batch=8, device=self.device,
+                precision=run.precision,
+            )
+        )  # fmt: skip
+        asked = VALIDATIONS * self._pixels(self.drawn.val) + 2 * self._pixels(self.drawn.test)
+        return {"pixels": asked, "pixels_per_s": round(self._pixels(few) / max(seconds, 1e-3))}
+
+    def cost(self) -> dict[str, Any]:
+        """See `cost` of a row in `benchmark.analysis.timing`."""
+        self._mode(training=True)
+        training = count(self.method, self.batch, self.run.precision)
+        return {
+            "train": {name: training[name] for name in ("flops", "counted", "images")},
+            "predict": count_prediction(self.method, self.batch.x, self.run.precision),
+            "parameters": training["parameters"],
+        }
+
+    def _pixels(self, places: list[int]) -> int:
+        return sum(self.store.records[i].height * self.store.records[i].width for i in places)
+
+    def _build(self) -> None:
+        method = build(self.run, self.classes, pretrained=False)
+        self.method = method.to(self.device, memory_format=torch.channels_last)
+        self.optimiser = optimiser(self.method, self.run)
+        for group in self.optimiser.param_groups:
+            group["lr"] = 0.0
+
+    def _train_on(self, batch: Batch) -> None:
+        self._mode(training=True)
+        self.taken += 1
+        t = 1 - 1e-6 * (self.taken % 1000)  # the full price, and never twice the same, as in training
+        take_step(self.method, self.optimiser, batch, t, self.run.precision)
+
+    def _mode(self, training: bool) -> None:
+        if self.method.training != training:
+            self.method.train(training)
+
+    def _first(self, name: str, call: Callable[[], None]) -> None:
+        self.startup[name] = self._seconds(call)
+        for _ in range(MORE_CALLS):
+            call()
+        wait(self.device)
+
+    def _seconds(self, call: Callable[[], Any]) -> float:
+        wait(self.device)
+        start = time.perf_counter()
+        call()
+        wait(self.device)
+        return round(time.perf_counter() - start, 3)

@@ -1,0 +1,98 @@
+"""A suite's missing runs, carried out by workers here, by Slurm or by Ray: the same runs, rows and failures."""
+
+import contextlib
+import errno
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from benchmark import records
+from benchmark.runs import Run
+from benchmark.sweep.plan import Planned
+from benchmark.sweep.task import DONE, ELSEWHERE, FAILED, FULL, failure, failure_path, record_failure, running_path
+
+LOSSES = 3  # times that a run may take its process along before it is recorded as failed
+TICK_S = 0.5  # seconds between two looks
+RETURN_S = 5.0  # seconds until a run that another process holds is looked at again
+
+
+class Executor(Protocol):
+    """What carries out runs, each as a `Task` in a process of its own."""
+
+    def start(self, wanted: Sequence[Run]) -> None:
+        """Takes runs; they may begin at once or much later."""
+
+    def ended(self, within_s: float) -> list[tuple[Run, str]]:
+        """Runs that ended, each with "" (see its row or failure), "elsewhere", "full", or how its process was lost."""
+
+    def stop(self) -> None:
+        """Ends what still runs, and forgets what waits."""
+
+
+class Show(Protocol):
+    """What tells a person of it."""
+
+    def ended(self, run: Run, ending: str, sentence: str) -> None:
+        """A run is "done" or "failed"; the sentence says why it failed."""
+
+    def look(self) -> None:
+        """Called a few times a second."""
+
+
+def carry_out(planned: Sequence[Planned], executor: Executor, results: Path, show: Show) -> Counter[str]:
+    """Runs what is not done, and counts how runs ended. One that fails does not stop the others.
+
+    A run whose process is lost is started again, and goes on from its checkpoint; after the third loss it has failed.
+
+    Raises:
+        OSError: if the disk of the results is full, as every further run would fail on it, too.
+    """
+    left = {one.key: one.run for one in planned if one.state != DONE}
+    for key in left:
+        running_path(results, key).unlink(missing_ok=True)  # of a process that was killed
+    losses: Counter[str] = Counter()
+    endings: Counter[str] = Counter()
+    again: dict[str, float] = {}  # when to return to a run that another process holds
+    try:
+        executor.start(list(left.values()))
+        while left:
+            for run, how in executor.ended(TICK_S):
+                if how == FULL:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                ending, sentence = _ending(results, run, how)
+                if ending is None and how == ELSEWHERE:
+                    again[run.key] = time.monotonic() + RETURN_S
+                    continue
+                if ending is None:
+                    losses[run.key] += 1
+                    if losses[run.key] < LOSSES:
+                        executor.start([run])
+                        continue
+                    sentence = f"It was lost {LOSSES} times; the last time: {how.partition(chr(10))[0]}"
+                    record_failure(results, run, sentence, how, "")
+                    ending = FAILED
+                del left[run.key]
+                endings[ending] += 1
+                show.ended(run, ending, sentence)
+            for key in [key for key, when in again.items() if time.monotonic() > when]:
+                del again[key]
+                executor.start([left[key]])
+            show.look()
+    finally:
+        executor.stop()
+        for key in left:
+            with contextlib.suppress(OSError):  # a disk that has become read-only
+                running_path(results, key).unlink(missing_ok=True)
+    return endings
+
+
+def _ending(results: Path, run: Run, how: str) -> tuple[str | None, str]:
+    """How a run ended, by its files; None if it has left neither row nor failure."""
+    if records.path_of(results, run.key).exists():
+        failure_path(results, run.key).unlink(missing_ok=True)
+        return DONE, ""
+    failed = failure(results, run.key) if how == "" else None
+    return (FAILED, failed["error"]) if failed else (None, "")
