@@ -1,7 +1,9 @@
 """The map of the code: modules, wings, and which wing imports which; `python tests/house.py` writes it to the docs."""
 
 import ast
+import builtins
 import graphlib
+import symtable
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -76,6 +78,19 @@ def imports(module: str) -> frozenset[str]:
 def ours(module: str) -> list[str]:
     """Which of our own modules a module imports."""
     return sorted(other for other in imports(module) if other in modules() and other != module)
+
+
+def undefined(module: str) -> set[str]:
+    """Names that a module uses but nothing defines; the dimensions of jaxtyping's annotations are no names."""
+    path = modules()[module]
+    top = symtable.symtable(path.read_text(encoding="utf-8"), str(path), "exec")
+    defined = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    tables, used = [top], set()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        used |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global() and symbol.is_referenced()}
+    return used - defined - set(dir(builtins)) - {"__file__", "__name__", "__doc__", "__path__"}
 
 
 def upward() -> list[str]:

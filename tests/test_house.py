@@ -15,6 +15,11 @@ def test_every_module_is_on_the_map(module):
     assert house.wing(module) in house.ARROWS
 
 
+@pytest.mark.parametrize("module", house.modules())
+def test_a_module_uses_only_names_that_it_defines(module):
+    assert house.undefined(module) == set()
+
+
 def test_no_import_points_upward():
     assert house.upward() == []
 

@@ -24,7 +24,7 @@ def list_methods(name) -> None:
 
     if name:
         kind = methods.get(name)
-        _print_card(name, kind, cards)
+        _print_card(name, kind, method_info)
         return
     from rich import box
     from rich.table import Table
@@ -49,7 +49,7 @@ def list_methods(name) -> None:
         click.echo(f"✗ {sentence}")
 
 
-def _print_card(name: str, kind, cards) -> None:
+def _print_card(name: str, kind, method_info) -> None:
     """A method's section, its settings and variants, and what a step of it costs here beside supervised."""
     click.echo(method_info.text(kind))
     click.echo("\nSettings  " + ", ".join(f"{key} = {value!r}" for key, value in method_info.settings(kind).items()))

@@ -89,7 +89,7 @@ def _print_plan(name: str, pairs: list, spread, found, detect: float) -> None:
         runs = f"{few.seeds} seeds" if draws == 1 else f"{few.draws} draws of one seed"
         click.echo(f"Fewest runs: {runs} for each method ({100 * few.power:.0f} %).\n")
     elif detect / 100 > found.limit:
-        click.echo(f"More than {planning.MOST} runs of each method would be needed.\n")
+        click.echo(f"More than {power.MOST} runs of each method would be needed.\n")
     else:
         click.echo(
             f"No number of runs suffices: on these {patients} patients, differences below {100 * found.limit:.2f} "

@@ -141,7 +141,7 @@ class Reading:
             label: one.mean for label, one in self._board.intervals(self._whole(ratio), ratio, self._metric).items()
         }
         ends = (min(means, key=means.__getitem__), max(means, key=means.__getitem__))
-        return " to ".join(f"{cells.say(100 * means[label], 1)} ({label})" for label in ends)
+        return " to ".join(f"{formatting.say(100 * means[label], 1)} ({label})" for label in ends)
 
     def headroom(self, ratio: float) -> Claimed:
         """The upper bound less supervised: "+2.7 [1.9, 3.4], p (family) 0.002"; "not known" without a pair of runs."""
@@ -161,7 +161,7 @@ class Reading:
         found = family.against_supervised(self._board, self._options).get((ratio, label))
         if found is None:
             raise ValueError(
-                f"'{label}' at {cells.percent(ratio)} is not compared with supervised; claim nothing of it."
+                f"'{label}' at {formatting.percent(ratio)} is not compared with supervised; claim nothing of it."
             )
         verdict, margin = found.verdict(), f"{self._options.margin:g} points"
         if verdict == "cannot tell":
@@ -171,7 +171,7 @@ class Reading:
                 f"{detectable} would have been found)"
             )
         if verdict == "equivalent":
-            p = f"p (family) of more {cells.probability(found.p_equivalent).text}"
+            p = f"p (family) of more {formatting.probability(found.p_equivalent).text}"
             interval = formatting.difference(found.difference, self._options.score, ()).text
             return Claimed(f"{label} is within {margin} of supervised ({interval}, {p})")
         word, within = verdict.partition(",")[::2]
@@ -288,19 +288,19 @@ class Reading:
             if at == ratio and claim.verdict().startswith(verdict)
         }  # fmt: skip
         order = sorted(these, key=lambda label: -abs(these[label].difference.mean))
-        return Claimed(_listed([f"{label} (p {cells.probability(these[label].p).text})" for label in order]))
+        return Claimed(_listed([f"{label} (p {formatting.probability(these[label].p).text})" for label in order]))
 
     def _text(self, claim: family.Claim) -> str:
         """A difference with its interval and its adjusted p."""
         text = formatting.difference(claim.difference, self._options.score, ()).text
-        return f"{text}, p (family) {cells.probability(claim.p).text}"
+        return f"{text}, p (family) {formatting.probability(claim.p).text}"
 
     def _must_rank(self, ratio: float, patients: bool = True) -> None:
         """An error where methods may not be ranked; without `patients`, only where there is no headroom."""
         allowed = standing.ranks if patients else standing.has_headroom
         if not allowed(self._board, ratio, self._options):
             why = " ".join(standing.sentences(self._board, self._options, [ratio]))
-            raise ValueError(f"A sentence in {FILE} ranks methods at {cells.percent(ratio)}; leave it out. {why}")
+            raise ValueError(f"A sentence in {FILE} ranks methods at {formatting.percent(ratio)}; leave it out. {why}")
 
     def _whole(self, ratio: float) -> list[str]:
         return formatting.whole(self._board, self._ranked(ratio), ratio)
@@ -314,7 +314,7 @@ class Reading:
         plain = runs[(runs.settings == "") & ~runs.uneven]
         names = dict(zip((plain.method + " " + plain.variant).str.strip(), plain.label, strict=True))
         names |= {label: label for label in runs.label}
-        return names[choose(method, list(names), f"method with runs at {cells.percent(ratio)}")]
+        return names[choose(method, list(names), f"method with runs at {formatting.percent(ratio)}")]
 
 
 def _listed(labels: Sequence[str]) -> str:

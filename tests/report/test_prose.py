@@ -171,7 +171,7 @@ def test_agreement_is_that_of_the_orders_after_two_draws_and_power_is_that_of_th
     assert said("{{ c.agreement(0.1) }}", of_seeds) == "0.50", "whatever the seed of a draw"
     assert said("{{ c.agreement(0.1) }} {{ c.detectable(0.1) }}", suite(draws=1)) == "– –"
     _, pairs = power.pairs(Board(ROWS), 0.1)
-    assert said("{{ c.detectable(0.1) }}") == f"{100 * planning.detectable(planning.components(pairs), 3, 1):.1f}"
+    assert said("{{ c.detectable(0.1) }}") == f"{100 * power.detectable(power.components(pairs), 3, 1):.1f}"
 
 
 def test_two_splits_are_compared_on_the_images_that_both_test():

@@ -97,7 +97,7 @@ class Comparison:
 
     def fraction(self, ratio: float) -> str:
         """The labelled fraction in words, for an axis; says where there is no headroom."""
-        return f"{cells.percent(ratio)} labels" + (
+        return f"{formatting.percent(ratio)} labels" + (
             ", no headroom" if ratio < 1 and not self.has_headroom(ratio) else ""
         )
 
