@@ -52,6 +52,7 @@ from methods.parts.views import beta, boxes, random_blur, random_colour, strong_
 @register
 class AdMt(Method):
     title, year, venue, paper = "AD-MT", 2024, "ECCV", "https://arxiv.org/abs/2311.17325"
+    strong_views = True
     variants: ClassVar = {
         **{"no_threshold": {"threshold": 0.0}, "view_he": {"view": "h&e"}, "constant": {"ramp": 0.0}},
         "both_follow": {"alternate": False},
@@ -73,7 +74,7 @@ class AdMt(Method):
         self.register_buffer("left", torch.randint(1, self.longest + 1, ()))  # steps until the other teacher is active
         self.ramp = adapted_share(ramp, arch.steps)
         self.weight, self.threshold, self.exchange, self.alternate = weight, threshold, exchange, alternate
-        self.view, self.predicts = {"colour": colour, "h&e": strong_stain}[view], predicts
+        self.view, self.predicts = arch.view({"colour": colour, "h&e": strong_stain}[view]), predicts
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, u = len(batch.x), batch.u

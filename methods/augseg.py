@@ -30,6 +30,7 @@ Differences from the paper and the released code:
 """
 
 import math
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -48,6 +49,7 @@ from methods.parts.views import beta, boxes, cutmix, random_intensity
 @register
 class AugSeg(Method):
     title, year, venue, paper = "AugSeg", 2023, "CVPR", "https://arxiv.org/abs/2212.04976"
+    strong_views = True
     variants: ClassVar = {
         **{"no_labels": {"injects": False}, "one_operation": {"operations": 1}, "threshold_0": {"threshold": 0.0}},
         **{"student_predicts": {"predicts": "student"}, "published_decay": {"adapt_decay": False}},
@@ -60,15 +62,15 @@ class AugSeg(Method):
     ):  # fmt: skip
         super().__init__()
         self.student = arch.net()
+        self.view = arch.view(partial(random_intensity, most=operations))
         self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
-        self.weight, self.threshold, self.operations = weight, threshold, operations
-        self.injects, self.predicts = injects, predicts
+        self.weight, self.threshold, self.injects, self.predicts = weight, threshold, injects, predicts
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, u = len(batch.x), batch.u
         target = self.teacher(u)
         y, confidence = pseudo_label(target)
-        view, i = random_intensity(u, most=self.operations), torch.arange(len(u), device=u.device) % labelled
+        view, i = self.view(u), torch.arange(len(u), device=u.device) % labelled
         chosen = (torch.rand(len(u), device=u.device) > image_confidence(target)) & self.injects
         where = boxes(u, area=1 - beta(u, 8, 2), aspect=(1, 1), p=1) & chosen[:, None, None]
         injected = cutmix(view, batch.x[i], where), cutmix(y, batch.y[i], where), confidence.masked_fill(where, 1)

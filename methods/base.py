@@ -35,6 +35,7 @@ class Method(nn.Module, ABC):
     venue: ClassVar[str] = ""  # where it was published, for example "MICCAI"
     paper: ClassVar[str]  # a link
     uses_unlabelled: ClassVar[bool] = True
+    strong_views: ClassVar[bool] = False  # whether it has a strong view, which is `arch.view(its own)`
     capturable: ClassVar[bool] = True  # in a CUDA graph; False if a step computes on the host
     variants: ClassVar[dict[str, dict[str, Any]]] = {}  # ablations: name -> keyword arguments of __init__
     own_defaults: ClassVar[tuple[str, ...]] = ()  # settings with a default that is not the published value

@@ -70,6 +70,7 @@ from methods.parts.views import boxes, strong
 @register
 class CorrMatch(Method):
     title, year, venue, paper = "CorrMatch", 2024, "CVPR", "https://arxiv.org/abs/2306.04300"
+    strong_views = True
     variants: ClassVar = {
         **{f"no_{term}": {f"weight_{term}": 0.0} for term in ("strong", "fp", "kl", "corr")},
         **{"no_regions": {"regions": 0.0}, "regions_all": {"regions": 1.0}, "no_cutmix": {"cutmix": 0.0}},
@@ -85,7 +86,7 @@ class CorrMatch(Method):
         super().__init__()
         if not 0 <= regions <= 1:
             raise ValueError(f"regions {regions} is not a fraction of the places; give a number from 0 to 1.")
-        self.net = arch.net()
+        self.net, self.view = arch.net(), arch.view(strong)
         self.level, stride = (-2, arch.stride // 2) if arch.decoder_name == "unet" else (-1, arch.stride)
         self.correlate = Correlation(arch.channels[self.level], stride, grid)
         self.register_buffer("threshold", torch.tensor(threshold))
@@ -105,7 +106,7 @@ class CorrMatch(Method):
             with torch.no_grad():
                 weak = self.net.decoder([image, *features])
         correlation, weak_corr = self.correlate(features[self.level], weak)
-        where, strong_u, log_p = boxes(u, p=self.cutmix), strong(u), log_probabilities(weak)
+        where, strong_u, log_p = boxes(u, p=self.cutmix), self.view(u), log_probabilities(weak)
         y, confidence = pseudo_label(weak)
         threshold = self.move_threshold(y, confidence, weak.shape[1])
         kept = confidence >= threshold

@@ -46,6 +46,7 @@ LOSSES = {"ce": kept_cross_entropy, "dice": kept_dice}
 @register
 class FixMatch(Method):
     title, year, venue, paper = "FixMatch", 2020, "NeurIPS", "https://arxiv.org/abs/2001.07685"
+    strong_views = True
     variants: ClassVar = {
         **{"medical": {"loss": "dice"}, "no_cutmix": {"cutmix": 0.0}},
         **{f"threshold_{percent}": {"threshold": percent / 100} for percent in (0, 80, 85)},
@@ -62,13 +63,13 @@ class FixMatch(Method):
         loss: Literal["ce", "dice"] = "ce",
     ):
         super().__init__()
-        self.net = arch.net()
+        self.net, self.view = arch.net(), arch.view(strong)
         self.weight, self.threshold, self.cutmix, self.loss = weight, threshold, cutmix, LOSSES[loss]
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
         y, confidence = own_label(self.net, batch.u)
-        view, y, confidence = paste_neighbour(boxes(batch.u, p=self.cutmix), strong(batch.u), y, confidence)
+        view, y, confidence = paste_neighbour(boxes(batch.u, p=self.cutmix), self.view(batch.u), y, confidence)
         logits = self.net(torch.cat([batch.x, view]))
         return {
             "sup": dice_ce(logits[:labelled], batch.y),

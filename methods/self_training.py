@@ -45,6 +45,7 @@ from methods.parts.views import boxes, cutmix, strong
 @register
 class SelfTraining(Method):
     title, year, venue, paper = "Self-training (ST)", 2022, "CVPR", "https://arxiv.org/abs/2106.05095"
+    strong_views = True
     own_defaults: ClassVar = ("share", "decay")
     variants: ClassVar = {
         **{"share_20": {"share": 0.2}, "share_50": {"share": 0.5}, "no_average": {"decay": 0.0}},
@@ -57,7 +58,7 @@ class SelfTraining(Method):
         strong_view: bool = True, predicts: Literal["student", "teacher"] = "student",
     ):  # fmt: skip
         super().__init__()
-        self.student = arch.net()
+        self.student, self.view = arch.net(), arch.view(strong)
         self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps))
         self.register_buffer("first_part", torch.ones((), dtype=torch.bool), persistent=False)  # set by each step's t
         self.weight, self.share, self.cutout = weight, share, cutout
@@ -67,7 +68,7 @@ class SelfTraining(Method):
         labelled, u = len(batch.x), batch.u
         self.first_part.copy_(t < self.share)
         where, noise = boxes(u, p=self.cutout), torch.rand_like(u)
-        view = cutmix(strong(u), noise, where) if self.strong_view else u
+        view = cutmix(self.view(u), noise, where) if self.strong_view else u
         y = self.teacher(u).argmax(1)
         y = y.masked_fill(where, IGNORE) if self.strong_view else y
         logits = self.student(torch.cat([batch.x, view]))

@@ -40,6 +40,7 @@ from methods.parts.views import VIEWS, boxes
 @register
 class StainMatch(Method):
     title, year, venue, paper = "StainMatch (ours)", 2025, "", "https://arxiv.org/abs/1902.06543"
+    strong_views = True
     own_defaults: ClassVar = ("view",)
     variants: ClassVar = {
         **{"stain_only": {"view": "stain"}, "colour": {"view": "colour"}},
@@ -58,7 +59,7 @@ class StainMatch(Method):
     ):
         super().__init__()
         self.net = arch.net()
-        self.weight, self.threshold, self.cutmix, self.view = weight, threshold, cutmix, VIEWS[view]
+        self.weight, self.threshold, self.cutmix, self.view = weight, threshold, cutmix, arch.view(VIEWS[view])
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)

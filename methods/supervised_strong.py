@@ -35,6 +35,7 @@ from methods.parts.views import VIEWS, boxes, cutmix
 @register
 class SupervisedStrong(Method):
     title, year, venue, paper = "Supervised, strong views", 2025, "", "https://arxiv.org/abs/2208.09910"
+    strong_views = True
     uses_unlabelled = False
     variants: ClassVar = {
         **{f"view_{name.replace('&', '')}": {"view": name} for name in ("h&e", "stain", "intensity")},
@@ -53,7 +54,7 @@ class SupervisedStrong(Method):
     ):
         super().__init__()
         self.net = arch.net()
-        self.share, self.view, self.cutmix, self.one_pass = share, VIEWS[view], cutmix, one_pass
+        self.share, self.view, self.cutmix, self.one_pass = share, arch.view(VIEWS[view]), cutmix, one_pass
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         x, labelled = batch.x, len(batch.x)

@@ -50,6 +50,7 @@ from methods.parts.views import strong
 @register
 class TopoSemi(Method):
     title, year, venue, paper = "TopoSemiSeg", 2024, "ECCV", "https://arxiv.org/abs/2311.16447"
+    strong_views = True
     own_defaults: ClassVar = ("warmup",)
     variants: ClassVar = {
         **{"no_topo": {"weight_topo": 0.0}, "only_topo": {"weight": 0.0}, "no_warmup": {"warmup": 0.0}},
@@ -64,7 +65,7 @@ class TopoSemi(Method):
         predicts: Literal["teacher", "student"] = "teacher",
     ):  # fmt: skip
         super().__init__()
-        self.student = arch.net()
+        self.student, self.view = arch.net(), arch.view(strong)
         self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.weight_topo, self.threshold, self.tile = weight, weight_topo, threshold, tile
         self.predicts = predicts
@@ -73,7 +74,7 @@ class TopoSemi(Method):
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled = len(batch.x)
-        logits = self.student(torch.cat([batch.x, strong(batch.u)]))
+        logits = self.student(torch.cat([batch.x, self.view(batch.u)]))
         p, q = log_probabilities(logits[labelled:]).exp(), log_probabilities(self.teacher(batch.u)).exp()
         topo = logits.new_zeros(())
         if self.weight_topo and len(batch.u):

@@ -41,6 +41,7 @@ LOSSES = {"ce": kept_cross_entropy, "dice": kept_dice}
 @register
 class UniMatch(Method):
     title, year, venue, paper = "UniMatch", 2023, "CVPR", "https://arxiv.org/abs/2208.09910"
+    strong_views = True
     variants: ClassVar = {
         **{"medical": {"loss": "dice"}, "no_fp": {"weight_fp": 0.0}, "no_strong": {"weight_strong": 0.0}},
         **{"no_cutmix": {"cutmix": 0.0}, "threshold_80": {"threshold": 0.8}},
@@ -59,7 +60,7 @@ class UniMatch(Method):
         loss: Literal["ce", "dice"] = "ce",
     ):
         super().__init__()
-        self.net = arch.net()
+        self.net, self.view = arch.net(), arch.view(strong)
         self.weight_strong, self.weight_fp, self.loss = weight_strong, weight_fp, LOSSES[loss]
         self.threshold, self.cutmix, self.dropout = threshold, cutmix, dropout
 
@@ -71,7 +72,7 @@ class UniMatch(Method):
                 y, confidence = pseudo_label(self.net.decoder([image, *features]))
         perturbed = self.net.decoder([image, *(F.dropout2d(f, self.dropout) for f in features)])
         twice = torch.cat([u, u])  # across views: the first image of the second view gets a box of the first view
-        pasted = boxes(twice, p=self.cutmix), strong(twice), torch.cat([y, y]), torch.cat([confidence, confidence])
+        pasted = boxes(twice, p=self.cutmix), self.view(twice), torch.cat([y, y]), torch.cat([confidence, confidence])
         views, y_views, confidence_views = paste_neighbour(*pasted)
         logits = self.net(torch.cat([batch.x, views]))
         strong_loss = self.loss(logits[labelled:], y_views, confidence_views >= self.threshold)

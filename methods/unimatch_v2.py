@@ -50,6 +50,7 @@ from methods.parts.views import boxes, strong
 @register
 class UniMatchV2(Method):
     title, year, venue, paper = "UniMatch V2", 2025, "TPAMI", "https://arxiv.org/abs/2410.10777"
+    strong_views = True
     variants: ClassVar = {
         "no_dropout": {"dropout": 0.0},
         "no_cutmix": {"cutmix": 0.0},
@@ -73,7 +74,7 @@ class UniMatchV2(Method):
         predicts: Literal["teacher", "student"] = "teacher",
     ):
         super().__init__()
-        self.student = arch.net()
+        self.student, self.view = arch.net(), arch.view(strong)
         self.dropout, self.student.encoder.dropout = self.student.encoder.dropout, nn.Identity()
         self.teacher = Teacher(self.student, adapted_decay(decay, arch.steps, adapt_decay))
         self.weight, self.threshold, self.cutmix, self.predicts = weight, threshold, cutmix, predicts
@@ -82,7 +83,7 @@ class UniMatchV2(Method):
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, twice = len(batch.x), torch.cat([batch.u, batch.u])
         y, confidence = (values.repeat(2, 1, 1) for values in pseudo_label(self.teacher(batch.u)))
-        views, y, confidence = paste_neighbour(boxes(twice, p=self.cutmix), strong(twice), y, confidence)
+        views, y, confidence = paste_neighbour(boxes(twice, p=self.cutmix), self.view(twice), y, confidence)
         *features, deep = self.student.encoder(torch.cat([batch.x, views]))
         features = [*features, torch.cat([self.dropout(deep[:labelled]), deep[labelled:]])]
         logits = self.student.decoder(perturbed_from(features, labelled, self.drop))

@@ -29,12 +29,14 @@ from torch.nn.modules.dropout import _DropoutNd
 from methods.base import Images, Logits
 from methods.parts import weights as source
 from methods.parts.tokens import Tokens
+from methods.parts.views import View, strong, strong_stain
 
 Features = list[Tensor]  # from fine to coarse, each (n, c, h, w); the first has the input's height and width
 Attention = Callable[[int], nn.Module]  # channels -> a module that keeps the shape of (n, channels, h, w)
 
 DECODERS = ("unet", "deeplabv3plus", "dpt")
 NORMS = ("frozen", "batch")
+VIEWS = ("own", "rgb", "stain")
 UPSAMPLES = ("bilinear", "nearest", "transposed")
 UNET_SHARES = (1, 2, 4, 8, 16)  # the decoder's width is divided by these, from coarse to fine
 ASPP_RATES, LOW_CHANNELS = (6, 12, 18), 48  # DeepLabv3+ at output stride 16
@@ -51,7 +53,7 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Arch:
-    """The architecture of a network, and the length of its training; the same for every method of a comparison.
+    """The architecture of a network, the length of its training and the strong views; the same for every method.
 
     `dropout` is the rate on the deepest features, for whole channels; the rate before the last convolution is a fifth
     of it. The rates 0.5 and 0.1 are the first and the last of CDMA's rates. With 0 a network is deterministic for any
@@ -68,12 +70,14 @@ class Arch:
     dropout: float = 0.5
     width: int = 256  # the largest number of channels of the decoder
     steps: int = 100_000  # optimiser steps of the run; averages and warm-ups depend on them (methods.parts.schedule)
+    views: str = "own"  # the strong view of every method that has one: its own, "rgb" or "stain"
     load: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
         _check_choice("encoder", self.encoder_name, encoder_names())
         _check_choice("decoder", self.decoder_name, DECODERS)
         _check_choice("norm", self.norm, NORMS)
+        _check_choice("strong view", self.views, VIEWS)
         if self.classes < 2:
             raise ValueError(
                 f"{self.classes} class cannot be segmented; background counts as a class, so give 2 or more."
@@ -96,6 +100,10 @@ class Arch:
     def net(self) -> "Net":
         """Images in [0, 1] -> logits."""
         return Net(self)
+
+    def view(self, own: View) -> View:
+        """The strong view of a method: `own`, or with "rgb" or "stain" the same colour or H&E view for all methods."""
+        return {"own": own, "rgb": strong, "stain": strong_stain}[self.views]
 
     @property
     def stride(self) -> int:

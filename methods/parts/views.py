@@ -8,6 +8,7 @@ areas. Nothing here waits for the device or is changed by autocast.
 
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,6 +19,7 @@ from methods.base import Images
 
 PerImage = Float[Tensor, "n"]
 Boxes = Bool[Tensor, "n h w"]
+View = Callable[[Images], Images]
 
 YIQ = (0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)  # luma and two chromas of RGB (FCC)
 STAINS = (0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78)  # RGB absorbance of haematoxylin, eosin and DAB

@@ -157,6 +157,16 @@ def unlabelled_images_matter(method: type[Method]) -> None:
 
 
 @check
+def its_strong_views_are_those_of_the_run(method: type[Method]) -> None:
+    traces = [_trace(method, dataclasses.replace(STILL, views=views), {})[0] for views in ("rgb", "stain")]
+    same = torch.equal(*traces)
+    if method.strong_views:
+        assert not same, "The views of the run, 'rgb' or 'stain', change nothing; use arch.view(the method's own view)."
+    else:
+        assert same, "The views of the run change the training; declare strong_views = True."
+
+
+@check
 def without_unlabelled_images_it_is_supervised(method: type[Method]) -> None:
     nothing = _batch(unlabelled=0)
     for t in PROGRESS:

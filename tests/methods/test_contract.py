@@ -13,6 +13,7 @@ from methods.parts.losses import dice_ce, mse, ramp
 from methods.parts.nets import Arch
 from methods.parts.persistence import pulls
 from methods.parts.teacher import Teacher
+from methods.parts.views import strong
 from methods.testing.contract import SIZE, checks
 
 
@@ -141,6 +142,19 @@ class GradientThroughTheTeacher(Sound):
         super().__init__(arch, weight=weight)
         self.teacher.requires_grad_(True)
         self.teacher.forward = self.teacher.net.forward
+
+
+class IgnoresTheViewsOfTheRun(Sound):
+    strong_views = True
+
+
+class UsesTheViewsOfTheRunWithoutSayingSo(Sound):
+    def __init__(self, arch, *, weight: float = 0.1):
+        super().__init__(arch, weight=weight)
+        self.view = arch.view(strong)
+
+    def losses(self, batch, t):
+        return super().losses(Batch(batch.x, batch.y, self.view(batch.u)), t)
 
 
 class DropoutInPredictions(Sound):
@@ -294,6 +308,8 @@ DEFECTS = [  # the check that catches it, the defect, and words of what it says
     ("every_term_has_a_gradient", TermWithoutGradient, "'consistency' has no gradient"),
     ("every_term_compares_classes", SoftmaxOverTheWidth, "over the classes"),
     ("unlabelled_images_matter", ForgetsTheUnlabelled, "do not reach the loss"),
+    ("its_strong_views_are_those_of_the_run", IgnoresTheViewsOfTheRun, "change nothing; use arch.view"),
+    ("its_strong_views_are_those_of_the_run", UsesTheViewsOfTheRunWithoutSayingSo, "declare strong_views = True"),
     ("without_unlabelled_images_it_is_supervised", ConsistencyOnLabelledAlone, "'labelled' is"),
     ("weight_0_gives_the_supervised_gradient", WeightThatIsNotOne, "'consistency' is not 0"),
     ("a_step_that_learnt_nothing_changes_nothing", ZeroedTeacher, "Without an optimiser step"),
