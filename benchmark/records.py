@@ -7,7 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from benchmark import proofs
-from benchmark.runs import Run, write_whole
+from benchmark.files import write_whole
+from benchmark.runs import Run
 
 FORMAT = 2  # raised when a field changes its meaning; new fields have a default and do not raise it
 

@@ -1,17 +1,12 @@
-"""A run: everything that decides a result, and the key that names it; files that appear whole or not at all."""
+"""A run: every setting that decides its result, and the key that names its record."""
 
-import contextlib
-import difflib
-import fcntl
 import hashlib
 import json
 import math
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
+
+from benchmark.names import choose
 
 # Version of the protocol: raised when the same fields give another result by design. Records of different versions are
 # never in one table. 2: everything random depends on seed, draw and step (before, on seed and step alone).
@@ -114,93 +109,3 @@ CHOICES = {
 def trials_of(tuned: str) -> int:
     """How many trials are behind an outcome of `bench tune`, by its name."""
     return int(tuned.rpartition("_")[2])
-
-
-def choose(name: str, known: tuple[str, ...] | list[str], what: str, more: str = "") -> str:
-    """`name`, if it is known; otherwise an error that offers the nearest one, and says `more`."""
-    if name in known:
-        return name
-    near = difflib.get_close_matches(name, known, 1, 0.3)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known) or 'none'}."
-    raise ValueError(f"There is no {what} '{name}'; {hint}{more}")
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Files: they appear whole or not at all
-
-
-UNFINISHED = "part-"  # in the names of files that are being written; they begin with a dot
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary path beside `path`, makes the bytes durable, then gives them their name.
-
-    The temporary file is locked for as long as its process lives; `sweep` deletes those without a lock.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = _locked_beside(path)
-    try:
-        write(Path(temporary))
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    finally:
-        os.close(handle)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def sweep(folder: Path, parts: Sequence[str] = ()) -> None:
-    """Deletes the unfinished files that killed processes left in a folder, and anywhere in its folders `parts`.
-
-    A file that a process is writing, on this machine or on another that shares the folder, is locked and stays.
-    """
-    below = (path for part in parts for path in (folder / part).rglob(f".*.{UNFINISHED}*"))
-    for path in filter(Path.is_file, [*folder.glob(f".*.{UNFINISHED}*"), *below]):
-        with contextlib.suppress(OSError), open(path, "rb") as file:  # locked, or gone meanwhile
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-
-
-def _locked_beside(path: Path) -> tuple[int, str]:
-    """An open and locked temporary file beside a path, and its name."""
-    while True:
-        prefix = f".{path.name}.{UNFINISHED}"
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
-        with contextlib.suppress(OSError):  # a file system without locks, on which nothing is swept
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:
-            return handle, temporary
-        os.close(handle)  # swept between these two lines
-
-
-@contextlib.contextmanager
-def claimed(results: Path, key: str, wait: Callable[[str], None]) -> Iterator[None]:
-    """Holds the run `key` for this process; while another holds it, says so through `wait` and waits for it.
-
-    The claim is an advisory lock of the operating system, so a process that is killed lets go of it.
-    """
-    path = results / "locks" / f"{key}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            wait(file.read().strip())
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        file.flush()
-        for unfinished in results.glob(f"*/.{key}.*"):  # what a killed process was writing
-            unfinished.unlink()
-        yield

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 PACKAGES = ("benchmark", "methods")
-GROUND = ("runs", "records", "proofs", "machine", "progress", "words")  # modules of `benchmark` outside of wings
+GROUND = {"runs", "files", "names", "records", "proofs", "machine", "progress", "words"}  # outside of wings
 
 _METHODS = ("methods", "methods.parts")
 # Each wing with the wings that it may import, besides itself. The order is that of the layers, top first.

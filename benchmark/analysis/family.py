@@ -14,10 +14,10 @@ import numpy as np
 from benchmark.analysis import stats
 from benchmark.analysis.board import Board
 from benchmark.analysis.stats import Difference, Spread
+from benchmark.names import choose
 from benchmark.protocol import suites
 from benchmark.protocol.scores import SCORES
 from benchmark.records import RunRecord
-from benchmark.runs import choose
 from methods import LABELS_ONLY
 
 if TYPE_CHECKING:

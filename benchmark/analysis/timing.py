@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark import runs
+from benchmark.files import write_text
 from benchmark.runs import Run
 
 FORMAT = 2  # of a row; raised when a key comes or changes its meaning
@@ -92,7 +92,7 @@ def save(row: dict[str, Any], results: Path) -> Path:
     """Writes a row once and whole, in place of an older one of the same key."""
     path = results / "speed" / f"{row['key']}.json"
     text = json.dumps({"format": FORMAT, **row}, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    runs.write_whole(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+    write_text(path, text + "\n")
     return path
 
 

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from benchmark import progress, runs
 from benchmark.cli.numbers import PIXEL_UM
 from benchmark.cli.options import DATASET, KIND, data_option, dataset_names, kind_of, open_store
+from benchmark.names import choose
 
 
 @click.group(name="data")
@@ -70,7 +71,7 @@ def add(kind, path, name, mpp, unit, instances, data) -> None:
     if not path and Path(kind).is_dir():
         meant = shlex.join(["bench", "data", "add", "folder", kind])
         raise ValueError(f"'{kind}' is a folder, not a kind of dataset; did you mean `{meant}`?")
-    runs.choose(kind, datasets.names(), "kind of dataset")
+    choose(kind, datasets.names(), "kind of dataset")
     with contextlib.ExitStack() as stack:
         tell = progress.silent
 

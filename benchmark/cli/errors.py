@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 import methods
-from benchmark import runs
 from benchmark.cli.numbers import short
 from benchmark.cli.output import forgiving
+from benchmark.files import delete_unfinished
 
 WRITTEN = "benchmark.written"  # in a command's context: the option that names the folder which the command writes to
 LONG = re.compile(r"([^\s/'.]{60})[^\s/'.]{90,}")  # part of a word that is longer than the key of any run
@@ -93,7 +93,7 @@ def writable(folder: Path, option: str = "--results", parts: tuple[str, ...] = F
             with tempfile.TemporaryFile(dir=place) as file:
                 file.write(b"\0" * 4096)
                 file.flush()
-        runs.sweep(folder, parts)
+        delete_unfinished(folder, parts)
     except OSError as error:
         raise ValueError(f"{_of_folder(error, folder)}; give another folder with {option}.") from error
 

@@ -11,8 +11,9 @@ import click
 from click.shell_completion import CompletionItem
 
 import methods
-from benchmark import records, runs
+from benchmark import records
 from benchmark.cli.numbers import FIELDS, Number, short
+from benchmark.names import choose
 from benchmark.protocol import suites
 from benchmark.records import RunRecord
 from benchmark.runs import Run
@@ -108,7 +109,7 @@ def open_store(name: str, data: Path):
     from benchmark.datasets import store as stores
 
     try:
-        runs.choose(name, dataset_names(data), "dataset")
+        choose(name, dataset_names(data), "dataset")
     except ValueError as error:
         raise ValueError(f"{error} Yours are looked for in {data.resolve()}; --data names another folder.") from error
     return stores.open_store(name, data)
@@ -121,7 +122,7 @@ def record_of(results: Path, key: str) -> RunRecord:
     if len(matching) > 1:
         raise ValueError(f"'{key}' begins {len(matching)} runs; give more of it: {', '.join(matching[:3])} …")
     more = " Those of another folder: --results DIR, or set BENCH_RESULTS."
-    return records.find(results, matching[0] if matching else runs.choose(key, found, f"run in {results}", more))
+    return records.find(results, matching[0] if matching else choose(key, found, f"run in {results}", more))
 
 
 def metric_names() -> list[str]:

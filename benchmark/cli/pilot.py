@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
-from benchmark import records, runs
+from benchmark import records
 from benchmark.cli.errors import writable
 from benchmark.cli.executors import Who, follow, who_options
 from benchmark.cli.numbers import FIELDS, Number
 from benchmark.cli.options import DATASET, RECIPE, RECIPE_HELP, listed, open_store, run_options
+from benchmark.files import write_text
+from benchmark.names import choose
 from benchmark.protocol import suites
 from benchmark.runs import Run
 from benchmark.words import some
@@ -53,7 +55,7 @@ def pilot(
 
     who = Who.of(on, device, workers, threads, partition, minutes, gpus, flags)
     given = {name: value for name, value in fields.items() if value is not None}
-    shared = {**suites.RECIPES[runs.choose(recipe, list(suites.RECIPES), "recipe")], **given}
+    shared = {**suites.RECIPES[choose(recipe, list(suites.RECIPES), "recipe")], **given}
     base = Run(**{**shared, "method": suites.BASELINE, "dataset": dataset})
     results, data = results.resolve(), data.resolve()
     writable(results)
@@ -158,7 +160,7 @@ def _print_outcome(of_setting: dict, beyond: list, results: Path, base: Run, giv
     name = folder.slug(" ".join(filter(None, (base.dataset, given.get("task", "")))))
     for ending, text in rendered(table).items():
         path = results / "tables" / report.NAME / f"{name}.{ending}"
-        runs.write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, text)
         click.echo(f"Table    {path}")
     best = pilots.proposed(pilots.outcomes(found))
     if best:

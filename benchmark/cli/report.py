@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from benchmark import progress, records, runs
+from benchmark import progress, records
 from benchmark.cli import show
 from benchmark.cli.errors import sentence, writable
 from benchmark.cli.numbers import Number
@@ -19,6 +19,7 @@ from benchmark.cli.options import (
     open_store,
     results_option,
 )
+from benchmark.files import delete_unfinished, write_text
 from benchmark.protocol import suites
 from benchmark.records import RunRecord
 from benchmark.words import some
@@ -75,11 +76,11 @@ def report(suite, out, metric, uneven, margin, readme, panels, device, results, 
     said = prose.read(decoded(sentences), rows, options) if sentences.exists() and not suite else ""
     names = folder.draw(rows, out, options, pictures, progress.watching, speeds, said)
     if readme:
-        runs.sweep(readme.parent)
+        delete_unfinished(readme.parent)
         text = readme.read_text(encoding="utf-8")
         block = folder.headline(rows, Path(out).as_posix(), said, options)
         written = folder.with_headline(text, block)
-        runs.write_whole(readme, lambda temporary: temporary.write_text(written, encoding="utf-8"))
+        write_text(readme, written)
     if table := folder.main_table(rows, options)[1]:
         _print(table)
     for name in names:

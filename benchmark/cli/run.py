@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 import methods
-from benchmark import progress, records, runs
+from benchmark import progress, records
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import THREADS, Number
@@ -27,6 +27,7 @@ from benchmark.cli.options import (
     settings_option,
     use_threads,
 )
+from benchmark.names import choose
 from benchmark.protocol import suites
 from benchmark.records import RunRecord
 from benchmark.runs import Run
@@ -68,8 +69,8 @@ def run(
     published results without weights), the run is trained again.
     """
     given = {name: value for name, value in fields.items() if value is not None}
-    runs.choose(recipe, list(suites.RECIPES), "recipe")
-    runs.choose(given["method"], methods.names(), "method")
+    choose(recipe, list(suites.RECIPES), "recipe")
+    choose(given["method"], methods.names(), "method")
     wanted = Run(**{**suites.RECIPES[recipe], **given, "settings": settings_of(settings)})
     writable(results)
     store = open_store(wanted.dataset, data)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import methods
-from benchmark import progress, runs
+from benchmark import progress
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import FIELDS, THREADS, Number
@@ -22,6 +22,7 @@ from benchmark.cli.options import (
     results_option,
     run_options,
 )
+from benchmark.names import choose
 from benchmark.protocol import suites
 from benchmark.runs import Run
 
@@ -69,8 +70,8 @@ def speed(
     report` draws tables and figures of the rows.
     """
     given = {name: value for name, value in fields.items() if value is not None}
-    base = Run(**{**suites.RECIPES[runs.choose(recipe, list(suites.RECIPES), "recipe")], **given})
-    names = [runs.choose(name, methods.names(), "method") for name in names or _by_year()]
+    base = Run(**{**suites.RECIPES[choose(recipe, list(suites.RECIPES), "recipe")], **given})
+    names = [choose(name, methods.names(), "method") for name in names or _by_year()]
     wanted = [
         dataclasses.replace(base, method=name, labelled=batch, unlabelled=batch)
         for batch in batches or [base.labelled]

@@ -6,6 +6,7 @@ from benchmark import progress
 from benchmark.cli import show
 from benchmark.cli.numbers import RATIO, SEED, Number
 from benchmark.cli.options import METRIC, RegularFile, results_option
+from benchmark.names import choose
 
 
 @click.command(
@@ -29,11 +30,10 @@ def plan(detect, dataset, ratio, metric, results) -> None:
     The spread of patients, draws and seeds is that of the rows at hand; the test patients stay as they are. A
     difference is found when its paired test is significant at 5 %, two-sided; wanted is a chance of 80 %.
     """
-    from benchmark import runs
     from benchmark.analysis import board, power, run_table
     from benchmark.protocol import scores
 
-    runs.choose(metric, [score.name for score in scores.SCORES.values() if score.unit == scores.POINTS], "metric")
+    choose(metric, [score.name for score in scores.SCORES.values() if score.unit == scores.POINTS], "metric")
     rows = [row for row in run_table.load(results) if dataset in (None, row.run.dataset)]
     if not rows:
         raise ValueError(f"There are no rows{f' of {dataset}' if dataset else ''} in {results}; run some first.")

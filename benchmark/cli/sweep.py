@@ -24,6 +24,7 @@ from benchmark.cli.options import (
     settings_of,
     settings_option,
 )
+from benchmark.names import choose
 from benchmark.protocol import suites
 from benchmark.words import some
 
@@ -114,7 +115,7 @@ def sweep(suite, methods, **options) -> None:
     if not suite:
         _list_suites()
         return
-    chosen = suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")]
+    chosen = suites.SUITES[choose(suite, list(suites.SUITES), "suite")]
     if methods:
         chosen = dataclasses.replace(chosen, methods=methods)
     _carry_out(suite, chosen, **options)

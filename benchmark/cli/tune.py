@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from benchmark import runs
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.executors import Who, follow, takes, who_options
 from benchmark.cli.numbers import MOST_RUNS, Number
 from benchmark.cli.options import RECIPE, RECIPE_HELP, open_stores, run_options
 from benchmark.cli.sweep import SUITE, check_size, list_options
+from benchmark.names import choose
 from benchmark.protocol import suites
 from benchmark.words import some
 
@@ -48,7 +48,7 @@ def tune(
     with the same options, at this ratio or a larger one.
     """
     who = Who.of(on, device, workers, threads, partition, minutes, gpus, flags)
-    chosen = suites.SUITES[runs.choose(suite, list(suites.SUITES), "suite")]
+    chosen = suites.SUITES[choose(suite, list(suites.SUITES), "suite")]
     lists = {name: value for name, value in {"methods": methods, "recipe": recipe}.items() if value}
     given = {field: value for field, value in fields.items() if value is not None}
     one_each = dataclasses.replace(chosen, draws=(0,), seeds=(0,), ablated=None, fields=given)

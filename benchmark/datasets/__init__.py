@@ -4,7 +4,7 @@ import pkgutil
 from importlib import import_module
 
 from benchmark.datasets.base import Dataset
-from benchmark.runs import choose
+from benchmark.names import choose
 
 SHARED = {"base", "fingerprint", "images", "resample", "splits", "store", "tables"}  # what datasets have in common
 

@@ -36,7 +36,8 @@ from benchmark.datasets import few_patients, resample
 from benchmark.datasets.base import IGNORE, Dataset, Item, Record
 from benchmark.datasets.fingerprint import fingerprint
 from benchmark.datasets.images import check_name, check_regular, values_in
-from benchmark.runs import Run, choose
+from benchmark.names import choose
+from benchmark.runs import Run
 from benchmark.words import PATIENT, in_units, some
 
 FORMAT = 1  # of the index; raised when a field changes its meaning

@@ -10,10 +10,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from benchmark.datasets.store import Store
+from benchmark.names import choose
 from benchmark.protocol import metrics
 from benchmark.protocol.metrics import Objects
 from benchmark.protocol.scores import COMPUTED, Masks, Score
-from benchmark.runs import CHOICES, choose
+from benchmark.runs import CHOICES
 from methods.base import IGNORE, Images, Logits
 
 Predict = Callable[[Images], Logits]  # a method's `predict`, in the mode (eval) that its owner has set

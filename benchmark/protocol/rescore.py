@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import torch
 
-from benchmark import machine, records, runs
+from benchmark import machine, records
 from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
+from benchmark.files import claimed, write_whole
 from benchmark.progress import Tell, silent
 from benchmark.protocol import train
 from benchmark.protocol.batches import draw
@@ -81,7 +82,7 @@ def add_missing(
     columns = _scored(record, scaled, places, run.task, results, device, tell)
     dice = SCORES[for_classes("dice", len(record.classes) - 1)]
     change = dice.of_run(columns) - dice.of_run(record.scores)
-    with runs.claimed(results, record.key, wait):
+    with claimed(results, record.key, wait):
         newest = records.find(results, record.key) or record
         commit = machine.describe(machine.device(device))["commit"]
         newest.scores = {**newest.scores, **{name: columns[name] for name in names}}
@@ -147,7 +148,7 @@ def score_elsewhere(
     name = f"{store.name}-{task}" if task else store.name
     path = results / "scores" / record.key / f"{name}.json"
     text = msgspec.json.encode(found)
-    runs.write_whole(path, lambda temporary: temporary.write_bytes(text + b"\n"))
+    write_whole(path, lambda temporary: temporary.write_bytes(text + b"\n"))
     return found, path
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import methods
-from benchmark import runs
+from benchmark.names import choose
 from benchmark.runs import Run
 
 BASELINE = "supervised"
@@ -158,8 +158,8 @@ def planned(suite: Suite) -> list[Run]:
 
     So the first table is complete early, and each further repeat makes its intervals narrower.
     """
-    names = [runs.choose(name, methods.names(), "method") for name in suite.methods] or methods.names()
-    recipe = RECIPES[runs.choose(suite.recipe, list(RECIPES), "recipe")]
+    names = [choose(name, methods.names(), "method") for name in suite.methods] or methods.names()
+    recipe = RECIPES[choose(suite.recipe, list(RECIPES), "recipe")]
     for what, found in (("ratios", suite.settings[0].ratios), ("repeats", suite.places)):
         if not found:
             raise ValueError(f"The suite has no {what}, so there is nothing to run; give at least one with --{what}.")
@@ -188,5 +188,5 @@ def _ablated(suite: Suite, names: Sequence[str]) -> dict[str, list[str]]:
     known = {name: list(methods.variants(name)) if name != BASELINE else [] for name in names}
     every = list(dict.fromkeys(variant for of in known.values() for variant in of))
     what = "variant of " + ", ".join(f"'{name}'" for name in names if name != BASELINE)
-    chosen = [runs.choose(variant, every, what) for variant in suite.ablated] or every
+    chosen = [choose(variant, every, what) for variant in suite.ablated] or every
     return {name: [variant for variant in chosen if variant in of] for name, of in known.items()}

@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 import methods
-from benchmark import machine, records, runs
+from benchmark import machine, records
 from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
+from benchmark.files import claimed, write_whole
+from benchmark.names import choose
 from benchmark.progress import Tell, silent
 from benchmark.protocol.audit import audit
 from benchmark.protocol.batches import Batches, certificate, draw
@@ -67,7 +69,7 @@ def train(
         return row
     with contextlib.ExitStack() as held:
         if processes.leads:
-            held.enter_context(runs.claimed(results, run.key, busy or functools.partial(_say_waiting, run.key)))
+            held.enter_context(claimed(results, run.key, busy or functools.partial(_say_waiting, run.key)))
         held.enter_context(exact(where, deterministic))
         watch = watch if watch and processes.leads else _unwatched
         return processes.told(_finished(results, run.key, weights)) or _carry_out(
@@ -93,7 +95,7 @@ def complete(run: Run, store: Store) -> Run:
         )
     settings = methods.variants(run.method) if run.variant else {}
     if run.variant:
-        runs.choose(run.variant, list(settings), f"variant of '{run.method}'")
+        choose(run.variant, list(settings), f"variant of '{run.method}'")
     pretrained = weights_hash(_arch(run, len(store.classes(task))))
     return dataclasses.replace(
         run, split=next(iter(split)), task=task, scale=stores.scale_of(store, run), mpp=0.0, content=store.content,
@@ -209,7 +211,7 @@ def _carry_out(
         state.validation.append({"step": state.step, "dice": 0.0 if math.isnan(dice) else round(dice, 4)})
         if best_step(state.validation) == state.step and processes.leads:
             rest = {"key": run.key}
-            runs.write_whole(best_path, lambda temporary: _write_weights(method, temporary, rest))
+            write_whole(best_path, lambda temporary: _write_weights(method, temporary, rest))
 
     def checkpoint() -> None:
         if processes.leads:
@@ -259,7 +261,7 @@ def _keep_weights(method: Method, key: str, results: Path) -> str:
     path, before = weights_path(results, key), records.find(results, key)
 
     def write(rest: dict[str, Any]) -> str:
-        runs.write_whole(path, lambda temporary: _write_weights(method, temporary, rest))
+        write_whole(path, lambda temporary: _write_weights(method, temporary, rest))
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     found = write({"key": key})
@@ -369,7 +371,7 @@ def _save(state: Training, path: Path) -> None:
         "history": state.history,
         "validation": state.validation,
     }
-    runs.write_whole(path, lambda temporary: _write(tensors, temporary, rest))
+    write_whole(path, lambda temporary: _write(tensors, temporary, rest))
 
 
 def _restore(state: Training, path: Path) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from benchmark.analysis import family, standing
 from benchmark.analysis.board import Board
 from benchmark.analysis.run_table import comparisons
+from benchmark.files import write_text
 from benchmark.progress import Tell, silent
 from benchmark.records import RunRecord
 from benchmark.report import speed
@@ -25,7 +26,6 @@ from benchmark.report.page.picture import Picture, picture
 from benchmark.report.tables import all_tables, pilot
 from benchmark.report.tables.formatting import Options
 from benchmark.report.tables.table import Table, markdown, rendered, to_markdown
-from benchmark.runs import write_whole
 from benchmark.words import in_units
 
 HEADLINE = "<!-- headline: drawn by bench report -->", "<!-- end of headline -->"
@@ -153,7 +153,7 @@ def _links(name: str, table: str) -> dict[str, str]:
 
 
 def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

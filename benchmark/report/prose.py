@@ -22,11 +22,11 @@ from scipy.stats import rankdata, spearmanr
 from benchmark.analysis import family, power, standing, stats
 from benchmark.analysis.board import Board
 from benchmark.analysis.run_table import comparisons
+from benchmark.names import choose
 from benchmark.protocol.scores import SCORES
 from benchmark.records import RunRecord
 from benchmark.report.figures.comparison import METRIC
 from benchmark.report.tables import formatting, headroom
-from benchmark.runs import choose
 
 FILE = "reading.md"  # beside the rows' folder
 

@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 
 import methods
 from benchmark.analysis import timing
+from benchmark.files import write_text
+from benchmark.names import choose
 from benchmark.report.figures.style import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
 from benchmark.report.page.picture import Picture, picture
 from benchmark.report.tables import ratios
 from benchmark.report.tables.table import FORMATS, Cell, Column, Line, Table, digest, markdown, rendered, to_markdown
-from benchmark.runs import choose, write_whole
 
 SpeedRecord = dict[str, Any]  # of `benchmark.analysis.timing`
 
@@ -379,7 +380,7 @@ def draw(rows: Sequence[SpeedRecord], out: Path) -> list[Drawn]:
         for table in drawn.tables.values():
             for ending, text in rendered(table).items():
                 path = out / "tables" / drawn.folder / f"{table.name}.{ending}"
-                write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+                write_text(path, text)
     return places_
 
 

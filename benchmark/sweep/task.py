@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 import methods
-from benchmark import runs
 from benchmark.datasets import store as stores
+from benchmark.files import write_text
 from benchmark.progress import Tell
 from benchmark.protocol import train
 from benchmark.runs import Run
@@ -97,7 +97,7 @@ def record_failure(results: Path, run: Run, sentence: str, details: str, device:
         "machine": {"host": os.uname().nodename, "device": device, "torch": version("torch")},
     }
     text = json.dumps(failure, indent=1, ensure_ascii=False)
-    runs.write_whole(failure_path(results, run.key), lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    write_text(failure_path(results, run.key), text + "\n")
 
 
 def failure_path(results: Path, key: str) -> Path:
@@ -147,7 +147,7 @@ def _telling(results: Path, run: Run) -> Iterator[train.Watch]:
 
     def say(what: str, done: int, total: int, text: str) -> None:
         said = json.dumps({"what": what, "done": done, "total": total, "text": text.strip(), "host": host})
-        runs.write_whole(path, lambda temporary: temporary.write_text(said, encoding="utf-8"))
+        write_text(path, said)
 
     @contextlib.contextmanager
     def watch(what: str, total: int) -> Iterator[Tell]:

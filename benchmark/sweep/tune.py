@@ -14,8 +14,9 @@ from typing import Any
 import optuna
 
 import methods
-from benchmark import records, runs
+from benchmark import records
 from benchmark.datasets.store import Store
+from benchmark.files import write_text
 from benchmark.protocol.batches import draw
 from benchmark.records import RunRecord
 from benchmark.runs import Run
@@ -102,7 +103,7 @@ def save(run: Run, known: Sequence[Run], tuning: Path) -> dict[str, Any]:
         "sampler": f"TPE of optuna {optuna.__version__}, seed {run.seed}",
     }
     text = json.dumps(found, indent=1, allow_nan=False)
-    runs.write_whole(tuning / f"{found['key']}.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    write_text(tuning / f"{found['key']}.json", text + "\n")
     return found
 
 

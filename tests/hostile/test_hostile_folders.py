@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from conftest import TOY
 from rows import suite
 
-from benchmark import records, runs
+from benchmark import files, records
 from benchmark.cli import main
 from benchmark.cli.errors import FOLDERS, sentence
 
@@ -60,7 +60,7 @@ def test_a_disk_that_takes_nothing_is_named_by_the_option_that_gives_it(results,
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_becomes_full_is_named_by_the_option_that_gives_it(results, tmp_path, monkeypatch, number):
-    monkeypatch.setattr(runs.tempfile, "mkstemp", failing(number))
+    monkeypatch.setattr(files.tempfile, "mkstemp", failing(number))
     for words, option in ((("--out", tmp_path / "out"), "--out"), ((), "--results")):
         code, said = bench("report", "--results", results, "--no-panels", *words)
         assert code == 1 and said.startswith("Error: The disk is full") and f"folder with {option}," in said

@@ -11,20 +11,20 @@ from click.testing import CliRunner
 from conftest import TOY
 from rows import suite
 
-from benchmark import records, runs
+from benchmark import files, records
 from benchmark.cli import main
 
 HALF = """
 import os, sys, time
 from pathlib import Path
-from benchmark import runs
+from benchmark import files
 
 def write(temporary):
     temporary.write_text("half")
     print(temporary, flush=True)
     time.sleep(60)
 
-runs.write_whole(Path(sys.argv[1]), write)
+files.write_whole(Path(sys.argv[1]), write)
 """
 
 
@@ -93,18 +93,18 @@ def test_a_page_of_the_user_has_no_unfinished_neighbour_for_long(results, tmp_pa
     assert not left.exists() and [path.name for path in page.parent.iterdir()] == ["README.md"]
 
 
-def test_a_file_that_was_swept_before_it_was_locked_is_written_again(tmp_path, monkeypatch):
-    lock, swept = runs.fcntl.flock, []
+def test_a_file_that_was_deleted_before_it_was_locked_is_written_again(tmp_path, monkeypatch):
+    lock, deleted = files.fcntl.flock, []
 
     def late(handle, how):
-        if how == runs.fcntl.LOCK_EX and not swept:
-            swept.extend(tmp_path.glob(".*"))
-            runs.sweep(tmp_path)
+        if how == files.fcntl.LOCK_EX and not deleted:
+            deleted.extend(tmp_path.glob(".*"))
+            files.delete_unfinished(tmp_path)
         lock(handle, how)
 
-    monkeypatch.setattr(runs.fcntl, "flock", late)
-    runs.write_whole(tmp_path / "a.txt", lambda path: path.write_text("whole"))
-    assert len(swept) == 1 and not swept[0].exists()
+    monkeypatch.setattr(files.fcntl, "flock", late)
+    files.write_whole(tmp_path / "a.txt", lambda path: path.write_text("whole"))
+    assert len(deleted) == 1 and not deleted[0].exists()
     assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
 
 
@@ -112,8 +112,8 @@ def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
     def refuses(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(runs.fcntl, "flock", refuses)
-    runs.write_whole(tmp_path / "a.txt", lambda path: path.write_text("whole"))
-    (tmp_path / f".b.txt.{runs.UNFINISHED}12345678.txt").write_text("perhaps alive")
-    runs.sweep(tmp_path)
+    monkeypatch.setattr(files.fcntl, "flock", refuses)
+    files.write_whole(tmp_path / "a.txt", lambda path: path.write_text("whole"))
+    (tmp_path / f".b.txt.{files.UNFINISHED}12345678.txt").write_text("perhaps alive")
+    files.delete_unfinished(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2

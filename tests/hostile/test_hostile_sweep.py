@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from sweep.test_sweep import Here, Quiet, options, wanted
 
-from benchmark import records, runs
+from benchmark import files, records
 from benchmark.cli import executors, main
 from benchmark.protocol import train
 from benchmark.sweep import execute, plan, task
@@ -19,7 +19,7 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize(("module", "writes"), [(runs, "write_whole"), (records, "save")])
+@pytest.mark.parametrize(("module", "writes"), [(files, "_locked_beside"), (records, "save")])
 def test_a_full_disk_ends_a_sweep_after_its_first_run_with_one_sentence(
     store, data, tmp_path, monkeypatch, module, writes
 ):
@@ -34,7 +34,7 @@ def test_a_full_disk_ends_a_sweep_after_its_first_run_with_one_sentence(
 
 def test_a_failure_that_cannot_be_recorded_ends_a_sweep_too(store, data, tmp_path, monkeypatch):
     def fails(*_):
-        monkeypatch.setattr(runs, "write_whole", full)
+        monkeypatch.setattr(files, "_locked_beside", full)
         raise ValueError("The method is wrong.")
 
     monkeypatch.setattr(train, "_carry_out", fails)

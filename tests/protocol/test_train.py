@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 
 import methods
-from benchmark import records, runs
+from benchmark import files, records
 from benchmark.datasets import store as stores
 from benchmark.datasets.store import open_store
 from benchmark.protocol import train
@@ -270,7 +270,7 @@ def test_two_processes_on_one_run_leave_one_row(data, toy, tmp_path):
 
 
 def test_a_run_that_another_process_holds_is_waited_for(store, data, toy, tmp_path):
-    with runs.claimed(tmp_path, train.complete(toy, store).key, print):
+    with files.claimed(tmp_path, train.complete(toy, store).key, print):
         process = subprocess.Popen(bench_run(data, tmp_path, toy), stdout=subprocess.PIPE, text=True)
         assert "waiting for it" in process.stdout.readline()
         assert not records.load(tmp_path)
@@ -305,7 +305,7 @@ def test_large_arrays_are_not_fetched_from_the_system_again_and_again():
     """Of 64 MiB, the system would clear 16,384 pages for each."""
     script = """
 import resource, torch
-from benchmark import machine
+from benchmark import files, machine
 def cleared():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):

@@ -24,7 +24,7 @@ from conftest import TOY
 from msgspec import structs
 from rows import row as made_up
 
-from benchmark import machine, records, runs
+from benchmark import files, machine, records, runs
 from benchmark.cli import main
 from benchmark.protocol import suites, train
 from benchmark.records import Measured, RunRecord
@@ -310,7 +310,7 @@ def test_a_run_that_another_process_holds_is_left_to_it_and_returned_to(store, d
             return found
 
     held = contextlib.ExitStack()
-    held.enter_context(runs.claimed(tmp_path, one.key, lambda other: None))
+    held.enter_context(files.claimed(tmp_path, one.key, lambda other: None))
     assert execute.carry_out([one], Watching(job), tmp_path, Quiet()) == {"done": 1}
     assert endings == ["elsewhere", ""]
 
@@ -318,7 +318,7 @@ def test_a_run_that_another_process_holds_is_left_to_it_and_returned_to(store, d
 def test_a_run_that_is_taken_at_the_last_moment_is_not_waited_for(store, data, tmp_path, monkeypatch):
     (one,) = plan.plan(wanted()[:1], {"toy": store}, tmp_path)
     with contextlib.ExitStack() as held:
-        taken = lambda *runs_: held.enter_context(runs.claimed(tmp_path, one.key, print))  # noqa: E731
+        taken = lambda *runs_: held.enter_context(files.claimed(tmp_path, one.key, print))  # noqa: E731
         monkeypatch.setattr(task, "_same", taken)
         assert Task(tmp_path, data, "cpu")(one.run) == "elsewhere"
 
@@ -553,7 +553,7 @@ def test_the_live_view_has_a_line_for_each_run(store, tmp_path, width):
     for one in planned[:2]:
         said = {"what": "Training mean_teacher", "done": 30, "total": 60, "host": "here"}
         said["text"] = "1234 images/s  sup 0.123 consistency 0.456 and so on"
-        runs.write_whole(
+        files.write_whole(
             task.running_path(tmp_path, one.key), lambda path, said=said: path.write_text(json.dumps(said))
         )
     board = live.Board(live.Progress(planned, tmp_path, 2), live.Live(console=live.Console(width=width)))
@@ -569,7 +569,7 @@ def test_where_there_is_no_terminal_lines_say_now_and_then_how_far_runs_are(stor
     planned = plan.plan(wanted(), {"toy": store}, tmp_path)
     said = {"what": "Training mean_teacher", "done": 30, "total": 60, "text": "1234 images/s", "host": "here"}
     key = planned[1].key
-    runs.write_whole(task.running_path(tmp_path, key), lambda path: path.write_text(json.dumps(said)))
+    files.write_whole(task.running_path(tmp_path, key), lambda path: path.write_text(json.dumps(said)))
     lines = live.Lines(live.Progress(planned, tmp_path, 2))
     lines.look()
     lines.look()

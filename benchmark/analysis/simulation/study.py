@@ -22,8 +22,8 @@ from benchmark.analysis.simulation.checks import (
     unequal,
 )
 from benchmark.analysis.simulation.worlds import WORLDS, Design, World, simulate
+from benchmark.files import write_text
 from benchmark.progress import silent
-from benchmark.runs import write_whole
 
 SIMULATIONS = 1000
 PATIENTS = (10, 20, 50, 100)
@@ -198,4 +198,4 @@ def write(blocks: dict[str, str], page: Path) -> None:
         if not found or mark not in rest:
             raise ValueError(f"{page} has no place for '{name}'; add the lines {start.strip()} and {mark}.")
         text = before + found + block + "\n" + mark + rest.partition(mark)[2]
-    write_whole(page, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(page, text)

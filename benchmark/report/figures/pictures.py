@@ -19,8 +19,8 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from benchmark.datasets.base import IGNORE
 from benchmark.datasets.store import Store
+from benchmark.files import write_whole
 from benchmark.protocol.scores import MEAN
-from benchmark.runs import write_whole
 from benchmark.words import some
 
 # Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision; those that tissue is not

@@ -18,7 +18,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
-from benchmark.runs import write_whole
+from benchmark.files import write_whole
 
 COLUMN, TEXT = 3.4, 7.0  # inches: the width of a column and of a page's text
 SIZE, SMALL = 8.0, 7.0  # points

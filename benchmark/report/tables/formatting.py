@@ -8,9 +8,9 @@ import numpy as np
 from benchmark.analysis import standing, stats
 from benchmark.analysis.board import Board
 from benchmark.analysis.stats import Difference, Interval
+from benchmark.names import choose
 from benchmark.protocol.scores import MEAN, SCORES, Score
 from benchmark.report.tables.table import DASH, Cell, Column
-from benchmark.runs import choose
 
 METHOD = Column("Method", "text")
 FARTHEST = 1e4  # pixels; a bound beyond is printed as ∞: there are too few patients for one
