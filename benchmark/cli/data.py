@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from benchmark import progress, runs
-from benchmark.cli.numbers import PIXEL_UM
+from benchmark.cli.numbers import FIELDS, PIXEL_UM
 from benchmark.cli.options import DATASET, KIND, data_option, dataset_names, kind_of, open_store
 from benchmark.names import choose
 
@@ -32,6 +32,7 @@ def data_list(data) -> None:
         for line in (kind.title, kind.size + scale, f"licence: {kind.licence}", *cite, f"get it: {kind.source}"):
             click.echo(f"    {line}")
     click.echo("Your own images: bench data add folder PATH --name NAME")
+    click.echo("Your own slides: bench data add slides PATH --mpp 0.5 --name NAME")
 
 
 def _state(name: str, data: Path) -> str:
@@ -49,12 +50,22 @@ def _state(name: str, data: Path) -> str:
     epilog="""\b
 Examples:
   bench data add ebhi-seg ~/Downloads/EBHI-SEG
-  bench data add folder ~/slides --name mine     images/, masks/ for some of them, and if you like patients.csv"""
+  bench data add folder ~/images --name mine     images/, masks/ for some of them, and if you like patients.csv
+  bench data add slides ~/wsi --mpp 0.5          slides with annotations of QuPath, cut into tiles of tissue"""
 )
 @click.argument("kind", type=KIND)
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option("--name", default="", help="Its name here.  [default: the kind]")
-@click.option("--mpp", type=PIXEL_UM, help="Micrometres per pixel, if you know it; runs can then ask for --mpp.")
+@click.option(
+    "--mpp",
+    type=PIXEL_UM,
+    help="Micrometres per pixel: of images, if you know it; of slides, the resolution at which they are cut.",
+)
+@click.option("--tile", type=FIELDS["tile"], help="Pixels a side of the tiles of slides.  [default: 512]")
+@click.option("--slide-mpp", type=PIXEL_UM, help="Micrometres per pixel at full resolution of slides that lack it.")
+@click.option(
+    "--complete", is_flag=True, help="Slides with annotations are annotated completely; the rest is background."
+)
 @click.option("--instances", is_flag=True, help="Masks of a folder number objects, not classes.")
 @click.option(
     "--unit",
@@ -63,15 +74,18 @@ Examples:
     help="What patients.csv has in its column patient, if not patients: organ, slide, tile …",
 )
 @data_option
-def add(kind, path, name, mpp, unit, instances, data) -> None:
-    """Reads every file of a dataset once, checks it, and writes the store that runs use; draws a contact sheet."""
+def add(kind, path, name, mpp, tile, slide_mpp, complete, unit, instances, data) -> None:
+    """Reads every file of a dataset once, checks it, and writes the store that runs use; renders a contact sheet."""
     from benchmark import datasets
     from benchmark.datasets import store as stores
+    from benchmark.datasets.slides import Cut
 
     if not path and Path(kind).is_dir():
         meant = shlex.join(["bench", "data", "add", "folder", kind])
         raise ValueError(f"'{kind}' is a folder, not a kind of dataset; did you mean `{meant}`?")
     choose(kind, datasets.names(), "kind of dataset")
+    of_slides = {"tile": tile, "slide_um": slide_mpp, "complete": complete}
+    cut = Cut(**{option: value for option, value in of_slides.items() if value})
     with contextlib.ExitStack() as stack:
         tell = progress.silent
 
@@ -81,7 +95,10 @@ def add(kind, path, name, mpp, unit, instances, data) -> None:
                 tell = stack.enter_context(progress.watching(f"Reading {name or kind}", total))
             tell(done, what)
 
-        store = stores.add(kind, path, data, name, watch, pixel_um=mpp, unit=unit, instances=instances)
+        store = stores.add(
+            kind, path, data, name, watch, pixel_um=mpp, unit=unit, instances=instances,
+            cut=None if cut == Cut() else cut,
+        )  # fmt: skip
     _show(store, "")
     elsewhere = click.get_current_context().get_parameter_source("data") is ParameterSource.COMMANDLINE
     click.echo(f"Next           {_next(store, data if elsewhere else None)}")

@@ -145,14 +145,20 @@ def kinds() -> list[str]:
 
 def dataset_names(data: Path) -> list[str]:
     """The kinds there are, and what was added under other names; a folder that no dataset can be named is none."""
-    from benchmark.datasets.store import NAME
+    from benchmark.datasets.store import NAME, OF_USERS
 
     added = {path.parent.name for path in data.glob("[!.]*/index.json")} if data.is_dir() else set()
-    return sorted(set(filter(NAME.fullmatch, added)) | set(kinds()) - {"folder"})
+    return sorted(set(filter(NAME.fullmatch, added)) | set(kinds()) - set(OF_USERS))
 
 
 def kind_of(name: str, data: Path) -> str:
-    return name if name in kinds() else "folder"
+    """The kind of a dataset; of one that cannot be opened, a folder."""
+    if name in kinds():
+        return name
+    try:
+        return open_store(name, data).kind
+    except ValueError:
+        return "folder"
 
 
 def _folder(ctx: click.Context) -> Path:

@@ -6,7 +6,17 @@ from importlib import import_module
 from benchmark.datasets.base import Dataset
 from benchmark.names import choose
 
-SHARED = {"base", "fingerprint", "images", "resample", "splits", "store", "tables"}  # what datasets have in common
+SHARED = {
+    "annotations",
+    "base",
+    "fingerprint",
+    "images",
+    "resample",
+    "splits",
+    "store",
+    "tables",
+    "wsi",
+}  # what datasets have in common
 
 
 def names() -> list[str]:

@@ -67,7 +67,7 @@ class Dataset(ABC):
     leaks: ClassVar[dict[str, str]] = {}  # published splits that share patients or slides -> what is shared
     unit: str = PATIENT  # what an item's `patient` is, and a split keeps together: patient, organ, tile …
     instances: ClassVar[bool] = False  # the masks number objects, so that the object scores can be computed
-    pixel_um: ClassVar[float | None] = None  # the side of a pixel in micrometres
+    pixel_um: float | None = None  # the side of a pixel in micrometres
     noticed: Sequence[str] = ()  # sentences for the summary on all masks together, known after `settle`
 
     @abstractmethod

@@ -211,18 +211,12 @@ class Folder(Dataset):
         path = root / "classes.txt"
         if not path.exists() and not path.is_symlink():
             return ()
-        names = tuple(line for _, line in read_text(path))
+        names = read_classes(path)
         if len(names) < count:
             raise ValueError(
                 f"{path} names {len(names)} classes, but the mask of {values[count - 1]} has the class number "
                 f"{count - 1}; name every class, the background first, one a line."
             )
-        if len(names) > MOST_CLASSES or len(set(map(_spelled, names))) < len(names):
-            raise ValueError(f"{path} names a class twice, or more than {MOST_CLASSES}; give each its own name.")
-        if max(map(len, names)) > LONGEST:
-            raise ValueError(f"{path} names a class in over {LONGEST} letters; shorten the name.")
-        if "background" in map(_spelled, names[1:]):
-            raise ValueError(f"{path} has the background as another than the first name; put it first, one a line.")
         return names
 
     def _check_colours(self) -> None:
@@ -278,7 +272,7 @@ class Folder(Dataset):
                     f"{path} has '{patient}' as the patient of '{name}'; if it is not known, give a name that no other "
                     "image has."
                 )
-            patients[name] = first.setdefault(_spelled(patient), patient)
+            patients[name] = first.setdefault(spelled(patient), patient)
             if patients[name] != patient and f"{patient} = {patients[name]}" not in self._spellings:
                 self._spellings.append(f"{patient} = {patients[name]}")
         return patients
@@ -362,7 +356,19 @@ def _ranges(numbers: Sequence[int]) -> str:
     return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
 
 
-def _spelled(patient: str) -> str:
+def read_classes(path: Path) -> tuple[str, ...]:
+    """The names of classes in a text file, one a line, the background first and each once; else a ValueError."""
+    names = tuple(line for _, line in read_text(path))
+    if len(names) > MOST_CLASSES or len(set(map(spelled, names))) < len(names):
+        raise ValueError(f"{path} names a class twice, or more than {MOST_CLASSES}; give each its own name.")
+    if max(map(len, names), default=0) > LONGEST:
+        raise ValueError(f"{path} names a class in over {LONGEST} letters; shorten the name.")
+    if "background" in map(spelled, names[1:]):
+        raise ValueError(f"{path} has the background as another than the first name; put it first, one a line.")
+    return names
+
+
+def spelled(patient: str) -> str:
     """One spelling for a name in any case, with any blanks and without invisible characters."""
     visible = "".join(letter for letter in patient if unicodedata.category(letter) != "Cf")
     return " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
@@ -372,7 +378,7 @@ def _alike(patients: Sequence[str]) -> list[str]:
     """A sentence if names differ in separators or leading zeros alone, as in "case 1" and "case-01"."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for patient in patients:
-        whole = re.sub(r"^(\d+)\.0+$", r"\1", _spelled(patient))  # as spreadsheets and pandas write numbers
+        whole = re.sub(r"^(\d+)\.0+$", r"\1", spelled(patient))  # as spreadsheets and pandas write numbers
         words = re.findall(r"\d+|[^\W\d_]+", whole)
         alike.setdefault(tuple(word.lstrip("0") or "0" for word in words), []).append(patient)
     pairs = [" and ".join(f"'{patient}'" for patient in of) for words, of in alike.items() if words and len(of) > 1]

@@ -36,13 +36,15 @@ from benchmark.datasets import few_patients, resample
 from benchmark.datasets.base import IGNORE, Dataset, Item, Record
 from benchmark.datasets.fingerprint import fingerprint
 from benchmark.datasets.images import check_name, check_regular, values_in
+from benchmark.datasets.slides import Cut
 from benchmark.names import choose
 from benchmark.runs import Run
 from benchmark.words import PATIENT, in_units, some
 
 FORMAT = 1  # of the index; raised when a field changes its meaning
 UNIT = re.compile(r"[A-Za-z][A-Za-z-]{0,29}")
-FOLDER = "folder"  # the kind that reads images of anyone
+SLIDES = "slides"
+OF_USERS = ("folder", SLIDES)  # the kinds that read what users have, under any name
 DRAWN = "phantom"  # the only dataset that is drawn and not read
 READERS = 2  # threads; each holds one image
 FILES = ("index.json", "images.bin", "masks.bin", "contact_sheet.png")  # all that a store consists of
@@ -245,7 +247,7 @@ def open_store(name: str, data: Path) -> Store:
     if name == DRAWN:
         return add(DRAWN, None, data)
     here = [path.parent.name for path in data.glob("[!.]*/index.json")]
-    choose(name, sorted({*datasets.names(), *here} - {"folder"}), "dataset")
+    choose(name, sorted({*datasets.names(), *here} - {*OF_USERS}), "dataset")
     raise ValueError(
         f"The dataset '{name}' is not in {data}; get it ({datasets.get(name).source}) and run "
         f"`bench data add {shlex.quote(name)} PATH`."
@@ -313,7 +315,7 @@ def _made_from(stored: Store, folder: Path) -> bool:
 
 def add(
     kind: str, root: Path | None, data: Path, name: str = "", progress: Progress = lambda done, total, what: None,
-    *, pixel_um: float | None = None, unit: str = PATIENT, instances: bool = False,
+    *, pixel_um: float | None = None, unit: str = PATIENT, instances: bool = False, cut: Cut | None = None,
 ) -> Store:  # fmt: skip
     """Reads every file of a dataset once, checks it, and makes the store `data/NAME`, whole or not at all.
 
@@ -321,9 +323,13 @@ def add(
     images or lies among them. The first file that is not as it should be is a ValueError that names it.
     `pixel_um` is the side of a pixel in micrometres, if it is known and the kind of dataset does not say it. `unit` is
     what patients.csv of a folder has in its column "patient": patients, or what the images are grouped by instead.
-    With `instances` masks of a folder number objects, not classes.
+    With `instances` masks of a folder number objects, not classes. `cut` is how slides are cut into tiles.
     """
     dataset, name = datasets.get(kind), name or kind
+    if kind == SLIDES:
+        dataset.pixel_um, dataset.cut = pixel_um, cut or dataset.cut
+    elif cut:
+        raise ValueError(f"'{kind}' has images and no slides; leave out --tile, --slide-mpp and --complete.")
     if instances and kind != "folder":
         raise ValueError(f"The kind '{kind}' decides itself what its masks number; leave out --instances.")
     dataset.instances = instances or dataset.instances
@@ -333,8 +339,9 @@ def add(
         raise ValueError(f"'{name}' is a kind of dataset itself; give this one another name.")
     if not UNIT.fullmatch(unit):
         raise ValueError(f"'{unit}' is no name of a unit; give one word in the singular, such as organ, slide or tile.")
-    if unit != PATIENT and kind != FOLDER:
+    if unit != PATIENT and kind not in OF_USERS:
         raise ValueError(f"Images of '{kind}' are grouped by {dataset.unit}; another unit is for a folder of your own.")
+    dataset.unit = unit if unit != PATIENT else dataset.unit
     if root is None and kind != DRAWN:
         raise ValueError(f"Say where '{kind}' lies: `bench data add {kind} PATH`; to be had from {dataset.source}.")
     if root is not None and not root.is_dir():
@@ -351,8 +358,7 @@ def add(
     for path in (path for item in items for path in (item.image, item.mask) if path):
         check_name(path)
     with _writing(data), _unfinished(data, name) as folder:
-        dataset.unit = unit
-        index = {"format": FORMAT, "kind": kind, "pixel_um": pixel_um, "unit": unit, "instances": instances}
+        index = {"format": FORMAT, "kind": kind, "pixel_um": pixel_um, "unit": dataset.unit, "instances": instances}
         _write_index(index | _write(folder, dataset, name, root, items, progress), folder)
         _publish(folder, data / name)
     return Store(data / name)
