@@ -6,17 +6,9 @@ from importlib import import_module
 from benchmark.datasets.base import Dataset
 from benchmark.names import choose
 
-SHARED = {
-    "annotations",
-    "base",
-    "fingerprint",
-    "images",
-    "resample",
-    "splits",
-    "store",
-    "tables",
-    "wsi",
-}  # what datasets have in common
+SHARED = {  # what datasets have in common
+    "annotations", "base", "few_patients", "fingerprint", "images", "resample", "splits", "store", "tables", "wsi",
+}  # fmt: skip
 
 
 def names() -> list[str]:
