@@ -54,6 +54,9 @@ class Run:
     protocol: int = PROTOCOL
     # Fields from here on were added after protocol 2 began: they enter the key only where they differ from the default.
     tuned: str = _later("")  # the outcome of `bench tune` that learning rate and settings come from; "" has defaults
+    views: str = _later(
+        "own"
+    )  # strong views: each method's own, or "rgb" or "stain" for all
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
@@ -77,6 +80,11 @@ class Run:
             raise ValueError(f"The dropout is {self.dropout:g}, but a share of features lies in [0, 1).")
         for name, known in CHOICES.items():
             choose(getattr(self, name), known, name)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the method has its default settings and its own views, and is no variant."""
+        return not self.variant and not self.settings and self.views == Run.views
 
     @property
     def key(self) -> str:
@@ -103,6 +111,7 @@ CHOICES = {
     "optimiser": ("adamw", "sgd"),
     "schedule": ("poly", "cosine", "constant"),
     "precision": ("float32", "bf16"),
+    "views": ("own", "rgb", "stain"),
 }
 
 

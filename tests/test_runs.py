@@ -11,7 +11,14 @@ from benchmark import records
 from benchmark.runs import Run
 
 OTHER = {"method": "x", "ratio": 0.5, "settings": (("a", 1),), "norm": "batch", "decoder": "deeplabv3plus"}
-OTHER |= {"scale": 0.5, "optimiser": "sgd", "schedule": "constant", "precision": "bf16", "dropout": 0.25}
+OTHER |= {
+    "scale": 0.5,
+    "optimiser": "sgd",
+    "schedule": "constant",
+    "precision": "bf16",
+    "dropout": 0.25,
+    "views": "rgb",
+}
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Run)])
@@ -23,8 +30,15 @@ def test_every_field_changes_the_key(field):
 
 def test_a_field_that_was_added_later_changes_no_older_key():
     run = Run(method="cdma", ratio=0.05)
-    older = {name: value for name, value in dataclasses.asdict(run).items() if name != "tuned"}
+    later = ("tuned", "views")
+    older = {name: value for name, value in dataclasses.asdict(run).items() if name not in later}
     assert run.key.endswith(hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()[:10])
+
+
+def test_only_a_run_without_variant_settings_and_other_views_is_plain():
+    assert Run(method="fixmatch", ratio=0.5, lr=1).plain
+    for other in ({"variant": "no_cutmix"}, {"settings": (("threshold", 0.8),)}, {"views": "stain"}):
+        assert not Run(method="fixmatch", **other).plain
 
 
 def test_the_key_is_readable_and_a_file_name():

@@ -37,7 +37,7 @@ Examples:
               show_default=True, help="Resolutions, as shares of the height and width.")  # fmt: skip
 @click.option("--repeats", type=REPEATS, default=1, show_default=True, help="Draws and seeds of each: 0, 1, 2 …")
 @click.option("--budget-minutes", "budget", type=MINUTES, help="Leave out settings that would take longer.")
-@run_options("variant", "dataset", "ratio", "draw", "seed", "steps", "scale", "mpp")
+@run_options("variant", "views", "dataset", "ratio", "draw", "seed", "steps", "scale", "mpp")
 @click.option("--recipe", type=RECIPE, default="quick", show_default=True, envvar="BENCH_RECIPE", help=RECIPE_HELP)
 @functools.partial(who_options, plan="--plan")
 def pilot(

@@ -174,7 +174,18 @@ def planned(suite: Suite) -> list[Run]:
         for ratio, name in itertools.product(sorted(setting.ratios), names):
             full = dataclasses.replace(one, method=name, ratio=ratio, settings=() if name == BASELINE else chosen)
             found += [full, *(dataclasses.replace(full, variant=variant) for variant in ablated[name])]
-    return list({run.key: run for run in found}.values())
+    return list({run.key: run for run in map(_without_idle_views, found)}.values())
+
+
+def _without_idle_views(run: Run) -> Run:
+    """The run; if its method has no strong views, then without a choice of views, which would change nothing."""
+    if run.views == Run.views:
+        return run
+    try:
+        has_views = methods.get(run.method).strong_views
+    except methods.Broken:  # the run is recorded as failed
+        has_views = False
+    return run if has_views else dataclasses.replace(run, views=Run.views)
 
 
 def _ablated(suite: Suite, names: Sequence[str]) -> dict[str, list[str]]:

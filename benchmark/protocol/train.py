@@ -96,6 +96,11 @@ def complete(run: Run, store: Store) -> Run:
     settings = methods.variants(run.method) if run.variant else {}
     if run.variant:
         choose(run.variant, list(settings), f"variant of '{run.method}'")
+    if run.views != Run.views:
+        if not methods.get(run.method).strong_views:
+            raise ValueError(f"'{run.method}' has no strong views; leave out --views.")
+        if "view" in {**settings.get(run.variant, {}), **dict(run.settings)}:
+            raise ValueError("--views and the setting 'view' both choose the strong view; give one of them.")
     pretrained = weights_hash(_arch(run, len(store.classes(task))))
     return dataclasses.replace(
         run, split=next(iter(split)), task=task, scale=stores.scale_of(store, run), mpp=0.0, content=store.content,
@@ -521,7 +526,7 @@ def exact(device: torch.device, deterministic: bool):
 
 
 def _arch(run: Run, classes: int) -> Arch:
-    return Arch(run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout, run.width, run.steps)
+    return Arch(run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout, run.width, run.steps, run.views)
 
 
 @contextlib.contextmanager

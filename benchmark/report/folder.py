@@ -221,7 +221,7 @@ def main_table(rows: Sequence[RunRecord], options: Options = Options()) -> tuple
     spent = {
         name: (
             standing.ranks_any(boards[name], options),
-            sum(row.budget.flops for row in of if not (row.run.variant or row.run.settings)),
+            sum(row.budget.flops for row in of if row.run.plain),
         )
         for name, of in groups.items()
         if any(row.status == "done" for row in of)

@@ -212,6 +212,7 @@ def showing(progress: Progress) -> Iterator[Lines | Board]:
 def name_of(run: Run) -> str:
     """A method as tables of a sweep call it: with its variant and settings."""
     settings = ["tuned"] if run.tuned else [f"{name}={value}" for name, value in run.settings]
+    settings += [f"{run.views} views"] if run.views != Run.views else []
     changed = [*([run.variant] if run.variant else []), *settings]
     return f"{run.method} ({', '.join(changed)})" if changed else run.method
 

@@ -64,7 +64,7 @@ def plan(wanted: Sequence[Run], stores: Stores, results: Path) -> list[Planned]:
     for run in wanted:
         store = stores[run.dataset]
         fixed = (run.method, run.variant, run.dataset, run.task, run.split, run.scale, run.mpp, run.encoder,
-                 run.decoder, run.norm, run.width, run.dropout, run.weights)  # fmt: skip
+                 run.decoder, run.norm, run.width, run.dropout, run.weights, run.views)  # fmt: skip
         if fixed not in filled:
             whole = train.complete(run, store)
             filled[fixed] = {
@@ -106,7 +106,7 @@ def estimated(
 def _setting(run: Run) -> Run:
     """A run without what differs inside a table."""
     return dataclasses.replace(
-        run, method=BASELINE, variant="", settings=(), tuned="", lr=1, ratio=1, draw=0, seed=0
+        run, method=BASELINE, variant="", settings=(), tuned="", views=Run.views, lr=1, ratio=1, draw=0, seed=0
     )  # fmt: skip
 
 

@@ -146,6 +146,17 @@ def test_what_differs_from_most_runs_is_in_the_label_so_that_it_is_not_taken_for
     }
 
 
+def test_views_that_are_not_the_methods_own_are_a_setting_and_not_another_comparison():
+    rows = [row("fixmatch"), row("fixmatch", views="stain"), row("fixmatch", views="rgb", settings={"threshold": 0.8})]
+    lines = run_table.runs_frame(rows).set_index("label").settings
+    assert lines.to_dict() == {
+        "FixMatch": "",
+        "FixMatch (stain views)": "stain views",
+        "FixMatch (threshold=0.8, rgb views)": "threshold=0.8, rgb views",
+    }
+    assert len(run_table.comparisons(rows)) == 1
+
+
 def test_two_methods_of_one_title_keep_their_names():
     rows = [row("cdma"), row("cps")]
     rows[1].title = "CDMA"

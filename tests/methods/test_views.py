@@ -8,7 +8,10 @@ from scipy import ndimage
 from skimage import color
 from torchvision.transforms import functional as vision
 
+import methods
+from methods.base import Batch
 from methods.parts import views
+from methods.parts.nets import Arch
 
 RANDOM = {
     name: getattr(views, name)
@@ -369,3 +372,29 @@ def test_cutmix_keeps_the_layout(x):
     x = x.contiguous(memory_format=torch.channels_last)
     mixed = views.cutmix(x, x.flip(0), views.boxes(x, p=1.0))
     assert mixed.is_contiguous(memory_format=torch.channels_last)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Views of a run
+
+
+def first_loss(name: str, views: str) -> float:
+    """The unsupervised loss of a method's first step."""
+    torch.manual_seed(0)
+    arch = Arch("tu-test_efficientnet", weights="none", width=32, dropout=0.0, views=views)
+    method = methods.build(name, arch, threshold=0.0)
+    batch = Batch(torch.rand(2, 3, 32, 32), torch.randint(2, (2, 32, 32)), torch.rand(3, 3, 32, 32))
+    torch.manual_seed(1)
+    terms = method.losses(batch, torch.ones(()))
+    return next(value.item() for term, value in terms.items() if term != "sup")
+
+
+def test_with_the_same_views_fixmatch_and_stainmatch_are_one_method_and_with_their_own_they_are_two():
+    assert first_loss("fixmatch", "rgb") == first_loss("stain_match", "rgb") == first_loss("fixmatch", "own")
+    assert first_loss("fixmatch", "stain") == first_loss("stain_match", "stain") == first_loss("stain_match", "own")
+    assert first_loss("fixmatch", "own") != first_loss("stain_match", "own")
+
+
+def test_a_view_that_does_not_exist_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="no strong view 'stains'; did you mean 'stain'"):
+        Arch(views="stains")

@@ -125,6 +125,15 @@ def test_settings_are_for_the_methods_and_not_for_their_baseline():
         assert run.steps == 7
 
 
+def test_views_are_those_of_methods_with_strong_views_and_change_no_other_run():
+    suite = dataclasses.replace(SMALL, methods=("mean_teacher", "fixmatch", "augseg"))
+    usual, changed = planned(suite), planned(dataclasses.replace(suite, fields={"views": "stain"}))
+    assert {run.method for run in changed if run.views == "stain"} == {"fixmatch", "augseg"}
+    assert {run.key for run in changed} & {run.key for run in usual} == {
+        run.key for run in usual if run.method in ("supervised", "mean_teacher")
+    }
+
+
 def test_fields_override_the_recipe_and_the_recipe_the_defaults():
     run = planned(dataclasses.replace(SMALL, recipe="full", fields={"crop": 224}))[0]
     assert (run.encoder, run.crop) == (suites.RECIPES["full"]["encoder"], 224)

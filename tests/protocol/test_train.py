@@ -25,6 +25,7 @@ from benchmark.protocol import train
 from benchmark.protocol.batches import draw
 from benchmark.records import Best, RunRecord
 from methods.base import REGISTRY, Method
+from methods.parts import views
 from methods.parts.losses import dice_ce
 
 MEASURED = ("measured", "machine")  # what a row says of the machine and the clock
@@ -185,6 +186,17 @@ def test_optimiser_and_schedule_change_what_is_learnt(store, toy, undisturbed, t
     row = train.train(dataclasses.replace(toy, **changed), store, tmp_path)
     assert row.history["sup"][0] == undisturbed[0].history["sup"][0], "the first step is before any update"
     assert row.history["sup"][2:] != undisturbed[0].history["sup"][2:]
+
+
+def test_views_of_a_run_reach_the_method_and_those_that_mean_nothing_are_refused(store, toy):
+    run = dataclasses.replace(toy, method="fixmatch", views="stain")
+    assert train.build(train.complete(run, store), 2).view is views.strong_stain
+    assert train.build(dataclasses.replace(run, views="own"), 2).view is views.strong
+    with pytest.raises(ValueError, match="'mean_teacher' has no strong views; leave out --views"):
+        train.complete(dataclasses.replace(run, method="mean_teacher"), store)
+    for twice in ({"variant": "colour"}, {"settings": (("view", "stain"),)}):
+        with pytest.raises(ValueError, match="--views and the setting 'view' both choose"):
+            train.complete(dataclasses.replace(run, method="stain_match", **twice), store)
 
 
 def test_weights_best_on_validation_are_scored_beside_the_last(store, toy, tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ def _families(c: Comparison, ratio: float) -> list[tuple[str, dict[str, Run]]]:
             groups.setdefault((run.method, *(getattr(run, name) for name in TRAINING)), {})[label] = run
     families = []
     for group in groups.values():
-        full = [label for label, run in group.items() if not run.variant and not run.settings]
+        full = [label for label, run in group.items() if run.plain]
         if full:
             families.append((full[0], {label: run for label, run in group.items() if label != full[0]}))
     return families
@@ -145,7 +145,9 @@ def sweeps(c: Comparison, ratio: float) -> list[Sweep]:
             published = _defaults(run.method)
             settings = published | methods.variants(run.method).get(run.variant, {}) | dict(run.settings)
             changed = tuple(name for name, value in settings.items() if value != published.get(name))
-            numbers = all(type(of.get(name)) in (int, float) for name in changed for of in (published, settings))
+            numbers = run.views == Run.views and all(
+                type(of.get(name)) in (int, float) for name in changed for of in (published, settings)
+            )
             if numbers and len({(published[name], settings[name]) for name in changed}) == 1:
                 of = values.setdefault(changed, {float(published[changed[0]]): full})
                 of[float(settings[changed[0]])] = label
