@@ -26,7 +26,7 @@ Differences from the paper and the released code:
 - The unlabelled pass is also computed before t = `share`, with weight 0, so that every step is the same computation.
 - Labelled and unlabelled images have separate means, as in every method here. The code has one mean over a batch with
   about as many labelled as unlabelled images.
-- The selection of reliable images of ST++, with three trainings, is left out.
+- The selection of reliable images is a method of its own, st_plus_plus.
 """
 
 from typing import ClassVar, Literal
@@ -34,12 +34,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from methods.base import IGNORE, Batch, Images, Logits, Method, register
+from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import cross_entropy, dice_ce
 from methods.parts.nets import Arch
+from methods.parts.pseudo import cut_out
 from methods.parts.schedule import adapted_decay
 from methods.parts.teacher import Teacher
-from methods.parts.views import boxes, cutmix, strong
+from methods.parts.views import strong
 
 
 @register
@@ -67,10 +68,8 @@ class SelfTraining(Method):
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
         labelled, u = len(batch.x), batch.u
         self.first_part.copy_(t < self.share)
-        where, noise = boxes(u, p=self.cutout), torch.rand_like(u)
-        view = cutmix(self.view(u), noise, where) if self.strong_view else u
         y = self.teacher(u).argmax(1)
-        y = y.masked_fill(where, IGNORE) if self.strong_view else y
+        view, y = cut_out(u, self.view, y, self.cutout) if self.strong_view else (u, y)
         logits = self.student(torch.cat([batch.x, view]))
         pseudo = torch.where(self.first_part, 0.0, cross_entropy(logits[labelled:], y))
         return {"sup": dice_ce(logits[:labelled], batch.y), "pseudo": self.weight * pseudo}

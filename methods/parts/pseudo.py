@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from methods.base import Images, Logits, Masks
+from methods.base import IGNORE, Images, Logits, Masks
 from methods.parts.losses import SMOOTH, annotated, at_least_single, mean, one_hot
-from methods.parts.views import Boxes, cutmix
+from methods.parts.views import Boxes, View, boxes, cutmix
 
 Confidences = Float[Tensor, "n h w"]  # the probability of the most probable class, in [1 / c, 1]
 Kept = Bool[Tensor, "n h w"]  # pixels that a loss uses; or numbers, as weights of pixels
@@ -55,6 +55,12 @@ def paste_neighbour(where: Boxes, *values: Tensor) -> list[Tensor]:
     The partners are images of the same batch, so no further image is forwarded. A single image stays as it is.
     """
     return [cutmix(value, value.roll(1, 0), where) for value in values]
+
+
+def cut_out(u: Images, view: View, y: Masks, p: float) -> tuple[Images, Masks]:
+    """The strong view of ST: `view`, and with probability p a box of uniform noise, in which the label is IGNORE."""
+    where, noise = boxes(u, p=p), torch.rand_like(u)
+    return cutmix(view(u), noise, where), y.masked_fill(where, IGNORE)
 
 
 def kept_cross_entropy(logits: Logits, y: Masks, kept: Kept) -> Tensor:

@@ -1,4 +1,4 @@
-"""Teachers that do not follow at every step: self-training's frozen one, and AD-MT's two that take turns."""
+"""Teachers that do not follow at every step: those of self-training, which stop, and AD-MT's two that take turns."""
 
 import dataclasses
 import io
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import methods
 from methods.ad_mt import ensemble
 from methods.parts.teacher import Teacher
+from methods.st_plus_plus import agreement, upper_half
 from methods.testing import contract
 from methods.testing.parity import WITHIN, compare
 
@@ -56,6 +57,37 @@ def test_self_training_learns_from_labels_alone_in_its_first_part():
             contract._gradients(method, methods.base.Batch(batches[0].x, batches[0].y, batch.u), t) for batch in batches
         )
         assert all(torch.equal(one[name], other[name]) for name in one) == same
+
+
+def test_st_plus_plus_stops_its_averages_one_after_the_other():
+    method = methods.build("st_plus_plus", contract.TINY).double().train()
+    for t, moving in ((0.1, 4), (0.12, 3), (0.3, 2), (0.4, 1), (0.7, 0)):
+        assert stepped(method, 1, t) == [[False] * (4 - moving) + [True] * moving]
+
+
+@pytest.mark.parametrize(("t", "learns_from_all"), [(0.5, False), (0.9, True)])
+def test_st_plus_plus_learns_from_the_other_half_of_the_images_in_its_last_part_only(monkeypatch, t, learns_from_all):
+    method = methods.build("st_plus_plus", contract.STILL).double().train()
+    batch, other = contract._batch(seed=0, unlabelled=2), contract._batch(seed=1, unlabelled=2).u
+    chosen = torch.tensor([True, False])
+    monkeypatch.setattr("methods.st_plus_plus.upper_half", lambda reliability: chosen)
+    changed = methods.base.Batch(batch.x, batch.y, torch.stack([batch.u[0], other[1]]))
+    one, two = (contract._gradients(method, b, t) for b in (batch, changed))
+    assert all(torch.equal(one[name], two[name]) for name in one) != learns_from_all
+
+
+def test_the_agreement_of_two_masks_is_the_mean_iou_of_the_classes_that_are_there():
+    """Classes 0, 1: 1/2 and 2/3; class 2 is in neither mask. The second image is the same in both."""
+    one, other = torch.tensor([[[0, 0, 1, 1]], [[2, 2, 2, 2]]]), torch.tensor([[[0, 1, 1, 1]], [[2, 2, 2, 2]]])
+    assert agreement(one, other, 3).tolist() == pytest.approx([(1 / 2 + 2 / 3) / 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [([0.1, 0.9, 0.5, 0.3], [1, 2]), ([0.5, 0.1, 0.9], [0, 2]), ([0.2], [0]), ([0.4, 0.4], [0, 1]), ([], [])],
+)
+def test_the_upper_half_has_the_larger_values_and_the_middle_one(values, chosen):
+    assert upper_half(torch.tensor(values)).nonzero().flatten().tolist() == chosen
 
 
 def test_one_of_ad_mt_s_teachers_moves_in_each_step_and_both_have_their_turns():

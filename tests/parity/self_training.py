@@ -12,9 +12,9 @@ VARIANTS = ("share_50", "weak_view")
 
 def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     n, u = len(batch.x), batch.u
-    inside, noise = boxes(u, p=0.5), torch.rand_like(u)
-    y, view = method.teacher.net(u).softmax(1).argmax(1), u
+    y, view, inside = method.teacher.net(u).softmax(1).argmax(1), u, torch.zeros(len(u), *u.shape[2:], dtype=torch.bool)
     if method.strong_view:
+        inside, noise = boxes(u, p=0.5), torch.rand_like(u)
         view = strong(u)
         for i in range(len(u)):
             view[i][:, inside[i]] = noise[i][:, inside[i]]
@@ -23,7 +23,6 @@ def derived(method: Method, batch: Batch, t: float) -> dict[str, Tensor]:
     for i in range(len(u)):
         log_p = torch.log(torch.softmax(z[n + i], 0))
         for c in range(z.shape[1]):
-            mine = (y[i] == c) & ~inside[i] if method.strong_view else y[i] == c
-            surprise += list(-log_p[c][mine])
+            surprise += list(-log_p[c][(y[i] == c) & ~inside[i]])
     started = t >= (0.5 if method.share == 0.5 else 1 / 3)
     return {"sup": sup(z[:n], batch.y), "pseudo": started * sum(surprise) / len(surprise)}
