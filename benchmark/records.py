@@ -12,7 +12,7 @@ from benchmark.runs import Run
 
 FORMAT = 2  # raised when a field changes its meaning; new fields have a default and do not raise it
 
-Columns = dict[str, Any]  # name -> a list with one value per image, step, ... (an array after `frame.load`)
+Columns = dict[str, Any]  # name -> a list with one value per image, step, ... (an array after `analysis.run_table.load`)
 
 
 class Certificate(msgspec.Struct, kw_only=True):
@@ -115,7 +115,7 @@ def find(results: Path, key: str) -> RunRecord | None:
 
 
 def load(results: Path, **where: Any) -> list[RunRecord]:
-    """All records whose run has these fields, in the order of their keys; for thousands see `report.frame.load`."""
+    """All records whose run has these fields, in the order of their keys; for thousands see `analysis.run_table.load`."""
     records = [read(path) for path in paths(results)]
     return [one for one in records if all(getattr(one.run, name) == value for name, value in where.items())]
 

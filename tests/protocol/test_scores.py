@@ -200,6 +200,6 @@ def test_the_columns_of_a_score_are_one_family():
     p = board.differences(["Supervised"], "CDMA", 0.1, "dice")["Supervised"].p
     assert np.isfinite(p)
     several = all_tables.Board(suite(("supervised", "cdma"), draws=1, ratios=(0.1,), bounds=False, classes=CLASSES))
-    family = all_tables.cells.family
+    family = all_tables.formatting.family
     assert family(several, "dice") == family(several, "mean_hd95") == 3
     assert family(several, "ece") == family(board, "dice") == 1
