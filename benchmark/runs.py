@@ -54,9 +54,7 @@ class Run:
     protocol: int = PROTOCOL
     # Fields from here on were added after protocol 2 began: they enter the key only where they differ from the default.
     tuned: str = _later("")  # the outcome of `bench tune` that learning rate and settings come from; "" has defaults
-    views: str = _later(
-        "own"
-    )  # strong views: each method's own, or "rgb" or "stain" for all
+    views: str = _later("own")  # strong views: each method's own, or "rgb" or "stain" for all
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:

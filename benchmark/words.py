@@ -1,8 +1,9 @@
-"""Words of messages and tables: counts, plurals, and the name of what a split keeps together."""
+"""Words of messages and tables: counts, plurals, lists, and the unit of a split (patient, slide, organ)."""
 
 import re
+from collections.abc import Sequence
 
-PATIENT = "patient"  # what a split keeps together unless the dataset names another unit
+PATIENT = "patient"  # what the parts of a split never share, unless the dataset names another unit
 _PATIENTS = re.compile(r"(?<!')\b(?:([Aa]) )?([Pp])atient(s?)\b(?!\.csv)")  # not patients.csv, nor a quoted name
 
 
@@ -22,8 +23,17 @@ def plural(word: str) -> str:
     return f"{word}es" if re.search(r"(s|x|z|ch|sh)$", word) else f"{word}s"
 
 
+def examples(names: Sequence[str], most: int = 3) -> str:
+    """The first few of several names, in a note or an error.
+
+    >>> examples(["a", "b", "c", "d"])
+    'a, b, c …'
+    """
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+
+
 def in_units(text: str, unit: str) -> str:
-    """A text about patients, with the name of the unit that the split of a dataset keeps together.
+    """A text about patients, with the unit of the split of a dataset in their place.
 
     A name in quotes, such as that of a split, stays as it is.
 
@@ -31,8 +41,8 @@ def in_units(text: str, unit: str) -> str:
     "8 images of 3 organs (patients.csv). An organ is in one part of split 'patient'."
     """
 
-    def named(found: re.Match) -> str:
-        article, capital, several = found.groups()
+    def named(match: re.Match) -> str:
+        article, capital, several = match.groups()
         word = plural(unit) if several else unit
         word = word.capitalize() if capital == "P" else word
         return f"{article}{'n' * (unit[0] in 'aeiou')} {word}" if article else word

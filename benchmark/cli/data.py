@@ -151,9 +151,10 @@ def audit(dataset, split, data) -> None:
 
 
 def _show(store, split: str) -> None:
+    from benchmark.datasets import store as stores
     from benchmark.report.figures import pictures
 
-    for line in store.summary(split):
+    for line in stores.summary(store, split):
         click.echo(line)
     sheet = store.folder / "contact_sheet.png"
     pictures.contact_sheet(store, split, sheet)

@@ -1,11 +1,12 @@
 """Splits by patient: no two parts share one, and each part has its share of images, patients and strata."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmark.datasets.base import Record
+from benchmark.datasets.base import Dataset, Record
 
 FRACTIONS = {"train": 0.6, "val": 0.1, "test": 0.3}
 MOST_EXCHANGES = 2**18  # tried at once; with more groups than this means, moving single ones is enough
@@ -19,6 +20,33 @@ def labelled_count(ratio: float, annotated: int) -> int:
     (1, 0, 2)
     """
     return round(ratio * annotated)
+
+
+def parts_of(dataset: Dataset, split: str, records: Sequence[Record], name: str) -> dict[str, list[int]]:
+    """The parts of a split, checked: no image is in two of them, and training and test have annotated images.
+
+    Args:
+        dataset: the kind of dataset.
+        split: one that it offers for these records.
+        records: all images.
+        name: of the dataset, for errors.
+
+    Returns:
+        For "train", "val" and "test", sorted positions in `records`.
+
+    Raises:
+        ValueError: an image is in two parts, or a part has no annotated image.
+    """
+    given = dataset.parts(split, records)
+    parts = {part: sorted(given[part]) for part in FRACTIONS}
+    places = [place for members in parts.values() for place in members]
+    if len(places) != len(set(places)):
+        twice = next(place for place, count in Counter(places).items() if count > 1)
+        raise ValueError(f"Split '{split}' of '{name}' has '{records[twice].name}' in two parts; leave it in one.")
+    for part in ("train", "test"):
+        if not any(records[place].annotated for place in parts[part]):
+            raise ValueError(f"Split '{split}' of '{name}' has no annotated image in {part}; give it at least one.")
+    return parts
 
 
 def split_by_group(

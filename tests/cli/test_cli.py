@@ -112,7 +112,7 @@ def test_a_run_at_half_the_resolution_trains_scores_and_predicts_there(data, tmp
     for wrong, words in (
         (["--scale", 2], "--scale is '2'; give a number above 0 and at most 1"),
         (["--mpp", 1], "give --scale or --mpp, not both"),
-        (["--scale", 1, "--mpp", 1], "does not know how many µm a pixel has"),
+        (["--scale", 1, "--mpp", 1], "is not known; add it again with"),
     ):
         code, said = bench("run", "--method", "supervised", *options, *wrong)
         assert code == 1 and words in " ".join(said.split())

@@ -14,7 +14,7 @@ from benchmark.datasets.base import Dataset, Record
 from benchmark.datasets.digestpath import case_of
 from benchmark.datasets.ebhi_seg import GRADES
 from benchmark.datasets.splits import split_by_group
-from benchmark.datasets.store import Store, add
+from benchmark.datasets.store import Store, add, summary
 
 SIDE = 24
 
@@ -39,6 +39,11 @@ def names(store: Store, places: list[int]) -> set[str]:
 
 # ----------------------------------------------------------------------------------------------------------------------
 # All of them
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_every_name_is_that_of_a_dataset(name):
+    assert datasets.get(name).title
 
 
 def test_every_kind_is_found_by_its_name_and_describes_itself():
@@ -405,7 +410,7 @@ def test_a_folder_needs_nothing_but_images_and_masks(folder, data):
         parts = store.split(split)
         assert {"unlabelled/schön 6", "unlabelled/schön 7"} <= names(store, parts["train"])
         assert [len(parts[part]) for part in ("train", "val", "test")] == sizes
-    (said,) = (line for line in store.summary() if "list them in patients.csv" in line)
+    (said,) = (line for line in summary(store) if "list them in patients.csv" in line)
     assert "by their names" not in said, "all begin alike"
 
 
@@ -425,7 +430,7 @@ def test_patients_csv_keeps_patients_together(folder, data):
     assert [r.patient for r in store.records] == [f"Zoé {i // 2}" for i in range(6)] + ["u", "u"]
     parts = store.split("patient")
     assert [len(patients_of(store.records, parts[part])) for part in ("train", "val", "test")] == [2, 1, 1]
-    assert not any("list them in patients.csv" in line for line in store.summary())
+    assert not any("list them in patients.csv" in line for line in summary(store))
     for text, words in (
         ("schön 0,p", "does not name schön 1 and 6 more images"),
         ("schön 0,p\nschoen,p", "names the image 'schoen'"),
@@ -474,7 +479,7 @@ def test_names_that_begin_alike_may_be_of_one_patient(tmp_path, data):
         (tmp_path / name).mkdir()
         for i in range(6):
             draw(i).save(tmp_path / name / f"case{i // 2}_{i}.png")
-    assert "these may be 3: case0, case1 …" in " ".join(add("folder", tmp_path, data, "mine").summary())
+    assert "these may be 3: case0, case1 …" in " ".join(summary(add("folder", tmp_path, data, "mine")))
 
 
 def test_a_mask_may_be_named_as_predictions_are(folder, data):
@@ -489,7 +494,7 @@ def test_a_mask_may_be_named_as_predictions_are(folder, data):
 
 def test_a_mask_without_background_is_told(folder, data):
     Image.fromarray(np.ones_like(np.asarray(mask(1)))).save(folder / "masks" / "schön 3.png")
-    said = add("folder", folder, data, "mine").summary()
+    said = summary(add("folder", folder, data, "mine"))
     assert any("mask without any background (schön 3)" in line for line in said)
 
 
@@ -541,7 +546,7 @@ def test_four_masks_are_halved_and_images_without_a_mask_stay_where_they_are(fol
     annotated = {part: sum(store.records[i].annotated for i in places) for part, places in store.split().items()}
     assert annotated == {"train": 2, "val": 0, "test": 2}
     assert {"schön 4", "schön 5", "unlabelled/schön 6"} < names(store, store.split()["train"])
-    assert any("from only 2 patients" in line for line in store.summary())
+    assert any("from only 2 patients" in line for line in summary(store))
 
 
 def test_masks_of_one_patient_are_refused_with_the_reason(folder, data):

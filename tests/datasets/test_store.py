@@ -15,9 +15,9 @@ from PIL import Image
 
 from benchmark import datasets
 from benchmark.datasets import resample
-from benchmark.datasets import store as stores
 from benchmark.datasets.phantom import Phantom
-from benchmark.datasets.store import Store, add, at_resolution, open_store, scale_of
+from benchmark.datasets.store import Store, add, at_resolution, open_store, scale_of, summary
+from benchmark.datasets.store.index import FORMAT
 from benchmark.runs import Run
 
 SIZES = [(20, 30), (31, 17), (24, 24), (20, 30), (40, 8)]
@@ -224,7 +224,7 @@ def test_copies_are_reported_and_refused_only_if_their_masks_disagree(root, data
 def test_conversions_and_missing_masks_are_in_the_summary(root, data):
     Image.fromarray(image(0)[..., 0]).save(root / "images" / "i0.png")
     Image.fromarray(image(1)).convert("RGBA").save(root / "images" / "i1.png")
-    lines = add("folder", root, data, "mine").summary()
+    lines = summary(add("folder", root, data, "mine"))
     assert any("1 × grey, converted to RGB (i0)" in line for line in lines)
     assert any("1 × opaque alpha channel, left out (i1)" in line for line in lines)
     assert any(line.startswith("6 images (5 annotated)") for line in lines)
@@ -259,7 +259,7 @@ def test_a_store_that_is_not_whole_is_refused(root, data):
     folder = add("folder", root, data, "mine").folder
     index = (folder / "index.json").read_text()
     (folder / "masks.bin").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"masks\.bin is not whole"):
+    with pytest.raises(ValueError, match=r"masks\.bin is not complete"):
         open_store("mine", data)
     (folder / "index.json").write_text(index[:-9])
     with pytest.raises(ValueError, match="damaged"):
@@ -299,7 +299,7 @@ def test_records_tell_sizes_and_starts_that_follow_each_other(root, data):
     for before, after in pairwise(records):
         assert after.start == before.start + before.height * before.width
     assert {field.name for field in dataclasses.fields(records[0])} >= {"image_hash", "mask_hash", "fingerprint"}
-    assert json.loads((data / "mine" / "index.json").read_text())["format"] == stores.FORMAT
+    assert json.loads((data / "mine" / "index.json").read_text())["format"] == FORMAT
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -365,7 +365,7 @@ def test_many_processes_make_one_reduced_store_and_a_killed_one_leaves_none(root
 
 def test_micrometres_a_pixel_become_a_scale(root, data):
     stored = add("folder", root, data, "mine", pixel_um=0.25)
-    assert "pixels of 0.25 µm" in stored.summary()[1]
+    assert "pixels of 0.25 µm" in summary(stored)[1]
     assert scale_of(stored, Run(mpp=1.0)) == 0.25
     assert scale_of(stored, Run(mpp=0.25)) == 1
     half = at_resolution(stored, Run(mpp=0.5))
@@ -373,7 +373,7 @@ def test_micrometres_a_pixel_become_a_scale(root, data):
     assert scale_of(half, Run(mpp=1.0)) == 0.25, "of the stored images, not of those"
     with pytest.raises(ValueError, match="have 0.25 µm per pixel, so --mpp 0.2 would enlarge them; give 0.25 or more"):
         scale_of(stored, Run(mpp=0.2))
-    with pytest.raises(ValueError, match=r"does not know how many µm.*bench data add folder PATH --mpp NUMBER"):
+    with pytest.raises(ValueError, match=r"is not known; add it again with .bench data add folder PATH --mpp NUMBER"):
         scale_of(add("folder", root, data, "other"), Run(mpp=1.0))
 
 
@@ -385,7 +385,7 @@ def test_the_unit_of_the_split_is_named_instead_of_patients(root, data):
     (root / "patients.csv").write_text("image,patient\n" + "".join(f"i{i},o{i % 4}\n" for i in range(6)))
     add("folder", root, data, "mine", unit="organ", pixel_um=0.5)
     store = open_store("mine", data)
-    said = "\n".join(store.summary())
+    said = "\n".join(summary(store))
     assert store.unit == at_resolution(store, HALF).unit == "organ"
     assert "6 images (5 annotated) of 4 organs" in said
     assert "half of the organs with masks" in said
@@ -417,5 +417,5 @@ def test_a_split_or_task_with_a_caution_says_it(root, data):
     store = add("folder", root, data, "mine")
     store.dataset.cautions = {"halves": "Not known to be disjoint."}
     assert "Not known to be disjoint." in store.cautions("halves")
-    assert "Not known to be disjoint." in store.summary("halves")
+    assert "Not known to be disjoint." in summary(store, "halves")
     assert "Not known to be disjoint." not in store.cautions("patient")

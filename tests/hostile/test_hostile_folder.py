@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmark.cli import main
 from benchmark.datasets.base import IGNORE
-from benchmark.datasets.store import Store, add, open_store
+from benchmark.datasets.store import Store, add, open_store, summary
 from benchmark.protocol import batches as data_of_runs
 from benchmark.runs import Run
 
@@ -156,11 +156,11 @@ def check_ignored(store: Store, text: str) -> None:
     for label in (store.label(i) for i in range(len(store.records))):
         assert (label[:4] == IGNORE).all()
         assert set(np.unique(label)) <= {0, 1, 2, IGNORE}
-    assert "Ignore label 255: 10." in text and "in no loss and in no score" in text
+    assert "Ignore label 255: 10." in text and "excluded from loss and scores" in text
 
 
 def check_empty(store: Store, text: str) -> None:
-    assert "No mask holds an object, so no score can be computed" in text
+    assert "No mask has an object, so no score can be computed" in text
 
 
 def check_name(store: Store, text: str) -> None:
@@ -171,7 +171,7 @@ def check_name(store: Store, text: str) -> None:
 def check_leak(store: Store, text: str) -> None:
     leak = "have images in more than one part of split.csv (case 0, case 1, case 2"
     assert f"This split leaks: {len({r.patient for r in store.records})} patients {leak}" in text
-    assert leak in "\n".join(store.summary("file"))
+    assert leak in "\n".join(summary(store, "file"))
     run = Run(dataset="case", split="file", ratio=1)
     certificate = data_of_runs.certificate(store, run, data_of_runs.draw(store, run), {})
     assert leak in certificate.leak, "what every table prints below it"
@@ -243,7 +243,7 @@ def test_255_beside_class_numbers_means_ignored_in_the_other_masks_too(tmp_path)
     assert store.classes() == ("background", "class 1", "class 2")
     assert np.array_equal(store.label(0), only) and np.array_equal(store.label(1), some)
     store.verify()
-    text = "\n".join(store.summary())
+    text = "\n".join(summary(store))
     assert "in 2 masks (p0, p1)" in text and "whose 255 is the ignore label (p0)" in text
     assert "black and white" not in text
     assert "mask without any object (p0)" in text
@@ -298,7 +298,7 @@ def test_a_class_that_a_part_does_not_hold_is_said(tmp_path):
     without = np.minimum(picture(0, 2)[1], 1)
     root = mixed(tmp_path / "f", {0: without, 1: without, 2: without})
     table(root, "split.csv", ("image", "part"), lambda i: "train" if i < 3 else "test")
-    assert "Split file: no mask of its train images holds class 2." in add("folder", root, tmp_path, "m").notes
+    assert "Split file: no mask of its train images has class 2." in add("folder", root, tmp_path, "m").notes
 
 
 def test_object_numbers_are_kept_when_asked_for(tmp_path):
@@ -429,7 +429,7 @@ def test_one_patient_written_in_two_ways_is_one_or_is_said(tmp_path, one, other,
     store = add("folder", with_patients(tmp_path / "f", text), tmp_path, "m")
     first, second = (record.patient for record in store.records[:2])
     assert (first == second) == same
-    said = "\n".join(store.summary())
+    said = "\n".join(summary(store))
     assert ("taken as one" in said) == same
     assert (f"Patients may be written in several ways: '{one}' and '{other}'" in said) == (not same)
 
@@ -438,7 +438,7 @@ def test_different_patients_are_not_called_alike(tmp_path):
     text = "image,patient\n" + "".join(
         f"p{i},{name}\n" for i, name in enumerate(("1-1", "11", "a1", "a 2", "10", "100"))
     )
-    assert "several ways" not in "\n".join(add("folder", with_patients(tmp_path / "f", text), tmp_path, "m").summary())
+    assert "several ways" not in "\n".join(summary(add("folder", with_patients(tmp_path / "f", text), tmp_path, "m")))
 
 
 def test_commands_that_are_printed_can_be_pasted_into_a_shell(tmp_path, no_sheet):

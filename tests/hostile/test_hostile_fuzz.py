@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmark import machine
-from benchmark.datasets import store as stores
 from benchmark.datasets.folder import Folder
 from benchmark.datasets.images import black_and_white, read_image, read_mask
 from benchmark.datasets.store import Store
+from benchmark.datasets.store.index import sealed
 from benchmark.datasets.tables import read_table, read_text
 
 CASES = 300  # of each test; together with the fuzzing of other readers they stay under a minute
@@ -156,7 +156,7 @@ def written(data, place) -> tuple[Path, dict]:
     (place / "toy").mkdir()
     (place / "toy" / "images.bin").write_bytes(bytes(3 * pixels))
     (place / "toy" / "masks.bin").write_bytes(bytes(pixels))
-    return place / "toy", stores.sealed(index)
+    return place / "toy", sealed(index)
 
 
 @fuzzed
@@ -166,7 +166,7 @@ def test_any_index_is_a_store_or_an_error(written, choices, sealed):
     changed = choices.draw(changed_index(index))
     if sealed:  # as if it had been written so, to get behind the comparison with its hash
         try:
-            changed = stores.sealed(changed)
+            changed = sealed(changed)
         except (KeyError, TypeError, AttributeError, ValueError):
             assume(False)
     (folder / "index.json").write_text(json.dumps(changed), encoding="utf-8")

@@ -10,7 +10,7 @@ from PIL import Image
 
 import methods.base
 from benchmark.datasets import base
-from benchmark.datasets.store import Store, add, at_resolution
+from benchmark.datasets.store import Store, add, at_resolution, summary
 from benchmark.protocol import evaluate, train
 from benchmark.protocol.batches import Batches, draw
 from benchmark.report import folder
@@ -50,7 +50,7 @@ def test_the_number_is_the_same_for_data_and_methods():
 
 def test_the_summary_and_the_classes_say_what_it_is(store):
     assert store.ignores and store.classes() == ("background", "foreground")
-    said = "\n".join(store.summary())
+    said = "\n".join(summary(store))
     assert "Ignore label 255" in said and "in 9 masks" in said
 
 

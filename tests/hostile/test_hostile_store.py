@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmark.cli import main
-from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store, add, at_resolution, open_store
+from benchmark.datasets.store import store as reading
+from benchmark.datasets.store.index import FILES, SCALED
 from benchmark.protocol import train
 from benchmark.runs import Run
 
@@ -86,7 +87,7 @@ def test_an_empty_folder_becomes_the_store(blobs, tmp_path):
 def test_a_store_in_which_somebody_keeps_a_file_is_not_replaced(blobs, data, tmp_path):
     shutil.copytree(data / "toy", tmp_path / "data" / "toy")
     (tmp_path / "data" / "toy" / "notes.txt").write_text("mine")
-    refused(blobs, tmp_path / "data", "toy", r"holds what is not of a store \(notes\.txt\)")
+    refused(blobs, tmp_path / "data", "toy", r"has files that are not of a store \(notes\.txt\)")
 
 
 def test_a_file_that_came_while_images_were_read_is_kept(blobs, data, tmp_path):
@@ -265,8 +266,8 @@ def test_stores_from_before_the_seal_open_and_can_be_replaced(copy, blobs):
 
 
 def test_checking_an_image_costs_its_hash_once(store, monkeypatch):
-    calls, real = [], stores._hash
-    monkeypatch.setattr(stores, "_hash", lambda values: calls.append(1) or real(values))
+    calls, real = [], reading.array_hash
+    monkeypatch.setattr(reading, "array_hash", lambda values: calls.append(1) or real(values))
     fresh = Store(store.folder)
     for _ in range(3):
         fresh.check(range(5))
@@ -285,12 +286,12 @@ def test_images_in_another_file_of_the_same_size_are_found(copy):
 def test_the_contact_sheet_is_the_only_other_file_in_a_store(copy):
     found = CliRunner().invoke(main, ["data", "show", "toy", "--data", str(copy)])
     assert found.exit_code == 0, found.output
-    assert {path.name for path in (copy / "toy").iterdir()} == set(stores.FILES)
+    assert {path.name for path in (copy / "toy").iterdir()} == set(FILES)
     assert Image.open(copy / "toy" / "contact_sheet.png").size[0] > 100
 
 
 def test_reduced_stores_go_with_their_store_and_keep_what_is_not_theirs(copy, blobs):
-    folder = copy / "toy" / f"{stores.SCALED}0.5"
+    folder = copy / "toy" / f"{SCALED}0.5"
     reduced = at_resolution(open_store("toy", copy), Run(scale=0.5))
     assert reduced.folder == folder
     flip(folder / "images.bin", 0)
@@ -299,7 +300,7 @@ def test_reduced_stores_go_with_their_store_and_keep_what_is_not_theirs(copy, bl
     ):
         at_resolution(open_store("toy", copy), Run(scale=0.5)).image(0)
     (folder / "notes.txt").write_text("mine")
-    refused(blobs, copy, "toy", r"holds what is not of a store \(\.scale-0\.5\)")
+    refused(blobs, copy, "toy", r"has files that are not of a store \(\.scale-0\.5\)")
     (folder / "notes.txt").unlink()
     flip(copy / "toy" / "images.bin", 0)
     add("folder", blobs, copy, "toy").verify()

@@ -8,7 +8,7 @@ from PIL import Image
 from test_hostile_folder import ROWS, folder, picture, table, with_patients
 
 from benchmark.datasets.images import pictures
-from benchmark.datasets.store import add
+from benchmark.datasets.store import add, summary
 
 
 @pytest.mark.parametrize("letter", ["\u202e", "\u2066"])
@@ -47,7 +47,7 @@ def test_classes_that_differ_in_case_alone_are_one_name(tmp_path):
 
 def test_numbers_that_a_spreadsheet_wrote_with_a_point_are_asked_about(tmp_path):
     text = "image,patient\n" + "".join(f"p{i},{name}\n" for i, name in enumerate(("17.0", "17", "2.5", "3", "4", "5")))
-    said = "\n".join(add("folder", with_patients(tmp_path / "f", text), tmp_path, "m").summary())
+    said = "\n".join(summary(add("folder", with_patients(tmp_path / "f", text), tmp_path, "m")))
     assert "Patients may be written in several ways: '17.0' and '17'." in said
 
 
@@ -71,13 +71,13 @@ def test_files_that_systems_leave_are_passed_over_in_any_case(tmp_path):
 def test_test_images_among_the_training_images_are_said_with_what_it_means(tmp_path):
     root = folder(tmp_path / "f")
     table(root, "split.csv", ("image", "part"), lambda i: "train" if i < 3 else "test")
-    said = "\n".join(add("folder", root, tmp_path, "m").summary())
+    said = "\n".join(summary(add("folder", root, tmp_path, "m")))
     assert "with the same pixels" not in said
     (root / "unlabelled").mkdir()
     shutil.copy(root / "images" / "p4.png", root / "unlabelled")
-    said = "\n".join(add("folder", root, tmp_path, "m").summary())
+    said = "\n".join(summary(add("folder", root, tmp_path, "m")))
     assert "Split file: 1 test image with the same pixels as a training image (p4 = unlabelled/p4)" in said
     assert "so test scores are too high; remove one of each" in said
     Image.fromarray(picture(0)[0]).save(root / "unlabelled" / "p4.png")
-    said = "\n".join(add("folder", root, tmp_path, "m").summary())
+    said = "\n".join(summary(add("folder", root, tmp_path, "m")))
     assert "(unlabelled/p4 = p0)" in said and "too high" not in said, "both are for training"

@@ -19,8 +19,8 @@ import torch
 
 import methods
 from benchmark import files, records
-from benchmark.datasets import store as stores
 from benchmark.datasets.store import open_store
+from benchmark.datasets.store.index import array_hash, sealed
 from benchmark.protocol import train
 from benchmark.protocol.batches import draw
 from benchmark.records import Best, RunRecord
@@ -122,8 +122,8 @@ def reseal(store, places):
     path = store.folder / "index.json"
     index = json.loads(path.read_bytes())
     for i in places:
-        index["records"][i]["mask_hash"] = stores._hash(store._mask(i))
-    path.write_text(json.dumps(stores.sealed(index)))
+        index["records"][i]["mask_hash"] = array_hash(store._mask(i))
+    path.write_text(json.dumps(sealed(index)))
 
 
 def test_a_damaged_checkpoint_is_named_with_the_remedy(store, toy, tmp_path):
