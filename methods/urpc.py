@@ -22,7 +22,6 @@ Differences from the paper and the released code:
   from log-softmax.
 """
 
-import contextlib
 from typing import ClassVar
 
 import torch
@@ -33,7 +32,7 @@ from methods.base import Batch, Images, Logits, Method, register
 from methods.parts import perturb
 from methods.parts.consistency import perturbed_from
 from methods.parts.losses import dice_ce, log_mean_softmax, mean, ramp
-from methods.parts.nets import UNET_SHARES, Arch
+from methods.parts.nets import UNET_SHARES, Arch, outputs_of
 from methods.parts.schedule import adapted_share
 
 PERTURBATIONS = (perturb.dropout, perturb.drop_active, perturb.noise)  # from coarse to fine
@@ -75,10 +74,7 @@ class Urpc(Method):
 
     def scales(self, x: Images, labelled: int) -> list[Logits]:
         """The logits of the finest scale, then those of the heads from coarse to fine, all at the size of the image."""
-        maps: list[Tensor] = []
-        with contextlib.ExitStack() as hooks:
-            for stage in self.stages():
-                hooks.enter_context(stage.register_forward_hook(lambda stage, given, output: maps.append(output)))
+        with outputs_of(self.stages()) as maps:
             finest = self.net(x)
         if self.perturbed:
             changes = PERTURBATIONS[: len(maps)]

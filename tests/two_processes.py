@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 import methods
-from benchmark.protocol.distributed import Team, team
+from benchmark.protocol.distributed import Team, join
 from methods.base import Batch, Method
 from methods.parts.nets import Arch
 
@@ -26,7 +26,7 @@ def batch(step: int) -> Batch:
 def taught(method: Method, processes: Team) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """The losses of a few steps, and where they lead."""
     optimiser = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
-    processes.share(method, optimiser)
+    processes.attach(method, optimiser)
     losses = []
     for step in range(STEPS):
         torch.manual_seed(step)
@@ -54,7 +54,7 @@ def apart(name: str, processes: Team) -> dict[str, float]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    processes = team(torch.device("cpu"))
+    processes = join(torch.device("cpu"))
     found = {name: apart(name, processes) for name in sys.argv[2:] or methods.names()}
-    if processes.leads:
+    if processes.is_main:
         Path(sys.argv[1]).write_text(json.dumps(found))

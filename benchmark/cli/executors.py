@@ -140,7 +140,7 @@ def _stopwatch(device, stores) -> Callable[[Any], float | None]:
     """What takes the seconds of a step of a run on this device, on random images; None where it does not fit."""
     import torch
 
-    from benchmark.protocol import train
+    from benchmark.protocol import setup
     from benchmark.speed import measure
     from methods.base import Batch
 
@@ -155,7 +155,7 @@ def _stopwatch(device, stores) -> Callable[[Any], float | None]:
 
     def timed(run) -> list[float]:
         classes = len(stores[run.dataset].classes(run.task))
-        method = train.build(run, classes, pretrained=False).to(device, memory_format=torch.channels_last)
+        method = setup.build(run, classes, pretrained=False).to(device, memory_format=torch.channels_last)
         x = torch.rand(run.labelled, 3, run.crop, run.crop, device=device).to(memory_format=torch.channels_last)
         y = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device=device)
         batch = Batch(x, y, x[:0])

@@ -174,10 +174,10 @@ class _Pictures:
 
     def predict(self, row: RunRecord, images: list) -> list:
         from benchmark import machine
-        from benchmark.protocol import evaluate, train
+        from benchmark.protocol import checkpoint, evaluate
 
         method, run, device = (
-            train.trained(row, self.results, self.device),
+            checkpoint.trained(row, self.results, self.device),
             row.run,
             machine.device(self.device),
         )
@@ -217,7 +217,7 @@ def verify(files, of_records, results) -> None:
 def _verify_records(results: Path) -> None:
     """Names every run record, and every file of weights, that does not hold."""
     from benchmark import records
-    from benchmark.protocol import train
+    from benchmark.protocol import checkpoint
 
     paths = records.paths(results) + records.paths(results / TUNING)
     if not paths:
@@ -227,9 +227,9 @@ def _verify_records(results: Path) -> None:
         for done, path in enumerate(paths, 1):
             try:
                 record = records.read(path)
-                file = train.weights_path(results, record.key)
+                file = checkpoint.weights_path(results, record.key)
                 if file.exists():
-                    train.proven(record, file)
+                    checkpoint.proven(record, file)
                     weights += 1
             except (ValueError, OSError) as error:
                 wrong += 1

@@ -51,6 +51,7 @@ Examples:
 @settings_option
 @click.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")
 @click.option("--deterministic", is_flag=True, help="Deterministic kernels on a GPU, too.")
+@click.option("--eager", is_flag=True, help="On a GPU, do not capture training steps.")
 @click.option("--all-scores", is_flag=True, help="Print every score, not only the short table.")
 @click.option("--threads", type=THREADS, help="CPU threads.  [default: all cores]")
 @click.option(
@@ -61,7 +62,7 @@ Examples:
 @results_option
 @data_option
 def run(
-    recipe, settings, tuned, deterministic, threads, all_scores, checkpoint_s, device, results, data, **fields
+    recipe, settings, tuned, deterministic, eager, threads, all_scores, checkpoint_s, device, results, data, **fields
 ) -> None:
     """Trains a method, scores it on every test image, and writes a run record, weights and a picture.
 
@@ -74,21 +75,19 @@ def run(
     wanted = Run(**{**suites.RECIPES[recipe], **given, "settings": settings_of(settings)})
     writable(results)
     store = open_store(wanted.dataset, data)
-    from benchmark.protocol import distributed, train
+    from benchmark.protocol import checkpoint, distributed, setup, train
     from benchmark.report.figures import pictures
 
     if tuned:
         from benchmark.sweep import tune
 
-        (wanted,) = tune.tuned([train.complete(wanted, store)], results)
+        (wanted,) = tune.tuned([setup.complete(wanted, store)], results)
         values = "".join(f", {name} {value:g}" for name, value in wanted.settings)
         click.echo(f"Tuned: lr {wanted.lr:g}{values}")
     use_threads(threads)
-    row = train.train(
-        wanted, store, results,
-        device=device, deterministic=deterministic, watch=progress.watching, checkpoint_s=checkpoint_s, weights=True,
-    )  # fmt: skip
-    if not distributed.leads():
+    options = train.Options(device, deterministic, eager, checkpoint_s, progress.watching, weights=True)
+    row = train.train(wanted, store, results, options)
+    if not distributed.is_main():
         return
     if row.status == "diverged":
         step = row.history["step"][-1]
@@ -103,7 +102,7 @@ def run(
     _print_scores(row, all_scores)
     _print_differences(row, records.find(results, row.key))
     click.echo(f"Row      {records.path_of(results, row.key)}")
-    click.echo(f"Weights  {train.weights_path(results, row.key)}")
+    click.echo(f"Weights  {checkpoint.weights_path(results, row.key)}")
     click.echo(f"Picture  {picture if picture.exists() else 'none, as no test image has a score'}")
 
 
@@ -112,8 +111,9 @@ def _panels(row: RunRecord, store, results: Path, device: str) -> list[tuple]:
 
     With several classes, the score of an image is the mean Dice over the classes that are there or predicted.
     """
+    from benchmark import machine
     from benchmark.datasets import store as stores
-    from benchmark.protocol import evaluate, scores, train
+    from benchmark.protocol import checkpoint, evaluate, scores
 
     score = scores.SCORES[scores.for_classes("dice", len(row.classes) - 1)]
     dice = score.read(row.scores)[:, 0]
@@ -122,13 +122,13 @@ def _panels(row: RunRecord, store, results: Path, device: str) -> list[tuple]:
     if not ranked:
         return []
     chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]]
-    method, asked = train.trained(row, results, device), row.run
+    method, asked = checkpoint.trained(row, results, device), row.run
     store = stores.at_resolution(store, asked)
     place = {record.name: i for i, record in enumerate(store.records)}
     panels = []
     for label, (score, name) in zip(("best", "median", "worst"), chosen, strict=True):
         image = store.image(place[name])
-        where = train.machine.device(device)
+        where = machine.device(device)
         found = evaluate.segment(method.predict, image, tile=asked.tile, device=where, precision=asked.precision)
         panels.append((f"{label}: {name}", score, image, store.label(place[name], asked.task), found))
     return panels
@@ -214,7 +214,7 @@ def predict(images, key, out, device, results) -> None:
     from benchmark.datasets import images as files
     from benchmark.datasets import resample
     from benchmark.datasets.folder import OF_MASKS
-    from benchmark.protocol import evaluate, train
+    from benchmark.protocol import checkpoint, evaluate
     from benchmark.report.figures import pictures
 
     images = files.all_pictures(images)
@@ -230,7 +230,7 @@ def predict(images, key, out, device, results) -> None:
         raise ValueError("Two of the images have the same name, so their masks would, too; predict them separately.")
     for target in (*targets, *overlays):
         pictures.check_replaceable(target)
-    method, asked, where = train.trained(row, results, device), row.run, machine.device(device)
+    method, asked, where = checkpoint.trained(row, results, device), row.run, machine.device(device)
     for path, target, overlay in zip(images, targets, overlays, strict=True):
         image = files.read_image(path)
         size = resample.size(*image.shape[:2], asked.scale)

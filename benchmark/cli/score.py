@@ -41,10 +41,10 @@ def score(runs, dataset, task, device, results, data) -> None:
 
 
 def _with_weights(results: Path) -> list[RunRecord]:
-    from benchmark.protocol import train
+    from benchmark.protocol import checkpoint
 
     found = [record for record in records.load(results) if record.status == "done"]
-    here = [record for record in found if train.weights_path(results, record.key).exists()]
+    here = [record for record in found if checkpoint.weights_path(results, record.key).exists()]
     if not here:
         raise ValueError(f"There are no weights of finished runs in {results}; train some with `bench run` first.")
     return here

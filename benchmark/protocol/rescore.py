@@ -13,7 +13,7 @@ from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
 from benchmark.files import claimed, write_whole
 from benchmark.progress import Tell, silent
-from benchmark.protocol import train
+from benchmark.protocol import checkpoint, setup
 from benchmark.protocol.batches import draw
 from benchmark.protocol.evaluate import evaluate
 from benchmark.protocol.scores import COMPUTED, SCORES, for_classes
@@ -132,7 +132,7 @@ def score_elsewhere(
     described = machine.describe(machine.device(device))
     found = ExternalScores(
         key=record.key,
-        weights_sha256=_sha256(train.weights_path(results, record.key)),
+        weights_sha256=_sha256(checkpoint.weights_path(results, record.key)),
         dataset=store.name,
         task=task,
         content=store.content,
@@ -158,14 +158,14 @@ def _scored(
     """The scores of these images by column, computed as after training."""
     if record.status != "done":
         raise ValueError(f"The run {record.key} diverged, so it has no weights to score.")
-    method = train.trained(record, results, device)
-    if record.weights_sha256 and _sha256(train.weights_path(results, record.key)) != record.weights_sha256:
+    method = checkpoint.trained(record, results, device)
+    if record.weights_sha256 and _sha256(checkpoint.weights_path(results, record.key)) != record.weights_sha256:
         raise ValueError(
-            f"The weights {train.weights_path(results, record.key)} are not those that the run record was scored "
+            f"The weights {checkpoint.weights_path(results, record.key)} are not those that the run record was scored "
             "with; take the file that came with the record, or delete record and weights and run it again."
         )
     where = torch.device(machine.device(device))
-    with train.exact(where, deterministic=False):
+    with setup.exact(where, deterministic=False):
         images = evaluate(
             method.predict, store, places, task=task, tile=record.run.tile, device=where,
             precision=record.run.precision, progress=lambda done, total: tell(done, ""),

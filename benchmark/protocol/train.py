@@ -1,21 +1,16 @@
 """The training loop, used by every method; it resumes exactly and leaves a run record."""
 
 import contextlib
-import dataclasses
 import functools
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -23,514 +18,310 @@ import methods
 from benchmark import machine, records
 from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
-from benchmark.files import claimed, write_whole
-from benchmark.names import choose
+from benchmark.files import claimed
 from benchmark.progress import Tell, silent
+from benchmark.protocol import checkpoint
 from benchmark.protocol.audit import audit
-from benchmark.protocol.batches import Batches, certificate, draw
-from benchmark.protocol.distributed import Team, own_device, team
+from benchmark.protocol.batches import Batches, Draw, certificate, draw
+from benchmark.protocol.checkpoint import State
+from benchmark.protocol.distributed import Team, join, own_device
 from benchmark.protocol.evaluate import NotFinite, evaluate
-from benchmark.protocol.flops import autocast, count
+from benchmark.protocol.flops import count
 from benchmark.protocol.scores import COMPUTED, SCORES, Score, for_classes
+from benchmark.protocol.setup import build, complete, exact, seed_of
+from benchmark.protocol.step import Step, captured, learning_rate, optimiser
 from benchmark.records import Best, Budget, Columns, Machine, Measured, RunRecord
 from benchmark.runs import Run
-from methods.base import Batch, Method
-from methods.parts.nets import Arch, weights_hash
+from methods.base import Method
 
-LINES = 100  # of history in a row
-NAMED = 3  # tensors that an error names
+LINES = 100  # of history in a record
 VALIDATIONS = 5  # during training, the last one at its end
 CHECKPOINT_S = 20.0  # seconds between checkpoints, at least
 
 Watch = Callable[[str, int], AbstractContextManager[Tell]]
 
 
-def train(
-    run: Run, store: Store, results: Path, *, device: str = "auto", deterministic: bool = False,
-    watch: Watch | None = None, checkpoint_s: float = CHECKPOINT_S, weights: bool = False, trial: bool = False,
-    busy: Callable[[str], None] | None = None,
-) -> RunRecord:  # fmt: skip
-    """Trains a run, from its checkpoint if there is one, and returns its record; a finished run is only read.
+@dataclass(frozen=True)
+class Options:
+    """How a run is trained. Nothing here decides its result, so nothing is part of its key.
 
-    While another process trains the same run, this one waits and prints that it does; with `busy`, that function is
-    called with the name of the other process instead, and may raise.
-
-    If only the run record exists (for example, published results without weights) and `weights` is set, the run is
-    trained again: the record of this machine is returned, the stored one stays as it is. A `trial` never opens test
-    images: its record has no scores, and its weights are not kept.
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        deterministic: deterministic kernels on a GPU, too.
+        eager: on a GPU, do not capture the steps.
+        checkpoint_s: seconds between checkpoints.
+        watch: shows progress.
+        weights: if only the run record exists (for example, published results without weights), train again. The record
+            of this machine is returned, the stored one stays as it is.
+        trial: never open test images: the record has no scores, and the weights are not kept.
+        busy: called with the name of another process that trains the same run; it may raise. By default a line is
+            printed. Then this process waits.
     """
+
+    device: str = "auto"
+    deterministic: bool = False
+    eager: bool = False
+    checkpoint_s: float = CHECKPOINT_S
+    watch: Watch | None = None
+    weights: bool = False
+    trial: bool = False
+    busy: Callable[[str], None] | None = None
+
+
+def train(run: Run, store: Store, results: Path, options: Options = Options()) -> RunRecord:
+    """Trains a run, from its checkpoint if there is one, and returns its record; a finished run is only read."""
     run = complete(run, store)
     store = stores.at_resolution(store, run)
-    where = own_device(machine.device(device))
-    processes = team(where)
-    if row := processes.told(_finished(results, run.key, weights)):
-        if processes.leads:
-            _clear(results, run.key)  # if it was killed between writing its row and this
-        return row
+    device = own_device(machine.device(options.device))
+    team = join(device)
+    if record := team.broadcast(_finished(results, run.key, options.weights)):
+        if team.is_main:
+            checkpoint.clear(results, run.key)  # if it was killed between writing its record and this
+        return record
     with contextlib.ExitStack() as held:
-        if processes.leads:
-            held.enter_context(claimed(results, run.key, busy or functools.partial(_say_waiting, run.key)))
-        held.enter_context(exact(where, deterministic))
-        watch = watch if watch and processes.leads else _unwatched
-        return processes.told(_finished(results, run.key, weights)) or _carry_out(
-            run, store, results, where, processes, watch, checkpoint_s, trial
-        )
+        if team.is_main:
+            busy = options.busy or functools.partial(_say_waiting, run.key)
+            held.enter_context(claimed(results, run.key, busy))
+        held.enter_context(exact(device, options.deterministic))
+        record = team.broadcast(_finished(results, run.key, options.weights))
+        return record or train_missing(Setup(run, store, results, device, team, options))
 
 
 def _finished(results: Path, key: str, weights: bool) -> RunRecord | None:
     """The record of a run, if nothing is left to do."""
-    row = records.find(results, key)
-    missing = weights and row and row.status == "done" and not weights_path(results, key).exists()
-    return None if missing else row
+    record = records.find(results, key)
+    missing = weights and record and record.status == "done" and not checkpoint.weights_path(results, key).exists()
+    return None if missing else record
 
 
-def complete(run: Run, store: Store) -> Run:
-    """The run with everything filled in that was left to defaults, so that its key says all."""
-    split = store.dataset.splits if run.split == "" else (run.split,)
-    task = run.task or store.dataset.tasks[0]
-    if run.norm == "batch" and 1 in (run.labelled, run.unlabelled):
-        raise ValueError(
-            "Live batch norm needs the statistics of at least two images; give --labelled and --unlabelled of 2 or "
-            "more, or --norm frozen."
-        )
-    settings = methods.variants(run.method) if run.variant else {}
-    if run.variant:
-        choose(run.variant, list(settings), f"variant of '{run.method}'")
-    if run.views != Run.views:
-        if not methods.get(run.method).strong_views:
-            raise ValueError(f"'{run.method}' has no strong views; leave out --views.")
-        if "view" in {**settings.get(run.variant, {}), **dict(run.settings)}:
-            raise ValueError("--views and the setting 'view' both choose the strong view; give one of them.")
-    pretrained = weights_hash(_arch(run, len(store.classes(task))))
-    return dataclasses.replace(
-        run, split=next(iter(split)), task=task, scale=stores.scale_of(store, run), mpp=0.0, content=store.content,
-        weights_hash=pretrained,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Setup:
+    """What does not change while a run is trained."""
+
+    run: Run
+    store: Store
+    results: Path
+    device: torch.device
+    team: Team
+    options: Options
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.store.classes(self.run.task))
+
+    @cached_property
+    def draw(self) -> Draw:
+        return draw(self.store, self.run)
+
+    @cached_property
+    def batches(self) -> Batches:
+        from_pool = methods.get(self.run.method).uses_unlabelled
+        return Batches(self.run, self.store, self.draw, self.device, from_pool)
+
+    @cached_property
+    def validated_at(self) -> set[int]:
+        """The steps after which validation images are scored."""
+        return {self.run.steps * k // VALIDATIONS for k in range(1, VALIDATIONS + 1)}
+
+    @cached_property
+    def images(self) -> int:
+        """Images in a batch."""
+        return self.run.labelled + (self.run.unlabelled if self.batches.unlabelled else 0)
+
+    @cached_property
+    def dice(self) -> Score:
+        """The score that is validated: of one class, or the mean over classes."""
+        return SCORES[for_classes("dice", len(self.classes) - 1)]
+
+    def watch(self, what: str, total: int) -> AbstractContextManager[Tell]:
+        return self.options.watch(what, total) if self.options.watch and self.team.is_main else _unwatched()
 
 
-def build(run: Run, classes: int, *, pretrained: bool = True) -> Method:
-    """The method of a run, seeded. Without `pretrained` its weights are to be loaded."""
-    machine.keep_memory()
-    torch.manual_seed(_mix(run, -1))
-    arch = dataclasses.replace(_arch(run, classes), load=pretrained)
-    variant = methods.variants(run.method).get(run.variant, {})
-    return methods.build(run.method, arch, **{**variant, **dict(run.settings)})
-
-
-def trained(record: RunRecord, results: Path, device: str = "auto") -> Method:
-    """The method of a finished run, with its weights, ready to predict.
-
-    Raises:
-        ValueError: the weights are not here, damaged, of another run, or of a network that this version builds
-            differently; the message names the file and the remedy.
-    """
-    run, path = record.run, weights_path(results, record.key)
-    if not path.exists():
-        raise ValueError(f"The weights {path} of the run are not here; run it again where they are wanted.")
-    tensors = proven(record, path)
-    method = build(run, len(record.classes), pretrained=False)
-    _load(method, tensors, path)
-    return method.to(machine.device(device)).eval()
-
-
-def proven(record: RunRecord, path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of weights, if they are those of a run record.
-
-    They are if the file has the SHA-256 of the record. Weights that were trained again for a record that was there
-    before say so; they prove themselves by the key and the hash in the file.
-
-    Raises:
-        ValueError: the file is damaged, or of another run.
-    """
-    tensors, rest = _open(path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() == record.weights_sha256:
-        return tensors
-    key = rest.get("key", record.key)
-    if key != record.key:
-        raise ValueError(f"The weights {path} are of the run {key}; delete the file and run '{record.key}' again.")
-    if record.weights_sha256 and not rest.get("again"):
-        raise ValueError(
-            f"The weights {path} do not have the SHA-256 of the run record: the file is damaged or of another "
-            "training; delete it and run it again."
-        )
-    return tensors
-
-
-def weights_path(results: Path, key: str) -> Path:
-    return results / "weights" / f"{key}.safetensors"
+def train_missing(setup: Setup) -> RunRecord:
+    """Trains a run that has no record yet, and writes one."""
+    run, results, team = setup.run, setup.results, setup.team
+    batch = setup.batches.at(0)
+    method = build(run, len(setup.classes)).to(setup.device, memory_format=torch.channels_last)
+    state = State(method, optimiser(method, run))
+    cost = count(method, batch, run.precision)
+    team.attach(method, state.optimiser)
+    path = checkpoint.checkpoint_path(results, run.key)
+    if path.exists():
+        checkpoint.restore(state, path)
+    step = _step(setup, state)
+    finite = loop(setup, state, step)
+    record = _record(setup, state, cost)
+    record.status, record.execution = "done" if finite else "diverged", step.execution
+    if finite and not setup.options.trial:
+        _finish(setup, state, record)
+    record.measured.peak_memory = machine.peak_memory(setup.device)
+    if team.is_main:
+        if not records.find(results, run.key):
+            records.save(record, results)
+        checkpoint.clear(results, run.key)
+    team.broadcast(None)  # so that no process continues before the record exists
+    return record
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The loop
 
 
-@dataclass
-class Training:
-    """All that changes while a run is carried out; a checkpoint is this and nothing else."""
-
-    method: Method
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    validation: list[dict[str, float]] = field(default_factory=list)
-
-
-def _carry_out(
-    run: Run, store: Store, results: Path, device: torch.device, processes: Team, watch: Watch, checkpoint_s: float,
-    trial: bool,
-) -> RunRecord:  # fmt: skip
-    drawn = draw(store, run)
-    method = build(run, len(store.classes(run.task))).to(device, memory_format=torch.channels_last)
-    state = Training(method, optimiser(method, run))
-    batches = Batches(run, store, drawn, device, method.uses_unlabelled)
-    budget = count(method, batches.at(0), run.precision)
-    processes.share(method, state.optimiser)
-    path, best_path = _checkpoints(results, run.key)
-    if path.exists():
-        _restore(state, path)
-
-    def judge(places: list[int], what: str, scores: Sequence[Score] = COMPUTED) -> list[dict[str, Any]]:
-        method.eval()
-        mine = processes.mine(places)
-        with watch(what, len(mine)) as tell, processes.apart():
-            try:
-                images = evaluate(
-                    method.predict, store, mine, task=run.task, tile=run.tile, batch=8, device=device,
-                    precision=run.precision, progress=lambda done, total: tell(done, ""), scores=scores,
-                )  # fmt: skip
-            except NotFinite:
-                images = [None] * len(mine)
-        images = processes.all(images, len(places))
-        if None in images:  # in one of the processes; all of them have to know
-            raise NotFinite
-        return images
-
-    def validate() -> None:
-        """Scores the validation images; without any, a labelled image shows whether predictions are finite."""
-        if not drawn.val:
-            judge(drawn.labelled[:1], "Looking at an image", [SCORES["dice"]])
-            return
-        images = _columns(judge(drawn.val, "Validating", [SCORES["dice"]]))
-        dice = SCORES[for_classes("dice", len(store.classes(run.task)) - 1)].of_run(images)
-        state.validation.append({"step": state.step, "dice": 0.0 if math.isnan(dice) else round(dice, 4)})
-        if best_step(state.validation) == state.step and processes.leads:
-            rest = {"key": run.key}
-            write_whole(best_path, lambda temporary: _write_weights(method, temporary, rest))
-
-    def checkpoint() -> None:
-        if processes.leads:
-            _save(state, path)
-
-    finite = _loop(run, state, batches, processes, watch, validate, checkpoint, checkpoint_s)
-    record = RunRecord(
-        key=run.key,
-        run=run,
-        status="done" if finite else "diverged",
-        title=method.title,
-        year=method.year,
-        venue=method.venue,
-        classes=list(store.classes(run.task)),
-        history=_columns(state.history),
-        validation=_columns(state.validation),
-        certificate=certificate(store, run, drawn, audit(store, run.split)["counts"]),
-        budget=Budget(
-            steps=state.step,
-            images={name: images * state.step for name, images in budget["images"].items()},
-            flops=budget["flops"] * state.step,
-            parameters=budget["parameters"],
-        ),
-        measured=Measured(seconds=round(state.seconds, 1), peak_memory=None),
-        machine=_machine(device, processes.size),
-        pixel_um=store.pixel_um,
-        unit=store.unit,
-    )
-    if finite and not trial:
-        checkpoint()
-        if processes.leads:
-            record.weights_sha256 = _keep_weights(method, run.key, results)
-        # test images are opened only now that the final weights are written
-        record.scores = _columns(judge(drawn.test, "Scoring test images"))
-        record.best = _best(record, method, best_path, lambda: judge(drawn.test, "Scoring the best on validation"))
-    record.measured.peak_memory = machine.peak_memory(device)
-    if processes.leads:
-        if not records.find(results, run.key):
-            records.save(record, results)
-        _clear(results, run.key)
-    processes.told(None)  # so that no process goes on before the record is there
-    return record
-
-
-def _keep_weights(method: Method, key: str, results: Path) -> str:
-    """Writes the weights of a finished run; the SHA-256 of their file. Others than those of a record say so."""
-    path, before = weights_path(results, key), records.find(results, key)
-
-    def write(rest: dict[str, Any]) -> str:
-        write_whole(path, lambda temporary: _write_weights(method, temporary, rest))
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-
-    found = write({"key": key})
-    return found if before is None or before.weights_sha256 == found else write({"key": key, "again": True})
-
-
-def _loop(
-    run: Run, state: Training, batches: Batches, processes: Team, watch: Watch, validate: Callable[[], None],
-    checkpoint: Callable[[], None], checkpoint_s: float,
-) -> bool:  # fmt: skip
-    """Trains to the end, or until a loss or a prediction is not finite (then the answer is False)."""
-    method, optimiser = state.method, state.optimiser
-    every, validate_at = max(1, run.steps // LINES), {run.steps * k // VALIDATIONS for k in range(1, VALIDATIONS + 1)}
-    lines: list[dict[str, Tensor]] = []
-    images = run.labelled + (run.unlabelled if batches.unlabelled else 0)
+def loop(setup: Setup, state: State, step: Step) -> bool:
+    """Trains to the end. The answer is False if a loss or a prediction was not finite before."""
+    run, every, values = setup.run, max(1, setup.run.steps // LINES), []
     saved = last = time.monotonic()
-    method.train()
-    with watch(f"Training {run.method}", run.steps) as tell:
+    state.method.train()
+    with setup.watch(f"Training {run.method}", run.steps) as tell:
         while state.step < run.steps:
-            torch.manual_seed(_mix(run, state.step))
-            batch = batches.at(state.step)
-            for group in optimiser.param_groups:
-                group["lr"] = run.lr * _schedule(run, state.step)
-            terms = take_step(method, optimiser, batch, state.step / run.steps, run.precision)
+            torch.manual_seed(seed_of(run, state.step))
+            batch = setup.batches.at(state.step)
+            values.append(step(batch, state.step / run.steps, learning_rate(run, state.step)))
             state.step += 1
-            lines.append({name: term.detach() for name, term in terms.items()})
-            if state.step % every and state.step not in validate_at:
+            validating = state.step in setup.validated_at
+            if state.step % every and not validating:
                 continue
-            line = processes.told(_line(state.step, lines))  # so that all end together if it is not finite
+            line = setup.team.broadcast(_line(state.step, step.names, values))  # so that all end together
             now = time.monotonic()
-            state.seconds, rate, last = state.seconds + now - last, len(lines) * images / (now - last), now
-            lines.clear()
+            state.seconds, rate, last = state.seconds + now - last, len(values) * setup.images / (now - last), now
+            values.clear()
+            state.history.append({name: value if math.isfinite(value) else None for name, value in line.items()})
             if not all(map(math.isfinite, line.values())):
-                state.history.append({name: value if math.isfinite(value) else None for name, value in line.items()})
                 return False
-            state.history.append(line)
             tell(state.step, f"{rate:.0f} images/s " + "".join(f" {k} {v:.3f}" for k, v in line.items() if k != "step"))
-            if state.step in validate_at:
-                try:
-                    validate()
-                except NotFinite:
-                    return False
-                method.train()
-            if state.step in validate_at or now - saved > checkpoint_s:  # the best weights belong to what is kept
-                checkpoint()
+            if validating and not validate(setup, state):
+                return False
+            if validating or now - saved > setup.options.checkpoint_s:  # the best weights belong to what is kept
+                if setup.team.is_main:
+                    checkpoint.save(state, checkpoint.checkpoint_path(setup.results, run.key))
                 saved = last = time.monotonic()
     return True
 
 
-def take_step(
-    method: Method, optimiser: torch.optim.Optimizer, batch: Batch, t: float, precision: str
-) -> dict[str, Tensor]:
-    """One step, from the batch to the moved weights; its terms."""
-    progress = torch.full((), t, device=batch.x.device)
-    with autocast(batch.x.device, precision):
-        terms = method.losses(batch, progress)
-    sum(terms.values()).backward()
-    optimiser.step()
-    optimiser.zero_grad()
-    method.after_step()
-    return terms
+def _step(setup: Setup, state: State) -> Step:
+    """The step of a run: captured on a GPU, unless that was not wanted or is not possible."""
+    start = time.monotonic()
+    step = Step(state.method, state.optimiser, setup.run.precision)
+    if not setup.options.eager and state.step < setup.run.steps:
+        obstacle = "several processes train together" if setup.team.size > 1 else ""
+        step = captured(step, setup.batches.at(state.step), obstacle)
+    state.seconds += time.monotonic() - start
+    return step
 
 
-def _line(step: int, lines: list[dict[str, Tensor]]) -> dict[str, float]:
+def _line(step: int, names: Sequence[str], values: Sequence[Tensor]) -> dict[str, float]:
     """The mean of each term since the last line: the only place where the loop waits for the device."""
-    means = torch.stack([torch.stack([line[name].float() for line in lines]).mean() for name in lines[0]]).tolist()
-    return {"step": step, **{name: _significant(mean) for name, mean in zip(lines[0], means, strict=True)}}
-
-
-def _schedule(run: Run, step: int) -> float:
-    """The share of the learning rate at a step."""
-    left = 1 - step / run.steps
-    return {"constant": 1.0, "poly": left**0.9, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}[run.schedule]
-
-
-def optimiser(method: Method, run: Run) -> torch.optim.Optimizer:
-    parameters = [p for p in method.parameters() if p.requires_grad]
-    if run.optimiser == "sgd":
-        return torch.optim.SGD(
-            parameters, run.lr, momentum=0.9, nesterov=True, weight_decay=run.weight_decay, fused=True
-        )
-    return torch.optim.AdamW(parameters, run.lr, weight_decay=run.weight_decay, fused=True)
+    by_term = torch.stack(list(values), 1)
+    means = torch.stack([term.mean() for term in by_term]).tolist()
+    return {"step": step, **{name: float(f"{mean:.5g}") for name, mean in zip(names, means, strict=True)}}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Checkpoints: tensors and JSON in one file, no pickle
+# Scores during and after training
 
 
-def _checkpoints(results: Path, key: str) -> tuple[Path, Path]:
-    """Where a run's state is kept, and the weights that were best on validation so far."""
-    return tuple(results / "checkpoints" / f"{key}{kind}.safetensors" for kind in ("", ".best"))
+def validate(setup: Setup, state: State) -> bool:
+    """Scores the validation images and keeps the best weights; False if predictions are not finite.
 
-
-def _clear(results: Path, key: str) -> None:
-    for path in _checkpoints(results, key):
-        path.unlink(missing_ok=True)
-
-
-def _save(state: Training, path: Path) -> None:
-    tensors = {f"method.{name}": value for name, value in state.method.state_dict().items()}
-    for i, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{i}.{name}": value for name, value in moments.items() if value is not None}
-    rest = {
-        "key": path.stem,
-        "step": state.step,
-        "seconds": state.seconds,
-        "history": state.history,
-        "validation": state.validation,
-    }
-    write_whole(path, lambda temporary: _write(tensors, temporary, rest))
-
-
-def _restore(state: Training, path: Path) -> None:
-    """Continues from a checkpoint."""
-    tensors, rest = _open(path)
-    if rest.get("key", path.stem) != path.stem:
-        raise ValueError(f"The checkpoint {path} is of the run {rest['key']}; delete it and start the run again.")
-    method = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
-    _load(state.method, method, path)
-    try:
-        moments = _moments(state, tensors)
-        groups = state.optimiser.state_dict()["param_groups"]
-        state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        state.step, state.seconds = rest["step"], rest["seconds"]
-        state.history, state.validation = rest["history"], rest["validation"]
-    except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"The checkpoint {path} is damaged ({error}); delete it and start the run again.") from error
-
-
-def _moments(state: Training, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """What the optimiser remembers of each parameter."""
-    moments: dict[int, dict[str, Tensor]] = {}
-    parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
-    for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, i, moment = name.split(".")
-            like = parameters[int(i)]  # the parameter's strides, too, so that the next step adds in the same order
-            same = value if value.shape != like.shape else torch.empty_like(like, dtype=value.dtype).copy_(value)
-            moments.setdefault(int(i), {})[moment] = same
-    return moments
-
-
-def _write_weights(method: Method, path: Path, rest: dict[str, Any]) -> None:
-    _write(dict(method.state_dict()), path, rest)
-
-
-def _write(tensors: dict[str, Tensor], path: Path, rest: dict[str, Any]) -> None:
-    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    about = json.dumps({**rest, "sha256": _hash(whole, rest)})
-    path.write_bytes(safetensors.torch.save(whole, {"rest": about}))  # one entry, since several come in any order
-
-
-def _hash(tensors: dict[str, Tensor], rest: dict[str, Any]) -> str:
-    """SHA-256 of all that a file holds: names, types, shapes and bytes of the tensors, and the rest."""
-    found = hashlib.sha256(json.dumps(rest).encode())
-    for name, value in sorted(tensors.items()):
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
-
-
-def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file and the rest.
-
-    Raises:
-        ValueError: the file is damaged, or is none of this program.
+    Without validation images, a labelled image shows whether predictions are finite.
     """
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            rest = json.loads((file.metadata() or {})["rest"])
-        if not isinstance(rest, dict):
-            raise ValueError("its metadata is no dictionary")
-        if rest.pop("sha256", None) not in (None, _hash(tensors, rest)):
-            raise ValueError("its bytes do not have the SHA-256 that it states")
-    except (safetensors.SafetensorError, KeyError, ValueError, RecursionError, RuntimeError) as error:
-        raise ValueError(f"The file {path} is damaged ({error}); delete it and start the run again.") from error
-    return tensors, rest
+        if not setup.draw.val:
+            score(setup, state.method, setup.draw.labelled[:1], "Predicting an image", [SCORES["dice"]])
+            return True
+        scores = score(setup, state.method, setup.draw.val, "Validating", [SCORES["dice"]])
+    except NotFinite:
+        return False
+    finally:
+        state.method.train()
+    dice = setup.dice.of_run(scores)
+    state.validation.append({"step": state.step, "dice": 0.0 if math.isnan(dice) else round(dice, 4)})
+    if setup.team.is_main:
+        checkpoint.save_best(state, setup.results, setup.run.key)
+    return True
 
 
-def _load(method: Method, tensors: dict[str, Tensor], path: Path) -> None:
-    """Gives a method its weights; an error names a few tensors of those that differ."""
-    expected = method.state_dict()
-    differing = sorted(
-        name
-        for name in expected.keys() | tensors.keys()
-        if name not in expected or name not in tensors or expected[name].shape != tensors[name].shape
-    )
-    if differing:
-        named = ", ".join(differing[:NAMED]) + (" …" if len(differing) > NAMED else "")
-        raise ValueError(
-            f"The file {path} is of another network ({len(differing)} tensors differ: {named}); delete it and run "
-            "again."
-        )
-    method.load_state_dict(tensors)
+def score(setup: Setup, method: Method, places: list[int], what: str, scores: Sequence[Score] = COMPUTED) -> Columns:
+    """Scores of images of the store by column; several processes share the images.
+
+    Raises:
+        NotFinite: if predictions are not finite, in any of the processes.
+    """
+    run, team = setup.run, setup.team
+    method.eval()
+    own = team.shard(places)
+    with setup.watch(what, len(own)) as tell, team.no_sync():
+        try:
+            images = evaluate(
+                method.predict, setup.store, own, task=run.task, tile=run.tile, batch=8, device=setup.device,
+                precision=run.precision, progress=lambda done, total: tell(done, ""), scores=scores,
+            )  # fmt: skip
+        except NotFinite:
+            images = [None] * len(own)
+    images = team.gather(images, len(places))
+    if None in images:
+        raise NotFinite
+    return _columns(images)
+
+
+def _finish(setup: Setup, state: State, record: RunRecord) -> None:
+    """Writes the final weights, then scores the test images: they are opened only now."""
+    key, results = setup.run.key, setup.results
+    if setup.team.is_main:
+        checkpoint.save(state, checkpoint.checkpoint_path(results, key))
+        record.weights_sha256 = checkpoint.save_weights(state.method, results, key)
+    record.scores = score(setup, state.method, setup.draw.test, "Scoring test images")
+    best, scores = checkpoint.best_step(state.validation) if state.validation else state.step, record.scores
+    if best != state.step:
+        checkpoint.load_best(state.method, results, key)
+        scores = score(setup, state.method, setup.draw.test, "Scoring the best on validation")
+    record.best = Best(step=best, scores={name: scores[name] for name in ("dice", "jaccard")})
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What goes into the row
+# The record
 
 
-def best_step(validation: list[dict[str, float]]) -> int:
-    """The step that was best on validation; of equals, the later."""
-    return max(validation, key=lambda line: (line["dice"], line["step"]))["step"]
-
-
-def _best(record: RunRecord, method: Method, path: Path, judge: Callable[[], list[dict]]) -> Best:
-    """Step and test scores of the weights that were best on validation: beside the score, never instead of it."""
-    validated = records.lines(record.validation)
-    step = best_step(validated) if validated else record.run.steps
-    if step == record.run.steps:
-        scores = record.scores
-    else:
-        _load(method, _open(path)[0], path)
-        scores = _columns(judge())
-    return Best(step=step, scores={name: scores[name] for name in ("dice", "jaccard")})
+def _record(setup: Setup, state: State, cost: dict[str, Any]) -> RunRecord:
+    """The record of a trained run, without scores. `cost` is that of a step, from `benchmark.protocol.flops`."""
+    run, store, method = setup.run, setup.store, state.method
+    return RunRecord(
+        key=run.key,
+        run=run,
+        status="done",
+        title=method.title,
+        year=method.year,
+        venue=method.venue,
+        classes=list(setup.classes),
+        history=_columns(state.history),
+        validation=_columns(state.validation),
+        certificate=certificate(store, run, setup.draw, audit(store, run.split)["counts"]),
+        budget=Budget(
+            steps=state.step,
+            images={name: images * state.step for name, images in cost["images"].items()},
+            flops=cost["flops"] * state.step,
+            parameters=cost["parameters"],
+        ),
+        measured=Measured(seconds=round(state.seconds, 1), peak_memory=None),
+        machine=_machine(setup.device, setup.team.size),
+        pixel_um=store.pixel_um,
+        unit=store.unit,
+    )
 
 
 def _machine(device: torch.device, processes: int) -> Machine:
-    found = machine.describe(device)
-    versions = {name: found[name] for name in ("python", *machine.PACKAGES)}
-    known = {name: found[name] for name in ("kind", "device", "threads", "commit")}
+    described = machine.describe(device)
+    versions = {name: described[name] for name in ("python", *machine.PACKAGES)}
+    known = {name: described[name] for name in ("kind", "device", "threads", "commit")}
     return Machine(**known, processes=processes, versions=versions)
 
 
-def _columns(rows: list[dict[str, Any]]) -> Columns:
-    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-
-
-def _significant(value: float) -> float:
-    return float(f"{value:.5g}")
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Exactness
-
-
-def _mix(run: Run, step: int) -> int:
-    """One number from (seed, draw, step): all randomness of a step starts there, so none is carried over.
-
-    Step −1 is for the initial weights.
-    """
-    return int(np.random.SeedSequence([run.seed, run.draw, step + 1]).generate_state(1, np.uint64)[0] >> 1)
+def _columns(lines: list[dict[str, Any]]) -> Columns:
+    return {name: [line[name] for line in lines] for name in lines[0]} if lines else {}
 
 
 @contextlib.contextmanager
-def exact(device: torch.device, deterministic: bool):
-    """Deterministic kernels on the CPU, where they cost nothing, and on a GPU when asked."""
-    before, filled = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a twelfth of a step, and nothing here reads it
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
-
-
-def _arch(run: Run, classes: int) -> Arch:
-    return Arch(run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout, run.width, run.steps, run.views)
-
-
-@contextlib.contextmanager
-def _unwatched(what: str, total: int):
+def _unwatched() -> Iterator[Tell]:
     yield silent
 
 

@@ -20,7 +20,8 @@ import torch
 from benchmark import machine
 from benchmark.analysis import timing
 from benchmark.datasets import store as stores
-from benchmark.protocol.train import exact, optimiser, take_step
+from benchmark.protocol.setup import exact
+from benchmark.protocol.step import Step, optimiser
 from benchmark.runs import Run
 from benchmark.speed import monitor, roofline
 from benchmark.speed.interleave import STEPS, take_turns, wait
@@ -78,8 +79,8 @@ def step_seconds(
     """Seconds of each of `repeats` whole steps (losses, backward, AdamW, after_step) of several methods, in turns."""
 
     def step(method: Method) -> Callable[[], None]:
-        moments = optimiser(method.train(), Run())
-        return lambda: take_step(method, moments, batch, 1.0, precision)
+        take = Step(method.train(), optimiser(method, Run()), precision)
+        return lambda: take(batch, 1.0, Run().lr)
 
     return take_turns({name: step(method) for name, method in methods.items()}, batch.x.device, repeats=repeats)
 

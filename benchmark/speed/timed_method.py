@@ -14,7 +14,9 @@ from benchmark.datasets.store import Store
 from benchmark.protocol.batches import Batches, draw
 from benchmark.protocol.evaluate import evaluate, segment
 from benchmark.protocol.flops import autocast, count, count_prediction
-from benchmark.protocol.train import VALIDATIONS, build, optimiser, take_step
+from benchmark.protocol.setup import build
+from benchmark.protocol.step import Step, optimiser
+from benchmark.protocol.train import VALIDATIONS
 from benchmark.runs import Run
 from benchmark.speed import monitor
 from benchmark.speed.interleave import wait
@@ -130,15 +132,13 @@ class Subject:
     def _build(self) -> None:
         method = build(self.run, self.classes, pretrained=False)
         self.method = method.to(self.device, memory_format=torch.channels_last)
-        self.optimiser = optimiser(self.method, self.run)
-        for group in self.optimiser.param_groups:
-            group["lr"] = 0.0
+        self.take = Step(self.method, optimiser(self.method, self.run), self.run.precision)
 
     def _train_on(self, batch: Batch) -> None:
         self._mode(training=True)
         self.taken += 1
         t = 1 - 1e-6 * (self.taken % 1000)  # the full price, and never twice the same, as in training
-        take_step(self.method, self.optimiser, batch, t, self.run.precision)
+        self.take(batch, t, 0.0)
 
     def _mode(self, training: bool) -> None:
         if self.method.training != training:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import methods
-from benchmark.protocol import train
+from benchmark.protocol import setup
 from benchmark.protocol.suites import BASELINE
 from benchmark.runs import Run
 from methods.base import Batch, Method
@@ -77,7 +77,7 @@ def _compared(run: Run, classes: int) -> Off:
 
 
 def _built(run: Run, classes: int) -> Method:
-    return train.build(run, classes, pretrained=False).double().train()
+    return setup.build(run, classes, pretrained=False).double().train()
 
 
 def _step(method: Method, batch: Batch, t: float) -> tuple[float, dict[str, tuple[Tensor, Tensor]]]:

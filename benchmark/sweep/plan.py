@@ -19,7 +19,7 @@ from benchmark import machine, records
 from benchmark.datasets.splits import labelled_count
 from benchmark.datasets.store import Store, at_resolution
 from benchmark.progress import silent
-from benchmark.protocol import flops, train
+from benchmark.protocol import flops, setup, train
 from benchmark.protocol.batches import check_crop, draw
 from benchmark.protocol.suites import BASELINE
 from benchmark.records import RunRecord
@@ -66,7 +66,7 @@ def plan(wanted: Sequence[Run], stores: Stores, results: Path) -> list[Planned]:
         fixed = (run.method, run.variant, run.dataset, run.task, run.split, run.scale, run.mpp, run.encoder,
                  run.decoder, run.norm, run.width, run.dropout, run.weights, run.views)  # fmt: skip
         if fixed not in filled:
-            whole = train.complete(run, store)
+            whole = setup.complete(run, store)
             filled[fixed] = {
                 name: getattr(whole, name) for name in ("task", "split", "scale", "mpp", "content", "weights_hash")
             }
@@ -230,7 +230,7 @@ class Estimates:
         images = torch.empty(run.labelled + run.unlabelled, 3, run.crop, run.crop, device="meta")
         masks = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device="meta")
         try:
-            method = train.build(run, len(self.stores[run.dataset].classes(run.task)), pretrained=False).to("meta")
+            method = setup.build(run, len(self.stores[run.dataset].classes(run.task)), pretrained=False).to("meta")
             return flops.count(method, Batch(images[: run.labelled], masks, images[run.labelled :]))
         except Exception:  # whatever the file of a method does; its runs fail with a sentence
             return None

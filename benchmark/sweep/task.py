@@ -20,7 +20,7 @@ import methods
 from benchmark.datasets import store as stores
 from benchmark.files import write_text
 from benchmark.progress import Tell
-from benchmark.protocol import train
+from benchmark.protocol import setup, train
 from benchmark.runs import Run
 
 ENDINGS = DONE, FAILED, ELSEWHERE, FULL = "done", "failed", "elsewhere", "full"
@@ -52,10 +52,11 @@ class Task:
         torch.set_num_threads(self.threads)
         try:
             store = stores.open_store(run.dataset, self.data)
-            _same(train.complete(run, store), run)
+            _same(setup.complete(run, store), run)
             failure_path(self.results, run.key).unlink(missing_ok=True)
             with _telling(self.results, run) as watch:
-                train.train(run, store, self.results, device=self.device, watch=watch, trial=self.trial, busy=_refuse)
+                options = train.Options(device=self.device, watch=watch, trial=self.trial, busy=_refuse)
+                train.train(run, store, self.results, options)
         except _Elsewhere:
             return ELSEWHERE
         except Exception as error:  # whatever a method does wrong, the other runs go on

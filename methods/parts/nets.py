@@ -7,10 +7,11 @@ statistics (their affine parameters are trained), and every other batch norm is 
 the same forward pass do not influence each other.
 """
 
+import contextlib
 import difflib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -306,6 +307,28 @@ class Fusion(nn.Module):
 def encoder_names() -> tuple[str, ...]:
     """The names of all encoders of the library; those of timm have the prefix "tu-"."""
     return *library.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models())
+
+
+@contextlib.contextmanager
+def outputs_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """The outputs of layers inside a network, in the order in which they are computed within this context.
+
+    They are those of the whole batch: where several processes share a network, its layers have an attribute `gather`
+    for this.
+
+    >>> layer = nn.Identity()
+    >>> with outputs_of([layer]) as outputs:
+    ...     _ = layer(torch.ones(2))
+    >>> outputs
+    [tensor([1., 1.])]
+    """
+    outputs: list[Tensor] = []
+    with contextlib.ExitStack() as hooks:
+        for layer in layers:
+            gather = getattr(layer, "gather", lambda output: output)
+            hook = layer.register_forward_hook(lambda _, given, output, gather=gather: outputs.append(gather(output)))
+            hooks.enter_context(hook)
+        yield outputs
 
 
 class Tried(NamedTuple):

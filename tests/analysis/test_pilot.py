@@ -164,7 +164,7 @@ def test_runs_that_are_there_already_are_used_and_become_a_table(options, store,
     recipe = {**suites.RECIPES["rehearsal"], "dataset": "toy", "crop": 32}
     for setting in (Setting(0.5, 2, 1.0, 32), Setting(0.5, 2, 0.5, 24)):
         for (run,) in setting.runs(Run(method="supervised", **{**recipe, "steps": 2}), 1).values():
-            train.train(run, store, tmp_path, device="cpu")
+            train.train(run, store, tmp_path, train.Options(device="cpu"))
     code, said = bench(*options)
     assert code == 0, said
     assert len(list(tmp_path.glob("runs/*.json"))) == 6, "no other runs than these"

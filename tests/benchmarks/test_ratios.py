@@ -15,11 +15,11 @@ from monai.inferers import sliding_window_inference
 
 from benchmark import machine
 from benchmark.datasets.store import Store
-from benchmark.progress import silent
-from benchmark.protocol import train
+from benchmark.protocol import checkpoint, setup, train
 from benchmark.protocol.batches import Batches, draw
 from benchmark.protocol.distributed import Team
 from benchmark.protocol.evaluate import bands
+from benchmark.protocol.step import Step, optimiser
 from benchmark.protocol.suites import RECIPES
 from benchmark.runs import Run
 from benchmarks.conftest import CPU
@@ -37,13 +37,13 @@ def batches_of(run: Run, store, device: torch.device = CPU) -> Batches:
 def stepping(run: Run, batches: Batches | Batch) -> Callable[[], None]:
     """The trainer's own step, on one batch or on each in its turn."""
     device = batches.x.device if isinstance(batches, Batch) else batches.device
-    method = train.build(run, 2).to(device, memory_format=torch.channels_last).train()
-    optimiser, steps = train.optimiser(method, run), itertools.count()
+    method = setup.build(run, 2).to(device, memory_format=torch.channels_last).train()
+    take, steps = Step(method, optimiser(method, run), run.precision), itertools.count()
 
     def step() -> None:
         batch = batches if isinstance(batches, Batch) else batches.at(next(steps))
-        with train.exact(device, deterministic=False):
-            train.take_step(method, optimiser, batch, 1.0, run.precision)
+        with setup.exact(device, deterministic=False):
+            take(batch, 1.0, run.lr)
 
     return step
 
@@ -90,21 +90,20 @@ def test_data_take_a_hundredth_of_a_quick_step(patch_store, times_faster):
     )  # fmt: skip
 
 
-def test_the_trainer_adds_little_to_a_bare_loop(patch_store, times_faster):
+def test_the_trainer_adds_little_to_a_bare_loop(patch_store, times_faster, tmp_path, monkeypatch):
     """The bare loop has its batch already there, makes no seeds, counts nothing and says nothing."""
     steps = 3  # few, so that each leaves a line of history, which is more than in a run
     run = dataclasses.replace(QUICK, steps=steps)
-    batches = batches_of(run, patch_store)
-    batch, methods = batches.at(0), [train.build(run, 2).to(memory_format=torch.channels_last) for _ in range(2)]
-    optimisers = [train.optimiser(method, run) for method in methods]
+    fixed = train.Setup(run, patch_store, tmp_path, CPU, Team(), train.Options(checkpoint_s=float("inf")))
+    batch, methods = fixed.batches.at(0), [setup.build(run, 2).to(memory_format=torch.channels_last) for _ in range(2)]
+    optimisers = [optimiser(method, run) for method in methods]
 
-    @contextlib.contextmanager
-    def unwatched(what: str, total: int):
-        yield silent
+    step = Step(methods[0], optimisers[0], run.precision)
+    monkeypatch.setattr(train, "validate", lambda *_: True)
+    monkeypatch.setattr(checkpoint, "save", lambda *_: None)
 
     def trainer() -> None:
-        state = train.Training(methods[0], optimisers[0])
-        assert train._loop(run, state, batches, Team(), unwatched, lambda: None, lambda: None, float("inf"))
+        assert train.loop(fixed, checkpoint.State(methods[0], optimisers[0]), step)
 
     def bare() -> None:
         methods[1].train()
@@ -113,7 +112,7 @@ def test_the_trainer_adds_little_to_a_bare_loop(patch_store, times_faster):
             optimisers[1].step()
             optimisers[1].zero_grad()
 
-    with train.exact(CPU, deterministic=False):
+    with setup.exact(CPU, deterministic=False):
         times_faster(
             trainer, bare, turns=15, name="trainer", least=1 / 1.03,
             what="The trainer's loop, beside a bare loop on a batch that is there",
@@ -141,7 +140,7 @@ def test_a_step_of_cdma_beside_its_plain_form(device, run, least, patches, patch
     run = dataclasses.replace(run, weights=encoder_file(tmp_path, run)) if device == "cuda" else run
     batches, still = batches_of(run, patch_store, where), dataclasses.replace(run, dropout=0.0)
     images = endless(loader(patches, run.labelled + run.unlabelled, 40, run.crop), run.labelled, where)
-    method = train.build(run, 2).to(where).train()
+    method = setup.build(run, 2).to(where).train()
     optimiser = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], run.lr)
     step = stepping(run, batches)
 
@@ -159,7 +158,7 @@ def test_a_step_of_cdma_beside_its_plain_form(device, run, least, patches, patch
             _wait(where)
 
     with _without_tf32(), torch.no_grad():
-        same, batch = train.build(still, 2).to(where).train(), batches.at(0)
+        same, batch = setup.build(still, 2).to(where).train(), batches.at(0)
         together = same.losses(batch, torch.tensor(1.0))
         for name, term in apart(same, batch).items():
             assert term.item() == pytest.approx(together[name].item(), rel=1e-4), "the two forms are of one method"
@@ -206,7 +205,7 @@ def test_tiles_beside_a_sliding_window(times_faster):
     fade = torch.sin(torch.pi / 2 * ((torch.arange(tile) + 0.5).clamp(max=shared) / shared).clamp(max=1)) ** 2
     bell = torch.minimum(fade, fade.flip(0))
     run = dataclasses.replace(QUICK, method="supervised")
-    plain, ours = train.build(run, 2).eval(), train.build(run, 2).to(memory_format=torch.channels_last).eval()
+    plain, ours = setup.build(run, 2).eval(), setup.build(run, 2).to(memory_format=torch.channels_last).eval()
 
     def tiled() -> np.ndarray:
         return np.concatenate([rows for _, rows in bands(ours.predict, image, tile=tile, batch=8)], 1)

@@ -21,7 +21,7 @@ LEFT = [
 def test_ranks_that_torchrun_did_not_set_are_ignored(data, tmp_path, monkeypatch, left):
     for name, value in left.items():
         monkeypatch.setenv(name, value)
-    assert distributed.leads() and distributed.team(torch.device("cpu")).size == 1
+    assert distributed.is_main() and distributed.join(torch.device("cpu")).size == 1
     assert distributed.own_device(torch.device("cuda")) == torch.device("cuda")
     words = [f"--{name}={value}" for name, value in TOY.items()]
     words = ["run", "--method", "supervised", *words, "--data", str(data), "--results", str(tmp_path)]
@@ -34,4 +34,4 @@ def test_of_the_processes_that_torchrun_started_the_first_one_prints(monkeypatch
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     for rank, leads in (("0", True), ("1", False)):
         monkeypatch.setenv("RANK", rank)
-        assert distributed.leads() == leads
+        assert distributed.is_main() == leads

@@ -11,7 +11,7 @@ from PIL import Image
 import methods.base
 from benchmark.datasets import base
 from benchmark.datasets.store import Store, add, at_resolution, summary
-from benchmark.protocol import evaluate, train
+from benchmark.protocol import checkpoint, evaluate, setup, train
 from benchmark.protocol.batches import Batches, draw
 from benchmark.report import folder
 from benchmark.runs import Run
@@ -55,11 +55,11 @@ def test_the_summary_and_the_classes_say_what_it_is(store):
 
 
 def test_it_arrives_in_the_batch_of_every_task_and_no_loss_depends_on_it(store):
-    run = train.complete(Run(method="supervised", **{**TOY, "ratio": 1.0, "labelled": 4}), store)
+    run = setup.complete(Run(method="supervised", **{**TOY, "ratio": 1.0, "labelled": 4}), store)
     batch = Batches(run, store, draw(store, run), torch.device("cpu")).at(0)
     ignored = batch.y == base.IGNORE
     assert ignored.any() and set(batch.y.unique().tolist()) <= {0, 1, base.IGNORE}
-    method = train.build(run, 2).eval()
+    method = setup.build(run, 2).eval()
     loss = method.losses(batch, 0.0)["sup"]
     assert 0 < float(loss) < 5
     logits = method.predict(batch.x).detach().requires_grad_()
@@ -72,7 +72,7 @@ def test_it_arrives_in_the_batch_of_every_task_and_no_loss_depends_on_it(store):
 
 def test_scores_are_those_of_the_decided_pixels(store, finished):
     results, record = finished
-    method = train.trained(record, results, "cpu")
+    method = checkpoint.trained(record, results, "cpu")
     places = {one.name: place for place, one in enumerate(store.records)}
     for name, dice, jaccard, ece in zip(
         *(record.scores[key] for key in ("name", "dice", "jaccard", "ece")), strict=True
@@ -104,7 +104,7 @@ def test_tables_have_the_same_mean(finished, tmp_path):
 def test_what_lies_under_the_ignore_label_changes_no_score(store, finished):
     """The prediction there may be anything: an image that differs only there has the same scores."""
     results, record = finished
-    method = train.trained(record, results, "cpu")
+    method = checkpoint.trained(record, results, "cpu")
     place = draw(store, record.run).test[0]
 
     def elsewhere(x):

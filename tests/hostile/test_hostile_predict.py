@@ -10,7 +10,7 @@ from conftest import TOY
 from PIL import Image
 
 from benchmark.cli import main
-from benchmark.protocol import train
+from benchmark.protocol import setup, train
 from benchmark.report.figures import pictures
 from benchmark.runs import Run
 
@@ -20,7 +20,7 @@ def finished(store, tmp_path_factory) -> tuple[Path, str]:
     """The results of one run, and its key."""
     results = tmp_path_factory.mktemp("results")
     run = Run(method="supervised", **{**TOY, "steps": 1})
-    return results, train.complete(run, store).key if train.train(run, store, results) else ""
+    return results, setup.complete(run, store).key if train.train(run, store, results) else ""
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rows import row, suite
 from benchmark import records
 from benchmark.analysis import run_table
 from benchmark.cli import main
-from benchmark.protocol import train
+from benchmark.protocol import checkpoint, setup, step
 from benchmark.runs import Run
 
 RECORD = row("cdma", variant="no_um")
@@ -216,7 +216,7 @@ def found(results: Path) -> list[records.RunRecord]:
 
 def test_weights_are_those_of_their_record(here):
     for one in found(here):
-        train.trained(one, here, "cpu")
+        checkpoint.trained(one, here, "cpu")
     code, said = bench("verify", "--records", "--results", here)
     assert code == 0 and "All 3 run records hold, and 3 files of weights." in said
 
@@ -224,58 +224,58 @@ def test_weights_are_those_of_their_record(here):
 def test_weights_of_another_run_are_refused(here):
     one, other, third = found(here)
     for wrong in (other, third):
-        shutil.copy(train.weights_path(here, wrong.key), train.weights_path(here, one.key))
+        shutil.copy(checkpoint.weights_path(here, wrong.key), checkpoint.weights_path(here, one.key))
         with pytest.raises(ValueError, match=f"are of the run {wrong.key}; delete the file and run '{one.key}' again"):
-            train.trained(one, here, "cpu")
+            checkpoint.trained(one, here, "cpu")
         code, said = bench("verify", "--records", "--results", here)
         assert code == 1 and f"are of the run {wrong.key}" in said
 
 
 def test_a_flipped_bit_anywhere_is_found(here):
     (one, *_), path = found(here), None
-    path = train.weights_path(here, one.key)
+    path = checkpoint.weights_path(here, one.key)
     whole = path.read_bytes()
     for at in range(0, len(whole), len(whole) // 40):
         damaged = bytearray(whole)
         damaged[at] ^= 1
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="damaged|SHA-256"):
-            train.trained(one, here, "cpu")
+            checkpoint.trained(one, here, "cpu")
 
 
 def test_weights_that_were_trained_again_for_a_record_of_before_are_taken(here, data):
     (one, *_) = found(here)
     one.weights_sha256 = "0" * 64  # of another machine
     records.save(one, here)
-    train.weights_path(here, one.key).unlink()
+    checkpoint.weights_path(here, one.key).unlink()
     toy = [f"--{name}={value}" for name, value in TOY.items()] + ["--data", data, "--results", here]
     assert bench("run", "--method=supervised", *toy)[0] == 0
     assert records.find(here, one.key).weights_sha256 == "0" * 64
-    train.trained(one, here, "cpu")
+    checkpoint.trained(one, here, "cpu")
 
 
 def test_the_message_for_weights_of_another_network_names_three_tensors(here):
     _, _, taught = found(here)
-    path = train.weights_path(here, taught.key)
+    path = checkpoint.weights_path(here, taught.key)
     with safetensors.safe_open(path, "pt") as file:
         about = {**json.loads(file.metadata()["rest"])}
         about.pop("sha256")
         tensors = {name: file.get_tensor(name)[:0] for name in file.keys() if file.get_tensor(name).ndim}  # noqa: SIM118
-    train._write(tensors, path, about)
+    checkpoint.write_tensors(tensors, path, about)
     taught.weights_sha256 = ""
     with pytest.raises(ValueError, match=r"is of another network \(\d+ tensors differ: \S+, \S+, \S+ …\)") as caught:
-        train.trained(taught, here, "cpu")
+        checkpoint.trained(taught, here, "cpu")
     assert len(str(caught.value)) < 400 + len(str(path))
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, toy):
-    method = train.build(toy, 2)
-    state = train.Training(method, train.optimiser(method, toy))
-    train._save(state, tmp_path / "one.safetensors")
+    method = setup.build(toy, 2)
+    state = checkpoint.State(method, step.optimiser(method, toy))
+    checkpoint.save(state, tmp_path / "one.safetensors")
     shutil.copy(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
-    train._restore(state, tmp_path / "one.safetensors")
+    checkpoint.restore(state, tmp_path / "one.safetensors")
     with pytest.raises(ValueError, match="two.safetensors is of the run one; delete it"):
-        train._restore(state, tmp_path / "two.safetensors")
+        checkpoint.restore(state, tmp_path / "two.safetensors")
 
 
 SMALL = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3)}
@@ -285,12 +285,12 @@ SMALL = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3)}
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_weights_with_any_bytes_changed_are_refused_in_one_sentence_or_whole(tmp_path, where, cut, put):
     path = tmp_path / "w.safetensors"
-    train._write(SMALL, path, {"key": "k"})
+    checkpoint.write_tensors(SMALL, path, {"key": "k"})
     text = path.read_bytes()
     at = int(where * len(text))
     path.write_bytes(text[:at] + put + text[at + cut :])
     try:
-        tensors, _ = train._open(path)
+        tensors, _ = checkpoint.read_tensors(path)
     except ValueError as error:
         assert str(path) in str(error)
     else:

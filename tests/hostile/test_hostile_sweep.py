@@ -37,7 +37,7 @@ def test_a_failure_that_cannot_be_recorded_ends_a_sweep_too(store, data, tmp_pat
         monkeypatch.setattr(files, "_locked_beside", full)
         raise ValueError("The method is wrong.")
 
-    monkeypatch.setattr(train, "_carry_out", fails)
+    monkeypatch.setattr(train, "train_missing", fails)
     (one, *_) = plan.plan(wanted(), {"toy": store}, tmp_path)
     assert Task(tmp_path, data, "cpu")(one.run) == task.FULL
 

@@ -90,9 +90,9 @@ def test_a_run_of_which_one_process_was_killed_goes_on_to_the_same_bits(data, to
 
 def test_every_image_is_one_processs_and_comes_back_in_its_place():
     teams, places = [Team(rank, 3) for rank in range(3)], list(range(10, 18))
-    parts = [team.mine(places) for team in teams]
+    parts = [team.shard(places) for team in teams]
     assert sorted(place for part in parts for place in part) == places
-    assert Team().mine(places) == places and Team().all(places, len(places)) == places
+    assert Team().shard(places) == places and Team().gather(places, len(places)) == places
 
 
 @pytest.mark.parametrize("whole", [1, 3, 4, 7])
@@ -117,4 +117,4 @@ def test_dropout_draws_for_the_whole_batch():
 def test_live_batch_norm_is_refused():
     method = methods.build("supervised", Arch("tu-test_efficientnet", weights="none", width=32, norm="batch"))
     with pytest.raises(ValueError, match="batch norm mixes the images .* --norm frozen"):
-        Team(0, 2).share(method, torch.optim.SGD(method.parameters(), 0.1))
+        Team(0, 2).attach(method, torch.optim.SGD(method.parameters(), 0.1))

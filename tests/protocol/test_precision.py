@@ -35,7 +35,8 @@ def test_scores_at_bf16_and_float32_agree_within_the_spread_of_seeds(method, var
     )  # fmt: skip
 
     def dice(precision: str, seed: int) -> list[float]:
-        row = train.train(dataclasses.replace(run, precision=precision, seed=seed), store, tmp_path, device="cpu")
+        one = dataclasses.replace(run, precision=precision, seed=seed)
+        row = train.train(one, store, tmp_path, train.Options(device="cpu"))
         assert all(sum(row.history[term]) > 0 for term in row.history), "each of its terms teaches"
         return [np.nan if score is None else score for (score,) in row.scores["dice"]]
 

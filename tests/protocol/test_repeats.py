@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from benchmark.protocol import train
+from benchmark.protocol import setup, step, train
 from benchmark.protocol.batches import Batches, Draw
 
 CPU = torch.device("cpu")
@@ -43,17 +43,17 @@ def test_order_crops_and_noise_differ_each_by_itself(store, toy, same_images):
 
 
 def test_initial_weights_differ_between_repeats_and_not_between_methods_of_one(store, toy):
-    built = [train.build(run, len(store.classes(""))) for run in repeats(toy)]
+    built = [setup.build(run, len(store.classes(""))) for run in repeats(toy)]
     heads = [next(p for name, p in method.named_parameters() if "head" in name and p.ndim > 1) for method in built]
     assert all_differ(heads)
-    alone = train.build(dataclasses.replace(toy, method="supervised"), len(store.classes("")))
+    alone = setup.build(dataclasses.replace(toy, method="supervised"), len(store.classes("")))
     shared = next(p for name, p in alone.named_parameters() if "head" in name and p.ndim > 1)
     assert torch.equal(shared, heads[0])
 
 
 def test_dropout_differs_between_repeats_and_steps(store, toy, tmp_path, monkeypatch):
     """Which channels a step of training would drop, before it computes anything."""
-    take_step, masks = train.take_step, []
+    take_step, masks = step.take_step, []
 
     def watched(method, *given):
         state = torch.get_rng_state()
@@ -61,9 +61,9 @@ def test_dropout_differs_between_repeats_and_steps(store, toy, tmp_path, monkeyp
         torch.set_rng_state(state)
         return take_step(method, *given)
 
-    monkeypatch.setattr(train, "take_step", watched)
+    monkeypatch.setattr(step, "take_step", watched)
     for draw, seed in REPEATS:
-        train.train(dataclasses.replace(toy, steps=2, draw=draw, seed=seed), store, tmp_path, device="cpu")
+        train.train(dataclasses.replace(toy, steps=2, draw=draw, seed=seed), store, tmp_path)
     assert len(masks) == 2 * len(REPEATS)
     assert all_differ(masks)
 

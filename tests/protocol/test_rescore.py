@@ -12,7 +12,7 @@ from PIL import Image
 from benchmark import records
 from benchmark.cli import main
 from benchmark.datasets import store as stores
-from benchmark.protocol import train
+from benchmark.protocol import checkpoint, train
 from benchmark.protocol.evaluate import evaluate
 from benchmark.protocol.rescore import ExternalScores
 from benchmark.protocol.scores import COMPUTED
@@ -29,7 +29,7 @@ def bench(*words: object) -> tuple[int, str]:
 @pytest.fixture(scope="module")
 def trained(store, tmp_path_factory):
     results = tmp_path_factory.mktemp("trained")
-    return results, train.train(Run(method="supervised", **TOY), store, results, device="cpu")
+    return results, train.train(Run(method="supervised", **TOY), store, results, train.Options(device="cpu"))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_what_cannot_be_scored_again_is_one_sentence(results, trained, data, blo
         "Error: --task is that of another dataset; give it together with --dataset.\n",
     )
     assert "leave out --dataset" in bench("score", key, "--dataset", "toy", *where)[1]
-    weights = train.weights_path(results, key)
+    weights = checkpoint.weights_path(results, key)
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     code, said = bench("score", key, *where)
@@ -128,7 +128,7 @@ def test_another_dataset_is_scored_into_a_file_of_its_own(results, trained, else
     assert found.left_out == ["b0"] and found.scores["name"] == ["b101", "b102", "b103"]
     store = stores.open_store("other", elsewhere)
     places = [place for place, image in enumerate(store.records) if image.name != "b0"]
-    method = train.trained(record, results, "cpu")
+    method = checkpoint.trained(record, results, "cpu")
     expected = evaluate(method.predict, store, places, tile=record.run.tile)
     assert {score.name: found.scores.get(score.name) for score in COMPUTED if not score.needs_instances} == {
         score.name: [image[score.name] for image in expected] for score in COMPUTED if not score.needs_instances

@@ -21,7 +21,7 @@ import methods
 from benchmark import files, records
 from benchmark.datasets.store import open_store
 from benchmark.datasets.store.index import array_hash, sealed
-from benchmark.protocol import train
+from benchmark.protocol import checkpoint, setup, train
 from benchmark.protocol.batches import draw
 from benchmark.records import Best, RunRecord
 from methods.base import REGISTRY, Method
@@ -32,7 +32,7 @@ MEASURED = ("measured", "machine")  # what a row says of the machine and the clo
 
 
 def weights(results: Path, key: str) -> dict[str, torch.Tensor]:
-    return safetensors.torch.load_file(train.weights_path(results, key))
+    return safetensors.torch.load_file(checkpoint.weights_path(results, key))
 
 
 def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
@@ -59,7 +59,7 @@ def test_a_run_that_stopped_anywhere_ends_in_the_same_bits(store, toy, tmp_path,
     class Stop(Exception):
         pass
 
-    saved = train._save
+    saved = checkpoint.save
 
     def stopping(state, path):
         saved(state, path)
@@ -67,9 +67,9 @@ def test_a_run_that_stopped_anywhere_ends_in_the_same_bits(store, toy, tmp_path,
 
     for _ in range(toy.steps + 1):  # each goes on for one step, the last to the scoring of test images
         with monkeypatch.context() as patch, pytest.raises(Stop):
-            patch.setattr(train, "_save", stopping)
-            train.train(toy, store, tmp_path / "b", checkpoint_s=0)
-    again = train.train(toy, store, tmp_path / "b", checkpoint_s=0)
+            patch.setattr(checkpoint, "save", stopping)
+            train.train(toy, store, tmp_path / "b", train.Options(checkpoint_s=0))
+    again = train.train(toy, store, tmp_path / "b", train.Options(checkpoint_s=0))
     assert decided(again) == decided(row)
     assert equal(weights(tmp_path / "a", row.key), weights(tmp_path / "b", row.key))
     assert not list((tmp_path / "b" / "checkpoints").iterdir())
@@ -77,7 +77,7 @@ def test_a_run_that_stopped_anywhere_ends_in_the_same_bits(store, toy, tmp_path,
 
 def test_a_finished_run_is_only_read(store, toy, undisturbed, tmp_path, monkeypatch):
     row, _ = undisturbed
-    monkeypatch.setattr(train, "_carry_out", None)
+    monkeypatch.setattr(train, "train_missing", None)
     assert decided(train.train(toy, store, tmp_path / "undisturbed")) == decided(row)
 
 
@@ -88,7 +88,7 @@ def test_a_row_without_its_weights_is_enough_unless_they_are_asked_for(store, to
     assert not (tmp_path / "weights").exists()
     path = records.path_of(tmp_path, row.key)
     before = path.read_bytes()
-    again = train.train(toy, store, tmp_path, weights=True)
+    again = train.train(toy, store, tmp_path, train.Options(weights=True))
     assert decided(again) == decided(row)
     assert equal(weights(tmp_path / "undisturbed", row.key), weights(tmp_path, row.key))
     assert path.read_bytes() == before, "a row is written once"
@@ -99,7 +99,7 @@ def test_masks_of_unlabelled_and_test_images_change_no_bit_of_the_weights(store,
     row = train.train(toy, store, tmp_path / "true")
     shutil.copytree(data, tmp_path / "data")
     blind = open_store("toy", tmp_path / "data")
-    drawn = draw(blind, train.complete(toy, blind))
+    drawn = draw(blind, setup.complete(toy, blind))
     masks = np.memmap(blind.folder / "masks.bin", np.uint8, "r+")
     hidden = [i for i in drawn.unlabelled + drawn.test if blind.records[i].annotated]
     before = [blind.mask(i).copy() for i in drawn.labelled + drawn.val]
@@ -127,7 +127,7 @@ def reseal(store, places):
 
 
 def test_a_damaged_checkpoint_is_named_with_the_remedy(store, toy, tmp_path):
-    run = train.complete(toy, store)
+    run = setup.complete(toy, store)
     path = tmp_path / "checkpoints" / f"{run.key}.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
@@ -190,29 +190,29 @@ def test_optimiser_and_schedule_change_what_is_learnt(store, toy, undisturbed, t
 
 def test_views_of_a_run_reach_the_method_and_those_that_mean_nothing_are_refused(store, toy):
     run = dataclasses.replace(toy, method="fixmatch", views="stain")
-    assert train.build(train.complete(run, store), 2).view is views.strong_stain
-    assert train.build(dataclasses.replace(run, views="own"), 2).view is views.strong
+    assert setup.build(setup.complete(run, store), 2).view is views.strong_stain
+    assert setup.build(dataclasses.replace(run, views="own"), 2).view is views.strong
     with pytest.raises(ValueError, match="'mean_teacher' has no strong views; leave out --views"):
-        train.complete(dataclasses.replace(run, method="mean_teacher"), store)
+        setup.complete(dataclasses.replace(run, method="mean_teacher"), store)
     for twice in ({"variant": "colour"}, {"settings": (("view", "stain"),)}):
         with pytest.raises(ValueError, match="--views and the setting 'view' both choose"):
-            train.complete(dataclasses.replace(run, method="stain_match", **twice), store)
+            setup.complete(dataclasses.replace(run, method="stain_match", **twice), store)
 
 
 def test_weights_best_on_validation_are_scored_beside_the_last(store, toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "best_step", lambda validation: validation[0]["step"])
+    monkeypatch.setattr(checkpoint, "best_step", lambda validation: validation[0]["step"])
     row = train.train(toy, store, tmp_path)
     assert row.best.step == 1
     assert row.best.scores["dice"] != row.scores["dice"]
 
 
 def test_the_later_of_equals_is_best():
-    assert train.best_step([{"step": 1, "dice": 0.5}, {"step": 2, "dice": 0.7}, {"step": 3, "dice": 0.7}]) == 3
+    assert checkpoint.best_step([{"step": 1, "dice": 0.5}, {"step": 2, "dice": 0.7}, {"step": 3, "dice": 0.7}]) == 3
 
 
 def test_a_trained_method_predicts_as_it_was_scored(store, toy, undisturbed, tmp_path):
     row, _ = undisturbed
-    method = train.trained(row, tmp_path / "undisturbed", "cpu")
+    method = checkpoint.trained(row, tmp_path / "undisturbed", "cpu")
     scored = train.evaluate(
         method.predict, store, store.split()["test"], tile=toy.tile, batch=8, device=torch.device("cpu")
     )
@@ -221,7 +221,7 @@ def test_a_trained_method_predicts_as_it_was_scored(store, toy, undisturbed, tmp
 
 def test_weights_that_are_not_here_are_asked_for(undisturbed, tmp_path):
     with pytest.raises(ValueError, match="run it again"):
-        train.trained(undisturbed[0], tmp_path / "elsewhere", "cpu")
+        checkpoint.trained(undisturbed[0], tmp_path / "elsewhere", "cpu")
 
 
 def bench_run(data: Path, results: Path, run) -> list[str]:
@@ -282,7 +282,7 @@ def test_two_processes_on_one_run_leave_one_row(data, toy, tmp_path):
 
 
 def test_a_run_that_another_process_holds_is_waited_for(store, data, toy, tmp_path):
-    with files.claimed(tmp_path, train.complete(toy, store).key, print):
+    with files.claimed(tmp_path, setup.complete(toy, store).key, print):
         process = subprocess.Popen(bench_run(data, tmp_path, toy), stdout=subprocess.PIPE, text=True)
         assert "waiting for it" in process.stdout.readline()
         assert not records.load(tmp_path)
@@ -292,14 +292,14 @@ def test_a_run_that_another_process_holds_is_waited_for(store, data, toy, tmp_pa
 
 def test_what_is_best_on_validation_is_in_the_checkpoint_that_is_kept(store, toy, tmp_path, monkeypatch):
     """So a run that goes on never finds another step best than the weights beside its checkpoint are of."""
-    kept, save = [], train._save
+    kept, save = [], checkpoint.save
 
     def saved(state, path):
         kept.append((state.step, [line["step"] for line in state.validation]))
         save(state, path)
 
-    monkeypatch.setattr(train, "_save", saved)
-    row = train.train(toy, store, tmp_path, checkpoint_s=float("inf"))
+    monkeypatch.setattr(checkpoint, "save", saved)
+    row = train.train(toy, store, tmp_path, train.Options(checkpoint_s=float("inf")))
     validated = row.validation["step"]
     assert [step for step, known in kept if known and known[-1] == step][: len(validated)] == validated
 

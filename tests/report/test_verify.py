@@ -377,7 +377,7 @@ def test_the_readme_shows_what_the_published_rows_say(monkeypatch):
 
 
 def test_predictions_are_shown_where_weights_and_images_are_here(data, store, toy, tmp_path):
-    from benchmark.protocol import train
+    from benchmark.protocol import checkpoint, train
 
     row = train.train(toy, store, tmp_path)
     plain = ["report", "--results", str(tmp_path), "--data", str(data)]
@@ -385,7 +385,7 @@ def test_predictions_are_shown_where_weights_and_images_are_here(data, store, to
     assert done.exit_code == 0, done.output
     assert (tmp_path / "figures/toy/qualitative.png").stat().st_size > 1000
     with_overlays = (tmp_path / "index.html").stat().st_size
-    train.weights_path(tmp_path, row.key).unlink()
+    checkpoint.weights_path(tmp_path, row.key).unlink()
     (tmp_path / "figures/toy/qualitative.png").unlink()
     done = CliRunner().invoke(main, plain)
     assert done.exit_code == 0, done.output

@@ -26,7 +26,7 @@ from rows import row as made_up
 
 from benchmark import files, machine, records, runs
 from benchmark.cli import main
-from benchmark.protocol import suites, train
+from benchmark.protocol import setup, suites, train
 from benchmark.records import Measured, RunRecord
 from benchmark.sweep import execute, live, plan, task
 from benchmark.sweep.executors.local import Local
@@ -96,7 +96,7 @@ def carried_out(these, store, data, results) -> tuple[list[str], list]:
 
 def test_keys_of_a_plan_are_those_that_runs_will_have(store, tmp_path):
     planned = plan.plan(wanted(("mean_teacher", "cdma"), seeds=(0, 1)), {"toy": store}, tmp_path)
-    assert [one.key for one in planned] == [train.complete(one.run, store).key for one in planned]
+    assert [one.key for one in planned] == [setup.complete(one.run, store).key for one in planned]
     assert all(one.state == "missing" for one in planned)
 
 
@@ -125,7 +125,7 @@ def test_a_crop_or_a_setting_that_no_run_could_begin_with_is_told_before_anythin
 def test_leaving_out_failed_runs_when_all_have_failed_is_told(store, data, tmp_path):
     words = ["sweep", "quick", "--methods", "supervised", *options(data, tmp_path), "--skip-failed"]
     for bound in (dataclasses.replace(wanted()[0], ratio=1.0), wanted()[0]):
-        task.record_failure(tmp_path, train.complete(bound, store), "It cannot.", "", "cpu")
+        task.record_failure(tmp_path, setup.complete(bound, store), "It cannot.", "", "cpu")
     code, said = bench(*words)
     assert code != 0 and "All of these runs have failed before" in said
 
@@ -172,7 +172,7 @@ def test_workers_share_gpus_as_their_memory_allows(monkeypatch):
 
 def measured(run: runs.Run, store, results: Path, seconds: float, memory: int, device="CPU", threads=1) -> None:
     """A made-up row of a toy run."""
-    run = train.complete(run, store)
+    run = setup.complete(run, store)
     found = structs.replace(made_up(run.method), key=run.key, run=run, validation={}, history={}, best=None)
     found.budget.steps = run.steps
     found.measured = Measured(seconds=seconds, peak_memory=memory)
@@ -269,15 +269,15 @@ def test_a_method_added_to_a_finished_suite_starts_only_its_own_runs(store, data
 
 
 def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_path, monkeypatch):
-    these, carry_out = wanted(("mean_teacher", "cdma")), train._carry_out
+    these, train_missing = wanted(("mean_teacher", "cdma")), train.train_missing
 
-    def fails(run, *others):
-        if run.method == "mean_teacher":
+    def fails(setup):
+        if setup.run.method == "mean_teacher":
             raise ValueError("Give it another try.")
-        return carry_out(run, *others)
+        return train_missing(setup)
 
-    monkeypatch.setattr(train, "_carry_out", fails)
-    bad = train.complete(these[1], store).key
+    monkeypatch.setattr(train, "train_missing", fails)
+    bad = setup.complete(these[1], store).key
     ran, said = carried_out(these, store, data, tmp_path)
     assert len(ran) == 3 and len(records.load(tmp_path)) == 2
     assert [key for key, ending, _ in said if ending == "failed"] == [bad]
@@ -290,7 +290,7 @@ def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_
 
 def test_a_failed_run_is_tried_again_and_its_failure_forgotten(store, data, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_carry_out", lambda *_: 1 / 0)
+        patch.setattr(train, "train_missing", lambda *_: 1 / 0)
         ((_, ending, sentence),) = carried_out(wanted()[:1], store, data, tmp_path)[1]
         assert ending == "failed" and sentence.startswith("ZeroDivisionError: division by zero (")
     assert carried_out(wanted()[:1], store, data, tmp_path)[1][0][1:] == ("done", "")
@@ -409,7 +409,7 @@ def test_a_killed_run_is_told_and_goes_on_when_it_is_started_again(store, data, 
     finally:
         local.stop()
     assert not alive(worker)
-    undisturbed = train.train(one.run, store, tmp_path / "undisturbed", device="cpu")
+    undisturbed = train.train(one.run, store, tmp_path / "undisturbed", train.Options(device="cpu"))
     assert decided(records.find(tmp_path, one.key)) == decided(undisturbed)
 
 
@@ -654,7 +654,7 @@ def test_fifty_sigkills_of_workers_and_sweeps_leave_every_row_once_and_whole(sto
         ]
         assert not left_over
     for row in chance.sample(loaded, 5):
-        alone = train.train(row.run, store, tmp_path / "alone", device="cpu")
+        alone = train.train(row.run, store, tmp_path / "alone", train.Options(device="cpu"))
         assert decided(alone) == decided(row)
 
 

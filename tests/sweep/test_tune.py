@@ -26,7 +26,7 @@ from benchmark.analysis import run_table
 from benchmark.analysis.board import Board
 from benchmark.cli import executors, main
 from benchmark.datasets import store as stores
-from benchmark.protocol import train
+from benchmark.protocol import setup, train
 from benchmark.protocol.batches import draw
 from benchmark.report.tables import notes
 from benchmark.runs import Run
@@ -35,7 +35,7 @@ from benchmark.sweep.task import Task
 
 
 def complete(store, method="cdma", **fields) -> Run:
-    return train.complete(Run(method=method, **{**TOY, **fields}), store)
+    return setup.complete(Run(method=method, **{**TOY, **fields}), store)
 
 
 def judge(trial: Run, tuning: Path, dice: float, status: str = "done") -> None:
@@ -83,7 +83,7 @@ def test_every_trial_of_every_method_can_be_built(name, store, tmp_path):
         assert values.keys() == tune.ranges(run).keys()
         for setting, (low, high) in tune.ranges(run).items():
             assert 0.99 * low <= values[setting] <= 1.01 * high
-    train.build(others[0], 2)
+    setup.build(others[0], 2)
 
 
 def test_trials_of_a_round_wait_for_all_before(store, tmp_path):
@@ -159,7 +159,8 @@ def test_trials_are_the_same_whatever_the_test_images_are(store, data, tmp_path,
         for record in (store.records[place] for place in test):
             stored[width * record.start : width * (record.start + record.height * record.width)] = 1
         stored.flush()
-    rows = [train.train(run, one, tmp_path / name, trial=True) for one, name in ((store, "a"), (other, "b"))]
+    trial = train.Options(trial=True)
+    rows = [train.train(run, one, tmp_path / name, trial) for one, name in ((store, "a"), (other, "b"))]
     assert rows[0].history == rows[1].history and rows[0].validation == rows[1].validation
     assert opened and not test & set(opened)
     with pytest.raises(ValueError, match="no longer matches its hash"):  # an ordinary run does see them
@@ -304,19 +305,19 @@ def test_tuning_a_suite_and_then_sweeping_it(here, data, tmp_path, monkeypatch):
 
 
 def test_a_trial_that_fails_does_not_stop_the_others(here, data, tmp_path, monkeypatch):
-    carry_out = train._carry_out
+    train_missing = train.train_missing
 
-    def fails(run, *others):
-        if run.method == "entropy_min" and run.settings:
+    def fails(setup):
+        if setup.run.method == "entropy_min" and setup.run.settings:
             raise ValueError("Not this one.")
-        return carry_out(run, *others)
+        return train_missing(setup)
 
-    monkeypatch.setattr(train, "_carry_out", fails)
+    monkeypatch.setattr(train, "train_missing", fails)
     what = ["quick", "--methods", "entropy_min", "--ratios", "1", "--trials", 2, *options(data, tmp_path)]
     code, said = bench("tune", *what)
     assert code == 1 and "Trials of 1 method failed" in said
     assert [path.name.split("_")[0] for path in (tmp_path / "tuning").glob("*.json")] == ["supervised"]
-    monkeypatch.setattr(train, "_carry_out", carry_out)
+    monkeypatch.setattr(train, "train_missing", train_missing)
     assert bench("tune", *what)[0] == 0
     assert not list((tmp_path / "tuning" / "failed").iterdir())
 
