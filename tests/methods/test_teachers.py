@@ -90,6 +90,34 @@ def test_the_upper_half_has_the_larger_values_and_the_middle_one(values, chosen)
     assert upper_half(torch.tensor(values)).nonzero().flatten().tolist() == chosen
 
 
+def test_csds_has_two_equal_students_whose_teacher_follows_them_in_turn():
+    torch.manual_seed(0)
+    method = methods.build("csds", contract.STILL).double().train()
+    first, second = method.students
+    assert torch.equal(places(first), places(second))
+    stepped(method, 1, 1.0)
+    assert not torch.equal(places(first), places(second))
+    torch.testing.assert_close(places(method.teacher), places(first))
+    was = places(method.teacher)
+    stepped(method, 1, 1.0, seed=1)
+    torch.testing.assert_close(places(method.teacher), (was + places(second)) / 2)
+
+
+def test_csds_weighs_a_pixel_by_how_much_the_teacher_changes_under_the_view(monkeypatch):
+    """The teacher says (½, ½), and (¼, ¾) on the views: U = ½ ln 2 + ½ ln ⅔, so the loss is e^−U ln 2 = √¾ ln 2."""
+    method = methods.build("csds", contract.STILL, weight=1.0).double().train()
+    answers = iter([(0.5, 0.5), (0.25, 0.75), (0.25, 0.75)])
+    monkeypatch.setattr(method.teacher, "forward", lambda x: logits_of(next(answers), x))
+    for student in method.students:
+        monkeypatch.setattr(student, "forward", lambda x: logits_of((0.5, 0.5), x))
+    terms = method.losses(contract._batch(), torch.ones((), dtype=torch.float64))
+    assert terms["pseudo"].item() == pytest.approx(math.sqrt(0.75) * math.log(2))
+
+
+def logits_of(probabilities: tuple[float, float], x: Tensor) -> Tensor:
+    return torch.tensor(probabilities, dtype=x.dtype).log().view(1, 2, 1, 1).expand(len(x), 2, *x.shape[2:])
+
+
 def test_one_of_ad_mt_s_teachers_moves_in_each_step_and_both_have_their_turns():
     torch.manual_seed(0)
     method = methods.build("ad_mt", contract.TINY).double().train()
