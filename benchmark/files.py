@@ -13,32 +13,38 @@ UNFINISHED = "part-"  # in the names of files that are being written; they begin
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Writes a file that appears whole or not at all.
 
-    The temporary file is locked while its process lives; `delete_unfinished` deletes those without a lock.
-
     Args:
         path: of the file; its folder is made if needed.
         write: writes the content to the path that it is called with, a temporary one in the same folder. The file is
             then flushed to disk and renamed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = _locked_beside(path)
-    try:
-        write(Path(temporary))
+    with temporary_beside(path) as temporary:
+        write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    finally:
-        os.close(handle)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A temporary file in the folder of `path`, which is made if needed; deleted at the end.
+
+    The file is locked while its process lives; `delete_unfinished` deletes those without a lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = _locked_beside(path)
+    try:
+        yield Path(temporary)
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # renamed
+            os.unlink(temporary)
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

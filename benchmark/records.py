@@ -1,5 +1,6 @@
 """The run record: the JSON file that a finished run leaves, as a class with typed fields, and where it is kept."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -118,6 +119,13 @@ def load(results: Path, **where: Any) -> list[RunRecord]:
     """All records whose run has these fields, in the order of their keys; for thousands see `analysis.run_table.load`."""
     records = [read(path) for path in paths(results)]
     return [one for one in records if all(getattr(one.run, name) == value for name, value in where.items())]
+
+
+def repeats(results: Path, record: RunRecord) -> list[RunRecord]:
+    """The finished runs that differ from this one in draw and seed alone, and itself."""
+    same = dataclasses.replace(record.run, draw=0, seed=0)
+    others = load(results, method=record.run.method, dataset=record.run.dataset, ratio=record.run.ratio)
+    return [one for one in others if one.status == "done" and dataclasses.replace(one.run, draw=0, seed=0) == same]
 
 
 def lines(columns: Columns) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import click
 
-from benchmark.cli import data, methods, pilot, report, run, score, speed, statistics, sweep, tune
+from benchmark.cli import data, methods, pilot, predict, report, run, score, speed, statistics, sweep, tune
 from benchmark.cli.errors import Sentences
 
 
@@ -28,9 +28,11 @@ def main() -> None:
     """
 
 
-for command in (run.run, run.predict, score.score, sweep.sweep, sweep.ablate, tune.tune, report.report, report.verify):
+for command in (run.run, predict.predict, score.score, sweep.sweep, sweep.ablate, tune.tune):
     main.add_command(command)
-for command in (pilot.pilot, statistics.plan, statistics.simulate, speed.speed, data.data):
+for command in (report.report, report.verify, pilot.pilot, statistics.plan, statistics.simulate):
+    main.add_command(command)
+for command in (speed.speed, data.data):
     main.add_command(command)
 for command in (methods.list_methods, methods.new, methods.check, methods.doctor):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""`bench run` and `bench predict`: one run from data to picture, and its network on new images."""
+"""`bench run`: one run from data to picture."""
 
 import math
 from pathlib import Path
@@ -11,16 +11,12 @@ from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import THREADS, Number
 from benchmark.cli.options import (
-    IMAGES,
     METHOD,
     RECIPE,
     RECIPE_HELP,
-    RESULTS,
-    ROW,
     data_option,
     device_option,
     open_store,
-    record_of,
     results_option,
     run_options,
     settings_of,
@@ -191,56 +187,3 @@ def _setting(row: RunRecord) -> str:
     run = row.run
     scale = f", scale {run.scale:g}" if run.scale != 1 else ""
     return " ".join(filter(None, (run.dataset, run.task))) + f" (split {run.split}), ratio {run.ratio:g}{scale}"
-
-
-@click.command(
-    epilog="""\b
-Example:
-  bench predict --run cdma_phantom_r0.1_d0_s0_1a2b3c4d5e slide.png other.jpg --out predictions"""
-)
-@click.argument("images", nargs=-1, required=True, type=IMAGES)
-@click.option("--run", "key", type=ROW, required=True, help="The key of a finished run, or its unique beginning.")
-@click.option("--out", type=RESULTS, default="predictions", show_default=True)
-@device_option
-@results_option
-def predict(images, key, out, device, results) -> None:
-    """Segments new images of any size, or folders of them, with a trained method.
-
-    Writes NAME_mask.png, whose pixel values are class numbers, and NAME_overlay.png, the image with outlines. A run at
-    a reduced resolution (--scale, --mpp) reduces new images by the same factor; masks have the size of the images.
-    """
-    row = record_of(results, key)
-    from benchmark import machine
-    from benchmark.datasets import images as files
-    from benchmark.datasets import resample
-    from benchmark.datasets.folder import OF_MASKS
-    from benchmark.protocol import checkpoint, evaluate
-    from benchmark.report.figures import pictures
-
-    images = files.all_pictures(images)
-    predictions = [path for path in images if pictures.is_prediction(path)]
-    if predictions:
-        raise ValueError(
-            f"{predictions[0]} was written by `bench predict`; keep predictions and images in different folders."
-        )
-    writable(out, "--out", ())
-    targets = [out / f"{files.nfc(path.stem)}{OF_MASKS}.png" for path in images]
-    overlays = [out / f"{files.nfc(path.stem)}_overlay.png" for path in images]
-    if len({*targets, *overlays}) < 2 * len(images):
-        raise ValueError("Two of the images have the same name, so their masks would, too; predict them separately.")
-    for target in (*targets, *overlays):
-        pictures.check_replaceable(target)
-    method, asked, where = checkpoint.trained(row, results, device), row.run, machine.device(device)
-    for path, target, overlay in zip(images, targets, overlays, strict=True):
-        image = files.read_image(path)
-        size = resample.size(*image.shape[:2], asked.scale)
-        reduced = image if asked.scale == 1 else resample.average(image, size)
-        with progress.watching(f"Predicting {path.name}", len(reduced)) as tell:
-            classes = evaluate.segment(
-                method.predict, reduced, tile=asked.tile, device=where, precision=asked.precision,
-                progress=lambda done, total: tell(done, "rows"),
-            )  # fmt: skip
-        classes = resample.enlarge(classes, image.shape[:2])
-        pictures.save_png(classes, target)
-        pictures.save_png(pictures.overlay(image, classes), overlay)
-    click.echo(f"{len(images)} masks and overlays are in {out}; class numbers are pixel values.")

@@ -138,23 +138,33 @@ class Raster:
 # From masks to polygons
 
 
-def polygons(mask: Any, factor: float, left: float = 0, top: float = 0) -> Iterator[tuple[dict[str, Any], int]]:
+def polygons(
+    mask: UInt8[np.ndarray, "h w"], factor: float, left: float = 0, top: float = 0
+) -> Iterator[tuple[dict[str, Any], int]]:
     """The outlines of 4-connected pixels of one value above 0, as GeoJSON geometries with their value.
 
     They follow the edges of pixels, so that `Raster` makes the same mask of them.
 
     Args:
-        mask: (h, w) uint8, or a `rasterio.Band`, which is read line by line.
+        mask: class numbers, or any others.
         factor: pixels of the slide per pixel of the mask.
         left, top: where the mask begins on the slide, in pixels of the slide.
     """
-    needed("rasterio")
-    from rasterio.features import shapes
-    from rasterio.transform import Affine
+    rasterio = needed("rasterio")
+    yield from _outlines(mask, (mask > 0).astype(np.uint8), rasterio.Affine(factor, 0, left, 0, factor, top))
 
-    for geometry, value in shapes(mask, connectivity=4, transform=Affine(factor, 0, left, 0, factor, top)):
-        if value:
-            yield geometry, int(value)
+
+def polygons_of(file: Any, band: int, inside: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """The same of a band of an open raster of any size, where another band is above 0. It is read line by line."""
+    rasterio = needed("rasterio")
+    yield from _outlines(rasterio.band(file, band), rasterio.band(file, inside), file.transform)
+
+
+def _outlines(values: Any, inside: Any, transform: Any) -> Iterator[tuple[dict[str, Any], int]]:
+    from rasterio.features import shapes
+
+    for geometry, value in shapes(values, inside, connectivity=4, transform=transform):
+        yield geometry, int(value)
 
 
 def feature(
@@ -177,15 +187,13 @@ def feature(
     return {"type": "Feature", "geometry": geometry, "properties": properties}
 
 
-def write_geojson(path: Path, features: Iterator[dict[str, Any]]) -> int:
-    """Writes features one by one as a FeatureCollection, and gives their number."""
-    count = 0
+def write_geojson(path: Path, features: Iterator[dict[str, Any]], generator: str) -> None:
+    """Writes features one by one as a FeatureCollection that names the program that wrote it."""
     with path.open("w", encoding="utf-8") as file:
-        file.write('{"type":"FeatureCollection","features":[')
-        for count, one in enumerate(features, 1):
-            file.write(("," if count > 1 else "") + "\n" + json.dumps(one, ensure_ascii=False, separators=(",", ":")))
+        file.write(f'{{"type":"FeatureCollection","generator":{json.dumps(generator)},"features":[')
+        for number, one in enumerate(features):
+            file.write(("," if number else "") + "\n" + json.dumps(one, ensure_ascii=False, separators=(",", ":")))
         file.write("\n]}\n")
-    return count
 
 
 # ----------------------------------------------------------------------------------------------------------------------

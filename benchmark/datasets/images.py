@@ -96,13 +96,13 @@ def pictures(folder: Path, others: bool = False) -> dict[str, Path]:
     return found
 
 
-def all_pictures(paths: Iterable[Path]) -> list[Path]:
-    """Image files and those of folders, in this order; a folder without any is a ValueError."""
+def all_pictures(paths: Iterable[Path], or_none: bool = False) -> list[Path]:
+    """Image files and those of folders, in this order; a folder without any is a ValueError, unless `or_none`."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = pictures(path, others=True)
-            if not inside:
+            if not inside and not or_none:
                 raise ValueError(f"There is no image ({' '.join(SUFFIXES)}) in {path}; give images or their folder.")
             found += inside.values()
         else:

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -13,16 +14,21 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
+from benchmark.datasets import images
 from benchmark.datasets.images import check_name, check_regular
 
 SUFFIXES = (
     ".svs", ".ndpi", ".mrxs", ".scn", ".tif", ".tiff", ".btf", ".dcm", ".vms", ".vmu", ".bif", ".svslide", ".czi",
 )  # fmt: skip
+DESCRIPTION, TILES = 270, 322  # TIFF tags
+OME = "<OME"  # in the description of OME-TIFF files
 MOST_READ = 4096  # pixels a side of what is decoded at once
 TISSUE_UM = 8.0  # µm per pixel at which tissue is detected, or the slide's own if that is coarser
 SMOOTH = 5  # pixels a side of the mean filter before the threshold
 PALE, STRONG = 0.03, 0.12  # between these lies the threshold of colour, also if a slide is all tissue or all glass
 SAME_SIDE = 0.02  # pixels may be higher than wide, or wider than high, by this share
+
+warnings.filterwarnings("ignore", module="rasterio")  # masks have no place on earth
 
 
 def needed(module: str) -> ModuleType:
@@ -35,6 +41,21 @@ def needed(module: str) -> ModuleType:
             f"Slides need the package {name}, which is not installed; install it: "
             "pip install 'pathology-ssl-bench[slides]'."
         ) from error
+
+
+def is_slide(path: Path) -> bool:
+    """Whether a file is a slide by its suffix, or, if that is TIFF, by its pyramid."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.is_file():
+        return False
+    if suffix not in images.SUFFIXES:
+        return True
+    try:
+        with Image.open(path, formats=("TIFF",)) as picture:
+            description = str(picture.tag_v2.get(DESCRIPTION, ""))
+            return OME in description or (TILES in picture.tag_v2 and getattr(picture, "n_frames", 1) > 1)
+    except images.DAMAGE:
+        return False  # which the reader of images says in a sentence
 
 
 class Slide:
@@ -66,7 +87,7 @@ class Slide:
         with self._sentences():
             self._file: Any = openslide.OpenSlide(str(path))
             description = self._file.properties.get("tiff.ImageDescription", "")
-        if "<OME" in description:  # of its pyramid, OpenSlide sees full resolution only
+        if OME in description:  # of its pyramid, OpenSlide sees full resolution only
             tiffslide = needed("tiffslide")
             with self._sentences():
                 self._file = tiffslide.TiffSlide(path)
@@ -146,10 +167,8 @@ class Slide:
 
     def _own_um(self, description: str) -> float:
         """µm per pixel at full resolution as the file says them."""
-        if "<OME" in description:
-            sides = _of_ome(description)
-        else:
-            sides = [self._number(f"openslide.mpp-{axis}") for axis in "xy"]
+        in_properties = [self._number(f"openslide.mpp-{axis}") for axis in "xy"]
+        sides = _of_ome(description) if OME in description else in_properties
         if not all(side and math.isfinite(side) and side > 0 for side in sides):
             raise ValueError(
                 f"{self.path} does not say how many µm a pixel has; give --slide-mpp NUMBER, the µm per pixel at full "

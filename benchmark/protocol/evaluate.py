@@ -1,6 +1,7 @@
 """Predicts images of any size by overlapping tiles in bounded memory, and scores them one by one."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -133,6 +134,19 @@ def scores_of(
         else:
             found[score.name] = score.rounded(score.compute(foreground))
     return found
+
+
+def mean_of(predicts: Sequence[Predict]) -> Predict:
+    """One network, or several as one: the logarithm of their mean probabilities."""
+    if len(predicts) == 1:
+        return predicts[0]
+
+    def predict(images: Images) -> Logits:
+        return torch.stack([one(images).float().log_softmax(1) for one in predicts]).logsumexp(0) - math.log(
+            len(predicts)
+        )
+
+    return predict
 
 
 # ----------------------------------------------------------------------------------------------------------------------

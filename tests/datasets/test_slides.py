@@ -1,11 +1,11 @@
 """Slides become ordinary datasets of tiles; annotations of QuPath become masks, and masks polygons."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from slide_files import HEIGHT, POINT, UM, WIDTH, box, polygon, save_features, save_ome, save_slide, tissue
 
 from benchmark.datasets import annotations, store
 from benchmark.datasets.annotations import IGNORED, REGION, Annotations, Area, Raster
@@ -13,71 +13,8 @@ from benchmark.datasets.base import IGNORE
 from benchmark.datasets.slides import Cut
 from benchmark.datasets.wsi import Slide
 
-tifffile = pytest.importorskip("tifffile")
 pytest.importorskip("openslide")
 pytest.importorskip("rasterio")
-
-WIDTH, HEIGHT, UM = 1200, 800, 0.25
-
-
-def tissue(seed: int = 0, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
-    """A slide: white glass with a noisy pink section in its left two thirds, (h, w, 3)."""
-    width, height = size
-    random = np.random.default_rng(seed)
-    image = np.full((height, width, 3), 245, np.uint8)
-    pink = np.array([210, 140, 180]) + random.integers(-20, 20, (height, width * 2 // 3, 3))
-    image[:, : width * 2 // 3] = pink
-    return image
-
-
-def save_slide(path: Path, image: np.ndarray, um: float | None = UM, levels: int = 3) -> Path:
-    """A tiled pyramidal TIFF file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tifffile.TiffWriter(path, bigtiff=True) as file:
-        for level in range(levels):
-            scale = 2**level
-            known = {} if um is None else {"resolution": (1e4 / um / scale,) * 2, "resolutionunit": "CENTIMETER"}
-            file.write(
-                image[::scale, ::scale], tile=(256, 256), photometric="rgb", subfiletype=int(level > 0), metadata=None,
-                compression="zlib", **known,
-            )  # fmt: skip
-    return path
-
-
-def save_ome(path: Path, image: np.ndarray, um: float) -> Path:
-    """A pyramidal OME-TIFF file with JPEG tiles."""
-    size = {f"PhysicalSize{axis}": um for axis in "XY"} | {f"PhysicalSize{axis}Unit": "µm" for axis in "XY"}
-    options = {"tile": (256, 256), "photometric": "rgb", "compression": "jpeg"}
-    with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
-        file.write(image, subifds=1, metadata={"axes": "YXS", **size}, **options)
-        file.write(image[::2, ::2], subfiletype=1, **options)
-    return path
-
-
-def box(left: float, top: float, right: float, bottom: float) -> list[list[float]]:
-    return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
-
-
-def polygon(name: str | None, *rings: list[list[float]]) -> dict:
-    """A feature as QuPath exports it."""
-    properties = {"objectType": "annotation"}
-    if name:
-        properties["classification"] = {"name": name, "color": [200, 0, 0]}
-    geometry = {"type": "Polygon", "coordinates": list(rings)}
-    return {"type": "Feature", "id": "1", "geometry": geometry, "properties": properties}
-
-
-POINT = {
-    "type": "Feature",
-    "geometry": {"type": "Point", "coordinates": [9, 9]},
-    "properties": {"classification": {"name": "Cell"}},
-}
-
-
-def save_features(path: Path, *features: dict) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": list(features)}), encoding="utf-8")
-    return path
 
 
 @pytest.fixture
@@ -243,7 +180,7 @@ def test_a_mask_becomes_polygons_and_the_same_mask_again(tmp_path):
     ]
     assert any(len(one["geometry"]["coordinates"]) > 1 for one in features), "holes"
     features.append(polygon(REGION, box(100, 50, 100 + 72 * factor, 50 + 72 * factor)))
-    assert annotations.write_geojson(path, iter(features)) == len(features)
+    annotations.write_geojson(path, iter(features), "a test")
     read = annotations.read_geojson(path, 1000, 1000)
     raster = Raster(read, {"Tumor": 1, "Stroma: a": 2})
     assert not read.not_read and (raster.mask(40, 20, 72, 72, factor) == coarse).all()
