@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import ndtr
 from scipy.stats import chi2
 
@@ -218,4 +218,5 @@ def _power(error: float, widths: Float[np.ndarray, "q"], difference: float) -> f
 def _detectable(error: float, widths: Float[np.ndarray, "q"]) -> float:
     if error == 0:
         return 0.0
-    return brentq(lambda difference: _power(error, widths, difference) - POWER, 0, widths.max() + 10 * error)
+    bracket = (0, widths.max() + 10 * error)
+    return float(root_scalar(lambda d: _power(error, widths, d) - POWER, bracket=bracket, method="brentq").root)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from benchmark.analysis.simulation.worlds import Design, World, images_of_patients, mean_score, simulate
 from benchmark.analysis.stats import (
@@ -21,6 +21,7 @@ from benchmark.analysis.stats import (
     tested,
     worse_than_best,
 )
+from benchmark.analysis.stats.variance import Labels
 
 AT_ONCE = 2_000_000  # scores in memory
 GAIN = 0.2  # of the second method over the first, on the scale of the effects
@@ -43,7 +44,7 @@ def coverage(world: World, design: Design, simulations: int, random: np.random.G
     held = []
     for part in _parts(design, 2, simulations):
         scores = simulate(world, design, np.array([0.0, GAIN]), part, random)
-        labels = (scores.patients, scores.draws, scores.seeds)
+        labels = scores.labels
         score = hierarchical_interval(scores.values[:, 0], *labels)
         difference = paired_difference(scores.values[:, 1], scores.values[:, 0], *labels)
         new = np.broadcast_to(scores.true_for_new_runs[:, None], scores.true.shape)
@@ -65,7 +66,8 @@ def beside(world: World, patients: int, simulations: int, random: np.random.Gene
     held, design = [], Design(patients, BESIDE, 1)
     over = np.array([BESIDE] * (METHODS - 2) + [1])
     for part in _parts(design, METHODS, simulations):
-        values, *labels = simulate(world, design, np.zeros(METHODS), part, random)[:4]
+        scores = simulate(world, design, np.zeros(METHODS), part, random)
+        values, labels = scores.values, scores.labels
         differences, first = values[:, 1:] - values[:, :1], labels[1] == 0
         several = spread(differences[:, :-1].reshape(len(values), -1), *labels)
         alone = spread(differences[first, -1], *(label[first] for label in labels))
@@ -118,7 +120,8 @@ def level(world: World, design: Design, simulations: int, random: np.random.Gene
             equal = replace(equal, own_seed=0.0, collapse=0.0)
     found, in_runs = [], []
     for part in _parts(design, METHODS, simulations):
-        values, *labels = simulate(equal, design, np.zeros(METHODS), part, random)[:4]
+        scores = simulate(equal, design, np.zeros(METHODS), part, random)
+        values, labels = scores.values, scores.labels
         pair = paired_difference(values[:, 1], values[:, 0], *labels)
         to_first = _differences(values, values[:, :1], labels)
         best = values.mean(0).argmax(0)
@@ -136,9 +139,11 @@ def level(world: World, design: Design, simulations: int, random: np.random.Gene
                 ]
             )
     for part in _parts(design, 2, simulations) if equal != world else ():
-        values, *labels = simulate(world, design, np.zeros(2), part, random)[:4]
+        scores = simulate(world, design, np.zeros(2), part, random)
+        values, labels = scores.values, scores.labels
         in_runs.extend(paired_difference(values[:, 0], values[:, 1], *labels).p < 0.05)
-    return Level(*map(float, np.mean(found, axis=0)), float(np.mean(in_runs)) if in_runs else np.nan)
+    test, any_of_all, winner, tie_group = map(float, np.mean(found, axis=0))
+    return Level(test, any_of_all, winner, tie_group, float(np.mean(in_runs)) if in_runs else np.nan)
 
 
 class Gaps(NamedTuple):
@@ -160,7 +165,7 @@ def gaps(world: World, design: Design, simulations: int, random: np.random.Gener
     opened, covered, shares = [], [], []
     for part in _parts(design, METHODS, simulations):
         found = simulate(world, design, gains, part, random, apart=[1])
-        labels, mean = (found.patients, found.draws, found.seeds), found.true_for_new_runs
+        labels, mean = found.labels, found.true_for_new_runs
         over = np.full(METHODS - 1, design.draws)
         for values in np.moveaxis(found.values, 2, 0):
             base = np.broadcast_to(values[:, [0]], values[:, 1:].shape)
@@ -191,7 +196,8 @@ def power(
     gains += [0.0] * (METHODS - len(gains))
     found = []
     for part in _parts(design, METHODS, simulations):
-        values, *labels = simulate(world, design, np.array(gains), part, random)[:4]
+        scores = simulate(world, design, np.array(gains), part, random)
+        values, labels = scores.values, scores.labels
         differences = _differences(values[:, 1:], values[:, :1], labels)
         k = len(points)
         found.append((differences.p[:k] * tests < 0.05) & (differences.mean[:k] > 0))
@@ -205,10 +211,12 @@ def gain_of(world: World, points: float) -> float:
     def short(gain: float) -> float:
         return float(mean_score(world, np.array(world.centre + gain), world.variance) - base - points / 100)
 
-    return brentq(short, 0, 10)
+    return float(root_scalar(short, bracket=(0, 10), method="brentq").root)
 
 
-def _differences(values: Float[np.ndarray, "n k s"], other: Float[np.ndarray, "n _ s"], labels: list) -> Difference:
+def _differences(
+    values: Float[np.ndarray, "n k s"], other: Float[np.ndarray, "n _ s"], labels: tuple[Labels, Labels, Labels]
+) -> Difference:
     """Of every method from another one, pooled as in a table, with entries (k, s)."""
     parts = spread((values - other).reshape(len(values), -1), *labels)
     return tested(pooled_runs(Spread(*(part.reshape(values.shape[1:]) for part in parts))))

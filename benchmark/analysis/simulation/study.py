@@ -167,7 +167,7 @@ def describe(world: World) -> list[str]:
     starts = np.flatnonzero(np.diff(scores.patients, append=-1) == 0)  # an image whose patient has another one next
     together = np.corrcoef(values[starts].ravel(), values[starts + 1].ravel())[0, 1]
     run, difference = 100 * scores.true[0].std(), 100 * (scores.true[0] - scores.true[1]).std()
-    numbers = (values.mean(), values.std(), skew(values, axis=None), together)
+    numbers = (values.mean(), values.std(), skew(values.ravel()), together)
     return [*(f"{number:.2f}" for number in numbers), f"{run:.1f}", f"{difference:.1f}"]
 
 

@@ -68,6 +68,11 @@ class Scores(NamedTuple):
     true: Float[np.ndarray, "k s"]
     true_for_new_runs: Float[np.ndarray, "k"]
 
+    @property
+    def labels(self) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+        """Patient, draw and seed of each score."""
+        return self.patients, self.draws, self.seeds
+
 
 def images_of_patients(patients: int, uneven: bool = False) -> Int[np.ndarray, "p"]:
     """Numbers of images, unequal as in clinics: the quantiles of an exponential distribution, rounded up.

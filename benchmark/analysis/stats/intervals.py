@@ -1,7 +1,7 @@
 """Confidence intervals and tests of mean scores and of their differences; never a bootstrap."""
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -13,21 +13,24 @@ from benchmark.analysis.stats.variance import Labels, Spread, Values, spread
 FARTHEST = 37.0  # deviates from zero; beyond, the normal distribution's tail leaves float64
 
 
+Numbers = Any  # a float for one column of values, an array (k,) for k columns
+
+
 class Interval(NamedTuple):
     """A mean and the bounds of its confidence interval; nan where nothing says how far it may be off."""
 
-    mean: float | Float[np.ndarray, "k"]
-    low: float | Float[np.ndarray, "k"]
-    high: float | Float[np.ndarray, "k"]
+    mean: Numbers
+    low: Numbers
+    high: Numbers
 
 
 class Difference(NamedTuple):
     """A mean difference, its confidence interval, and the two-sided p of no difference (from the same error)."""
 
-    mean: float | Float[np.ndarray, "k"]
-    low: float | Float[np.ndarray, "k"]
-    high: float | Float[np.ndarray, "k"]
-    p: float | Float[np.ndarray, "k"]
+    mean: Numbers
+    low: Numbers
+    high: Numbers
+    p: Numbers
 
 
 def hierarchical_interval(
@@ -154,7 +157,7 @@ def deviates(parts: Spread) -> Float[np.ndarray, "k"]:
     return found
 
 
-def _plain(like: Values, *results: Float[np.ndarray, "k"]) -> list[float] | list[Float[np.ndarray, "k"]]:
+def _plain(like: Values, *results: Float[np.ndarray, "k"]) -> list[Numbers]:
     """Numbers where there was one column, arrays where there were several."""
     return [float(np.ravel(r)[0]) for r in results] if np.ndim(like) < 2 else list(results)
 

@@ -10,13 +10,14 @@ from scipy.stats import rankdata
 from benchmark.analysis.stats.intervals import Difference
 
 
-def holm(p: Sequence[float]) -> Float[np.ndarray, "k"]:
+def holm(p: Sequence[float] | Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
     """p-values adjusted so that any of them below a level is wrong at most at that level (Holm, 1979); nan stays."""
     p = np.asarray(p, dtype=np.float64)
     adjusted = np.full_like(p, np.nan)
     order = [i for i in np.argsort(p) if not np.isnan(p[i])]
     factors = np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1) if order else []
+    if order:
+        adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
     return adjusted
 
 
