@@ -27,6 +27,7 @@ from methods.base import IGNORE, Batch, Method
 from methods.parts.losses import dice_ce
 from methods.parts.nets import Arch
 from methods.parts.teacher import Teacher
+from methods.testing.tape import Tape
 
 SIZE, STEPS = 32, 24
 TINY = Arch("tu-test_efficientnet", weights="none", width=32, steps=STEPS)
@@ -357,6 +358,43 @@ def a_step_can_be_captured(method: type[Method]) -> None:
         with guard:
             sum(built.losses(batch, batch.x.new_ones(())).values()).backward()
             built.after_step()
+
+
+@check
+def a_replayed_step_is_an_eager_step(method: type[Method]) -> None:
+    """A replay knows nothing of Python: a number that the host computes would stay what it was in the captured step."""
+    if not method.capturable:
+        return
+    ends = [_replayed(_trained(method), replay) for replay in (False, True)]
+    assert _equal(*ends, within=1e-9), (
+        "A step that is captured and replayed trains differently: something that changes from step to step is a number "
+        "of Python; make it a tensor, computed from t or from a buffer."
+    )
+
+
+def _replayed(built: Method, replay: bool) -> dict[str, Tensor]:
+    """The state after a few steps; with `replay`, the second one is recorded, and those after it are its replays."""
+    parameters = [p for p in built.parameters() if p.requires_grad]
+    optimiser, batch = torch.optim.AdamW(parameters, lr=3e-3, fused=True), _batch(size=SIZE)
+    t, tape = batch.x.new_zeros(()), Tape()
+
+    def step() -> None:
+        sum(built.losses(batch, t).values()).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        built.after_step()
+
+    for k, progress in enumerate(TRACED):
+        torch.manual_seed(k)
+        t.fill_(progress)
+        for static, values in zip((batch.x, batch.y, batch.u), vars(_batch(seed=k)).values(), strict=True):
+            static.copy_(values)
+        if replay and k > 1:
+            tape.replay()
+            continue
+        with tape if replay and k == 1 else contextlib.nullcontext():
+            step()
+    return _state(built)
 
 
 class _OnTheDevice(TorchDispatchMode):

@@ -257,6 +257,14 @@ class BranchesOnProgress(Sound):
         return terms if t < 0.5 else {name: 0.9 * value for name, value in terms.items()}
 
 
+class CountsStepsInPython(Sound):
+    taken = 0
+
+    def losses(self, batch, t):
+        self.taken += 1
+        return {name: value / self.taken for name, value in super().losses(batch, t).items()}
+
+
 class SelectsPixels(Sound):
     def compare(self, student, target):
         sure = target.softmax(1).amax(1) > 0.5
@@ -337,6 +345,8 @@ DEFECTS = [  # the check that catches it, the defect, and words of what it says
     ("a_step_never_waits_for_the_device", WaitsForTheDevice, "reads the values of tensors"),
     ("a_step_can_be_captured", WaitsForTheDevice, "_local_scalar_dense|item"),
     ("a_step_can_be_captured", BranchesOnProgress, "meta"),
+    ("a_replayed_step_is_an_eager_step", CountsStepsInPython, "is a number of Python"),
+    ("a_replayed_step_is_an_eager_step", BranchesOnProgress, "waits for the values of tensors"),
     ("a_step_can_be_captured", SelectsPixels, "nonzero"),
     ("a_step_can_be_captured", FindsPlaces, "nonzero"),
     ("a_step_can_be_captured", DrawsOnTheHost, "works on the cpu"),
