@@ -42,7 +42,7 @@ from methods.parts.views import boxes, random_blur, random_stain
 
 @register
 class Csds(Method):
-    title, year, venue, paper = "CSDS (reconstruction)", 2025, "COMPAYL", "https://arxiv.org/abs/2507.03923"
+    title, year, venue, paper = "CSDS (rec.)", 2025, "COMPAYL", "https://arxiv.org/abs/2507.03923"
     own_defaults: ClassVar = ("weight", "ramp", "decay", "cutmix")
     variants: ClassVar = {
         **{"no_uncertainty": {"uncertainty": False}, "no_cutmix": {"cutmix": 0.0}, "constant": {"ramp": 0.0}},

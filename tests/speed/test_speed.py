@@ -302,13 +302,13 @@ def test_peak_memory_is_what_a_call_held_at_once():
     """In a process of its own, as `bench speed` has them: memory that earlier tests left would be used again."""
     script = """
 import torch
-from benchmark.speed import gauges
+from benchmark.speed import monitor
 cpu, megabytes = torch.device("cpu"), 2**20
 def work():
     torch.ones(32 * megabytes // 4)  # given back before the next
     torch.ones(64 * megabytes // 4)
-start = gauges.in_use(cpu)
-print(gauges.peak_of(cpu, work, start) // megabytes, gauges.peak_of(cpu, lambda: None, gauges.in_use(cpu)) // megabytes)
+start = monitor.in_use(cpu)
+print(monitor.peak_of(cpu, work, start) // megabytes, monitor.peak_of(cpu, lambda: None, monitor.in_use(cpu)) // megabytes)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     held, later = map(int, done.stdout.split())
