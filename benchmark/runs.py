@@ -54,6 +54,7 @@ class Run:
     protocol: int = PROTOCOL
     # Fields from here on were added after protocol 2 began: they enter the key only where they differ from the default.
     tuned: str = _later("")  # the outcome of `bench tune` that learning rate and settings come from; "" has defaults
+    adapt: str = _later("full")  # how the encoder is trained: "full", or "lora:RANK" beside a frozen one
     views: str = _later("own")  # strong views: each method's own, or "rgb" or "stain" for all
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ Differences from the paper and the released code:
 - The transformer is SegFormer's encoder (MiT, Xie et al., NeurIPS 2021) with a U-Net decoder, not Swin-UNet. Swin-UNet
   accepts only images of 224 pixels and multiples, because of its windows; MiT accepts any size. The decoder is a U-Net
   whatever decoder the CNN has, because the stages of MiT cannot be dilated. With `second_encoder="same"` the second
-  network has the architecture of the first.
+  network has the architecture of the first. An encoder of its own is always trained whole, also with LoRA in the first.
 - The released Swin-UNet starts from ImageNet weights. No package contains MiT weights, so the transformer starts from
   random weights unless `second_weights` is a file or, if the hub can be reached, "imagenet". With random weights the
   transformer gives weak pseudo-labels in short runs: consider this when you read a comparison.
@@ -58,7 +58,7 @@ class CrossTeaching(Method):
         super().__init__()
         if second_encoder == "same" and second_weights != "none":
             raise ValueError("second_encoder 'same' uses the weights of the first encoder; leave out second_weights.")
-        second = {"encoder_name": second_encoder, "decoder_name": "unet", "weights": second_weights}
+        second = {"encoder_name": second_encoder, "decoder_name": "unet", "weights": second_weights, "adapt": "full"}
         self.cnn = arch.net()
         self.transformer = dataclasses.replace(arch, **({} if second_encoder == "same" else second)).net()
         self.weight, self.predicts = weight, predicts

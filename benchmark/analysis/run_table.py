@@ -146,9 +146,11 @@ def budget(row: RunRecord) -> tuple:
 
 
 def fixed(row: RunRecord) -> tuple:
-    """What a comparison holds fixed: fields of the run, the kind of device, and the number of trials if tuned."""
-    tuned = row.run.tuned
-    return *(getattr(row.run, name) for name in FIXED), row.machine.kind, *((runs.trials_of(tuned),) if tuned else ())
+    """What a comparison holds fixed: fields of the run, the kind of device, and in words what only some runs have."""
+    run = row.run
+    special = [f"tuned by {runs.trials_of(run.tuned)} trials"] if run.tuned else []
+    special += [f"adapt {run.adapt}"] if run.adapt != runs.Run.adapt else []
+    return *(getattr(run, name) for name in FIXED), row.machine.kind, *special
 
 
 def fingerprint(row: RunRecord) -> str:
@@ -159,10 +161,7 @@ def fingerprint(row: RunRecord) -> str:
 def _names(groups: list[tuple]) -> dict[tuple, str]:
     """Readable, different names: dataset and task, and then only fields in which groups of the same name differ."""
     names = (*FIXED, "kind")
-    words = {
-        group: [value for value in group[:2] if value] + [f"tuned by {n} trials" for n in group[len(names) : -1]]
-        for group in groups
-    }
+    words = {group: [value for value in (*group[:2], *group[len(names) : -1]) if value] for group in groups}
     values = {group: dict(zip((*names, *BUDGET), (*group[: len(names)], *group[-1]), strict=True)) for group in groups}
     for field in (*names[2:], *BUDGET):
         alike: dict[str, list[tuple]] = defaultdict(list)

@@ -200,6 +200,7 @@ def run_options(*without: str):
         "weight_decay": "Weight decay.",
         "schedule": "poly, cosine or constant.",
         "precision": "float32 or bf16.",
+        "adapt": "Training of the encoder: full, or lora:RANK for LoRA beside frozen weights.",
         "views": "Strong views: the method's own, or rgb (colour jitter) or stain (for H&E) for all methods.",
     }
 

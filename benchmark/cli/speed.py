@@ -31,7 +31,7 @@ SECONDS = "For training, and again for prediction; after them fewer calls suffic
 BATCHES, TOGETHER = FIELDS["labelled"], Number(int, 1, 256, example=2)
 UNTIMED = (
     "variant", "split", "ratio", "draw", "seed", "labelled", "unlabelled", "weights", "lr", "weight_decay", "schedule",
-    "views",
+    "adapt", "views",
 )  # fmt: skip
 
 

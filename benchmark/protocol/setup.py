@@ -82,4 +82,7 @@ def exact(device: torch.device, deterministic: bool) -> Iterator[None]:
 
 
 def _arch(run: Run, classes: int) -> Arch:
-    return Arch(run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout, run.width, run.steps, run.views)
+    return Arch(
+        run.encoder, run.decoder, classes, run.norm, run.weights, run.dropout, run.width, run.steps, run.adapt,
+        run.views,
+    )  # fmt: skip

@@ -31,6 +31,7 @@ MISSING = "missing"
 Stores = Mapping[str, Store]
 NETWORK = (
     "encoder", "decoder", "norm", "width", "dropout", "weights_hash", "labelled", "unlabelled", "crop", "precision",
+    "adapt",
 )  # fmt: skip
 READ = 40  # rows of a method that an estimate looks at
 LEARNING = 16  # bytes for each parameter that learns: itself, its gradient and two moments
@@ -64,7 +65,7 @@ def plan(wanted: Sequence[Run], stores: Stores, results: Path) -> list[Planned]:
     for run in wanted:
         store = stores[run.dataset]
         fixed = (run.method, run.variant, run.dataset, run.task, run.split, run.scale, run.mpp, run.encoder,
-                 run.decoder, run.norm, run.width, run.dropout, run.weights, run.views)  # fmt: skip
+                 run.decoder, run.norm, run.width, run.dropout, run.weights, run.adapt, run.views)  # fmt: skip
         if fixed not in filled:
             whole = setup.complete(run, store)
             filled[fixed] = {

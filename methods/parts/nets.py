@@ -29,6 +29,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from methods.base import Images, Logits
 from methods.parts import weights as source
+from methods.parts.lora import FULL, add_lora, rank_of
 from methods.parts.tokens import Tokens
 from methods.parts.views import View, strong, strong_stain
 
@@ -71,6 +72,7 @@ class Arch:
     dropout: float = 0.5
     width: int = 256  # the largest number of channels of the decoder
     steps: int = 100_000  # optimiser steps of the run; averages and warm-ups depend on them (methods.parts.schedule)
+    adapt: str = FULL  # how the encoder is trained: all of it, or "lora:8" for maps of rank 8 beside a frozen one
     views: str = "own"  # the strong view of every method that has one: its own, "rgb" or "stain"
     load: bool = field(default=True, compare=False)
 
@@ -83,6 +85,8 @@ class Arch:
             raise ValueError(
                 f"{self.classes} class cannot be segmented; background counts as a class, so give 2 or more."
             )
+        if rank_of(self.adapt) and self.weights == "none":
+            raise ValueError(f"--adapt {self.adapt} freezes the encoder, so --weights must name pretrained weights.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout} is not a rate; give a number of at least 0 and below 1.")
         if self.width < 16 or self.width % 16:
@@ -151,6 +155,8 @@ class Encoder(nn.Module):
         mean, std = _normalisation(arch.encoder_name)
         if arch.weights != "none" and arch.load:
             mean, std = source.load(self.backbone, arch.encoder_name, arch.weights) or (mean, std)
+        if arch.adapt != FULL:
+            add_lora(self.backbone, arch.encoder_name, rank_of(arch.adapt))
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.keeps_statistics = arch.norm == "frozen" and arch.weights != "none"

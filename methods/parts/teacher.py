@@ -20,7 +20,8 @@ class Teacher(nn.Module):
 
     def __init__(self, net: nn.Module, decay: float = 0.99):
         super().__init__()
-        self.net, self.decay = copy.deepcopy(net).requires_grad_(False), decay
+        frozen = {id(parameter): parameter for parameter in net.parameters() if not parameter.requires_grad}
+        self.net, self.decay = copy.deepcopy(net, frozen).requires_grad_(False), decay  # shares what is not trained
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.eval()
 
@@ -39,6 +40,7 @@ class Teacher(nn.Module):
         active = torch.ones_like(self.updates, dtype=torch.bool) if active is None else active
         step = active * (1 / (self.updates.double() + 1)).clamp_min(1 - self.decay)  # 1 − a_k, on the device
         own, followed = _state(self.net), _state(net)
+        own = {name: value for name, value in own.items() if value is not followed[name]}
         averaged = [name for name in own if own[name].is_floating_point()]
         gaps = torch._foreach_sub([followed[name] for name in averaged], [own[name] for name in averaged])
         torch._foreach_mul_(gaps, step.to(gaps[0].dtype))  # one GPU kernel for all, if the dtypes are equal

@@ -75,6 +75,14 @@ def test_runs_of_other_data_or_networks_are_never_compared():
     }
 
 
+def test_runs_with_an_adapted_encoder_are_compared_among_themselves():
+    adapted = {"encoder": "tu-vit_small_patch14_dinov2", "adapt": "lora:8"}
+    full = {**adapted, "adapt": "full"}
+    groups = run_table.comparisons([row(**full), row(**adapted), row("cdma", **adapted)])
+    assert {name: len(of) for name, of in groups.items()} == {"phantom": 1, "phantom adapt lora:8": 2}
+    assert run_table.fingerprint(row(**adapted)) != run_table.fingerprint(row(**full))
+
+
 def test_one_comparison_is_named_by_its_dataset_and_task():
     assert list(run_table.comparisons(suite(dataset="ebhi-seg", task="epithelium"))) == ["ebhi-seg epithelium"]
     assert run_table.comparisons([]) == {}

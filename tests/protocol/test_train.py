@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 
 import methods
@@ -328,3 +329,22 @@ print(cleared(), machine.keep_memory(), cleared(), cleared())
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     first, _, _, last = done.stdout.split()  # in between, the memory that is kept grows to what is needed
     assert int(last) < 16_384 < int(first)
+
+
+def test_a_run_on_a_frozen_transformer_records_what_it_trains_and_its_memory_and_time(store, toy, tmp_path):
+    path = tmp_path / "test_vit.safetensors"
+    safetensors.torch.save_file(timm.create_model("test_vit").state_dict(), path)
+    vit = dataclasses.replace(toy, encoder="tu-test_vit", decoder="dpt", weights=str(path), width=16)
+    found = {}
+    for method in ("supervised", "self_training"):
+        for adapt in ("full", "lora:4"):
+            run = dataclasses.replace(vit, method=method, adapt=adapt)
+            found[method, adapt] = train.train(run, store, tmp_path / "results")
+    for method in ("supervised", "self_training"):
+        whole, adapted = found[method, "full"], found[method, "lora:4"]
+        assert whole.key != adapted.key and adapted.run.adapt == "lora:4"
+        assert adapted.budget.parameters < whole.budget.parameters / 2
+        assert adapted.budget.flops < whole.budget.flops
+        assert adapted.measured.seconds >= 0 and adapted.measured.peak_memory > 0
+        again = checkpoint.trained(adapted, tmp_path / "results", "cpu")
+        assert again.predict(torch.rand(1, 3, 33, 40)).shape == (1, 2, 33, 40)
