@@ -130,7 +130,6 @@ def check(results: Path, data: Path) -> list[tuple[str, str, bool]]:
         ("torch", torch.__version__, True),
         ("torchvision", wrong or f"{_version('torchvision')}, matches torch", not wrong),
         ("device", torch.cuda.get_device_name() if gpu else f"CPU, {_processor()}", True),
-        ("precision", "bf16 and float32" if gpu else "float32; bf16 runs, but is seldom faster on a CPU", True),
         ("threads", f"{torch.get_num_threads()} of {cores()} cores", True),
     ]
     if gpu:

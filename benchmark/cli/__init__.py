@@ -2,7 +2,7 @@
 
 import click
 
-from benchmark.cli import data, methods, pilot, predict, report, run, score, speed, statistics, sweep, tune
+from benchmark.cli import data, doctor, methods, pilot, predict, report, run, score, speed, statistics, sweep, tune
 from benchmark.cli.errors import Sentences
 
 
@@ -21,6 +21,7 @@ def main() -> None:
       bench sweep quick --dataset mine --ratios 1        with all masks that may teach
       bench speed --methods supervised,cdma              how fast they train and predict here
       bench doctor                                       what of this machine will be used
+      bench doctor --gpu                                 whether every method trains correctly on its GPU
 
     \b
     Completion of names in the shell:
@@ -34,5 +35,5 @@ for command in (report.report, report.verify, pilot.pilot, statistics.plan, stat
     main.add_command(command)
 for command in (speed.speed, data.data):
     main.add_command(command)
-for command in (methods.list_methods, methods.new, methods.check, methods.doctor):
+for command in (methods.list_methods, methods.new, methods.check, doctor.doctor):
     main.add_command(command)

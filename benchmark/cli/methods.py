@@ -1,4 +1,4 @@
-"""`bench methods`, `bench new method`, `bench check`, and `bench doctor`."""
+"""`bench methods`, `bench new method`, and `bench check`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 import methods
 from benchmark import progress
 from benchmark.cli import show
-from benchmark.cli.options import METHOD, data_option, results_option
+from benchmark.cli.options import METHOD
 
 
 @click.command(
@@ -107,17 +107,3 @@ def check(name) -> None:
     if failed:
         raise click.ClickException(f"{name} breaks {failed} of {len(contract.checks)} checks.")
     click.echo(f"{name} keeps the contract.")
-
-
-@click.command()
-@results_option
-@data_option
-def doctor(results, data) -> None:
-    """Says what of this machine will be used, and what is wrong with it."""
-    from benchmark import machine
-
-    findings = machine.check(results, data)
-    for what, finding, well in findings:
-        click.echo(f"{'✓' if well else '✗'} {what:12} {finding}")
-    if not all(well for _, _, well in findings):
-        raise click.ClickException("Mend what is marked with ✗ first.")

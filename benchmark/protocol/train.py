@@ -140,15 +140,8 @@ class Setup:
 def train_missing(setup: Setup) -> RunRecord:
     """Trains a run that has no record yet, and writes one."""
     run, results, team = setup.run, setup.results, setup.team
-    batch = setup.batches.at(0)
-    method = build(run, len(setup.classes)).to(setup.device, memory_format=torch.channels_last)
-    state = State(method, optimiser(method, run))
-    cost = count(method, batch, run.precision)
-    team.attach(method, state.optimiser)
-    path = checkpoint.checkpoint_path(results, run.key)
-    if path.exists():
-        checkpoint.restore(state, path)
-    step = _step(setup, state)
+    state, cost = begin(setup)
+    step = prepared(setup, state)
     finite = loop(setup, state, step)
     record = _record(setup, state, cost)
     record.status, record.execution = "done" if finite else "diverged", step.execution
@@ -161,6 +154,19 @@ def train_missing(setup: Setup) -> RunRecord:
         checkpoint.clear(results, run.key)
     team.broadcast(None)  # so that no process continues before the record exists
     return record
+
+
+def begin(setup: Setup) -> tuple[State, dict[str, Any]]:
+    """The state in which training starts or continues, and the cost of a step (`benchmark.protocol.flops.count`)."""
+    batch = setup.batches.at(0)
+    method = build(setup.run, len(setup.classes)).to(setup.device, memory_format=torch.channels_last)
+    state = State(method, optimiser(method, setup.run))
+    cost = count(method, batch, setup.run.precision)
+    setup.team.attach(method, state.optimiser)
+    path = checkpoint.checkpoint_path(setup.results, setup.run.key)
+    if path.exists():
+        checkpoint.restore(state, path)
+    return state, cost
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -198,7 +204,7 @@ def loop(setup: Setup, state: State, step: Step) -> bool:
     return True
 
 
-def _step(setup: Setup, state: State) -> Step:
+def prepared(setup: Setup, state: State) -> Step:
     """The step of a run: captured on a GPU, unless that was not wanted or is not possible."""
     start = time.monotonic()
     step = Step(state.method, state.optimiser, setup.run.precision)

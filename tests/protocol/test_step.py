@@ -181,7 +181,7 @@ def test_several_processes_are_an_obstacle(store, toy, tmp_path, monkeypatch, ca
     method = build(toy, 2)
     state = checkpoint.State(method, optimiser(method, toy))
     setup = train.Setup(complete(toy, store), store, tmp_path, CPU, Team(0, 2), train.Options())
-    assert train._step(setup, state).execution == "eager"
+    assert train.prepared(setup, state).execution == "eager"
     assert "several processes" in capsys.readouterr().out
 
 
