@@ -203,6 +203,53 @@ def test_glas_names_what_is_missing_or_too_much(glas, tmp_path_factory):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+# NuInsSeg
+
+ORGANS = ("human bladder", "human brain", "mouse fat", "mouse heart", "mouse liver")
+
+
+def nuinsseg(root: Path, flat: bool = False) -> Path:
+    """Two images of each organ, in the published folders or all together."""
+    for number, organ in enumerate(ORGANS):
+        images = root / "images" if flat else root / organ / "tissue images"
+        masks = root / "masks" if flat else root / organ / "mask binary"
+        for folder in (images, masks):
+            folder.mkdir(parents=True, exist_ok=True)
+        for i in (1, 2):
+            name = f"{organ.replace(' ', '_')}_{i:02d}.png"
+            picture(10 * number + i).save(images / name)
+            mask(255).save(masks / name)
+    return root
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_nuinsseg_is_split_by_organ_in_either_layout(flat, tmp_path, tmp_path_factory):
+    store = add("nuinsseg", nuinsseg(tmp_path, flat), tmp_path_factory.mktemp("data"))
+    assert {record.patient for record in store.records} == set(ORGANS) and store.unit == "organ"
+    assert store.records[0].name == "human_bladder_01" and set(np.unique(store.label(0)).tolist()) == {0, 1}
+    parts = {part: patients_of(store.records, places) for part, places in store.split().items()}
+    assert all(parts.values()) and sum(map(len, parts.values())) == len(ORGANS), "no organ is in two parts"
+    assert any("one slide from each organ" in line for line in summary(store))
+
+
+def test_nuinsseg_names_missing_folders_odd_names_and_lone_masks(tmp_path, tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    with pytest.raises(ValueError, match="give the folder that holds the organs"):
+        add("nuinsseg", tmp_path, data)
+    nuinsseg(tmp_path)
+    organ = tmp_path / "mouse fat"
+    mask(255).save(organ / "mask binary" / "mouse_fat_07.png")
+    with pytest.raises(ValueError, match="mouse_fat_07.png belongs to no image"):
+        add("nuinsseg", tmp_path, data)
+    picture(0).save(organ / "tissue images" / "fat.png")
+    with pytest.raises(ValueError, match="not named ORGAN_NUMBER"):
+        add("nuinsseg", tmp_path, data)
+    shutil.rmtree(organ / "mask binary")
+    with pytest.raises(ValueError, match="put the masks"):
+        add("nuinsseg", tmp_path, data)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 # EBHI-Seg
 
 
