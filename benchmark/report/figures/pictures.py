@@ -62,7 +62,7 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
                 outline(axes, mask, COLOURS, SHEET_PIXELS)
                 decided = mask != IGNORE if store.ignores else np.ones_like(mask, bool)
                 said = f"{(mask[decided] > 0).mean():.0%} foreground" if decided.any() else "ignored"
-            axes.set_title(f"{store.unit} {record.patient}, {said}", size=7, parse_math=False)
+            axes.set_title(f"{store.unit} {record.patient}\n{said}", size=7, parse_math=False)
     shown = [store.label(i) for places in picked.values() for i in places if store.records[i].annotated]
     _legend(figure, dict(zip(store.classes()[1:], COLOURS, strict=False)) | ignored_colour(shown))
     _save_figure(figure, path)
