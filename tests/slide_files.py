@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
-
-tifffile = pytest.importorskip("tifffile")
+import tifffile
 
 WIDTH, HEIGHT, UM = 1200, 800, 0.25
 

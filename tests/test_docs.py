@@ -16,6 +16,7 @@ import pytest
 import yaml
 from conftest import blob
 from PIL import Image
+from slide_files import box, polygon, save_features, save_slide, tissue
 
 from benchmark.analysis import pilot
 from benchmark.cli import main
@@ -159,6 +160,10 @@ def home(tmp_path) -> Path:
     for i in range(4):
         save(255 * blob(i)[1], home / "slides" / "masks" / f"Präparat {i:02} größe.png")
     (home / "slides" / "patients.csv").write_text("\n".join(lines), encoding="utf-8")
+    for i in range(4):
+        save_slide(home / "wsi" / f"case{i}.tif", tissue(i))
+        spots = [polygon("Tumor", box(100 + 200 * k, 50, 200 + 200 * k, 350)) for k in range(2)]
+        save_features(home / "wsi" / f"case{i}.geojson", polygon("Region*", box(0, 0, 700, 500)), *spots)
     for i in range(24):
         image, mask = blob(i)
         save(image, home / "my_set" / f"p{i // 2}" / f"{i}.png")

@@ -13,9 +13,6 @@ from benchmark.datasets.base import IGNORE
 from benchmark.datasets.slides import Cut
 from benchmark.datasets.wsi import Slide
 
-pytest.importorskip("openslide")
-pytest.importorskip("rasterio")
-
 
 @pytest.fixture
 def root(tmp_path) -> Path:

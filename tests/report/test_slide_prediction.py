@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import tifffile
 import torch
 from click.testing import CliRunner
 from conftest import TOY
@@ -20,10 +22,6 @@ from benchmark.protocol.evaluate import mean_of, segment
 from benchmark.protocol.whole_slides import predict_slide
 from benchmark.report import slide_files
 from benchmark.runs import Run
-
-tifffile = pytest.importorskip("tifffile")
-pytest.importorskip("openslide")
-rasterio = pytest.importorskip("rasterio")
 
 CLASSES = ("background", "Tumor", "Stroma")
 
