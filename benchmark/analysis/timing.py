@@ -6,16 +6,18 @@ A row is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its
 `machine`: device, its kind ("cpu" or "cuda"), threads, cores, versions, commit.
 `modes`: of each mode its `images` a call, the `seconds` of every call, and where it says more, `pixels` a call. `train`
     is a training step on a batch that is already there, `train_data` the same with the batch cut from the store,
-    `train_compiled` the first with compiled losses; `predict` is the network on a batch that is already there,
+    `train_captured` the first replayed from a CUDA graph (the `train_data` of a GPU is, too), `train_compiled` the
+    first with compiled losses; `predict` is the network on a batch that is already there,
     `segment` whole images of the store, tile by tile, to classes in main memory.
 `beside`: the same of supervised training and prediction, which took turns with this method; {} in its own rows.
-`ceiling`: operations a second, at the median, of large products that took turns with them: `matmul`, `convolution`;
-    and whether float32 was rounded for them, `tf32`.
-`cost`: of a `train` step and of a `predict` call the `flops` and the `counted` share; `parameters` that learn.
+`ceiling`: operations per second, at the median, of large products: `matmul`, `convolution`; bytes per second of a large
+    `copy` (records before 2026-11-26 have none); and whether float32 was rounded for the products, `tf32`.
+`cost`: of a `train` step and of a `predict` call the `flops` and the `counted` share; the `bytes` that a training step
+    has to move at least, if known; `parameters` that learn.
 `scoring`: the `pixels` that a run predicts and scores, in validation and twice at its end, and the `pixels_per_s`.
 `startup`, seconds: `import_s` in a fresh process, `build_s` of method and optimiser, `first_step_s`, `first_predict_s`,
     and `compile_s`, the first calls of the compiled losses. `uncompiled` says why there are none, else "".
-`memory`, bytes beyond the data: `train` and `predict`, at their peak.
+`memory`, bytes beyond the data: `train`, `predict` and, on a GPU, `captured` (to capture a step), at their peak.
 `energy`, joules a step of `train`; None where the device does not tell.
 `together`: of each number of runs at once `runs`, `threads` of each, and `steps_per_s` of all of them.
 `conditions`: `load` of the machine before it started, `others_cores` that other processes kept busy meanwhile,
@@ -134,8 +136,24 @@ def relative(row: dict[str, Any], mode: str) -> float:
 
 
 def utilisation(row: dict[str, Any], mode: str, ceiling: str = "matmul") -> float:
-    """Counted operations a second, as a share of those of a large product in the same turns, at their medians."""
-    return row["cost"][mode]["flops"] / timing(row["modes"][mode]["seconds"]).median / row["ceiling"][ceiling]
+    """Counted operations per second, as a share of those of a large product, at their medians.
+
+    In training, of the step that a run takes: captured, if it was.
+    """
+    return row["cost"][mode]["flops"] / _fastest(row, mode) / row["ceiling"][ceiling]
+
+
+def bandwidth_share(row: dict[str, Any]) -> float:
+    """Bytes per second that a training step has to move at least, as a share of a large copy; nan if not measured."""
+    if "bytes" not in row["cost"]["train"] or "copy" not in row["ceiling"]:
+        return float("nan")
+    return row["cost"]["train"]["bytes"] / _fastest(row, "train") / row["ceiling"]["copy"]
+
+
+def _fastest(row: dict[str, Any], mode: str) -> float:
+    """Median seconds of a call, as a run makes it."""
+    seconds = row["modes"].get(f"{mode}_captured", row["modes"][mode])["seconds"]
+    return timing(seconds).median
 
 
 def run_seconds(row: dict[str, Any]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ from benchmark.protocol import suites
 from benchmark.runs import Run
 
 BATCH = "Labelled images a step, and as many unlabelled.  [default: the recipe's]"
-SECONDS = "For training, and again for prediction; after them fewer calls suffice."
+SECONDS = "For training, and again for prediction; then no more calls than 8 are made."
 BATCHES, TOGETHER = FIELDS["labelled"], Number(int, 1, 256, example=2)
 UNTIMED = (
     "variant", "split", "ratio", "draw", "seed", "labelled", "unlabelled", "weights", "lr", "weight_decay", "schedule",
@@ -52,6 +53,7 @@ Examples:
 @click.option("--compiled", is_flag=True, help="A step with compiled losses, too, and what compiling takes.")
 @click.option("--repeats", type=Number(int, 8, example=40), default=40, show_default=True, help="Calls of each mode.")
 @click.option("--seconds", type=Number(float, 0, example=10), default=10, show_default=True, help=SECONDS)
+@click.option("--within", type=Number(float, 0, example=270), help="Start no further method after so many seconds.")
 @click.option(
     "--recipe", type=RECIPE, default="quick", show_default=True, envvar="BENCH_RECIPE",
     help=RECIPE_HELP,
@@ -62,13 +64,13 @@ Examples:
 @results_option
 @data_option
 def speed(
-    names, batches, together, compiled, repeats, seconds, recipe, threads, device, results, data, **fields
+    names, batches, together, compiled, repeats, seconds, within, recipe, threads, device, results, data, **fields
 ) -> None:
-    """Times training and prediction of methods, each beside supervised, and leaves their rows in results/speed.
+    """Times training and prediction of methods, each side by side with supervised training, into results/speed.
 
-    Every method has a process of its own, in which it takes turns with supervised training, a large matrix product and
-    a large convolution. The weights are untrained and need no file. docs/speed.md says what each number means; `bench
-    report` draws tables and figures of the rows.
+    Every method alternates with supervised training, on a CPU also with large products; on a GPU, eager and captured
+    steps are timed. The weights are untrained and need no file. docs/speed.md explains each number; `bench report`
+    writes tables and figures from the speed records.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     base = Run(**{**suites.RECIPES[choose(recipe, list(suites.RECIPES), "recipe")], **given})
@@ -86,19 +88,20 @@ def speed(
 
     where = machine.device(device)
     before, import_s = instrument.before(where), instrument.import_seconds()
-    rows = []
+    settings = str(where), threads or machine.cores(), repeats, seconds, compiled, together or ()
+    jobs, rows, start = [instrument.Job(run, data, *settings) for run in wanted], [], time.monotonic()
     with progress.watching("Measuring speed", len(wanted)) as tell:
-        for done, run in enumerate(wanted, 1):
-            job = instrument.Job(
-                run, data, str(where), threads or machine.cores(), repeats, seconds, compiled, together or ()
-            )
-            try:
-                rows.append(instrument.measure(job, before, import_s))
-            except instrument.DoesNotFit as error:
-                click.echo(f"Left out: {error}", err=True)
+        for done, (job, row) in enumerate(instrument.measure_all(jobs, before, import_s), 1):
+            if isinstance(row, instrument.DoesNotFit):
+                click.echo(f"Left out: {row}", err=True)
             else:
-                timing.save(rows[-1], results)
-            tell(done, f"{run.method}, {run.labelled} + {run.unlabelled} images")
+                rows.append(row)
+                timing.save(row, results)
+            tell(done, f"{job.run.method}, {job.run.labelled} + {job.run.unlabelled} images")
+            if within and time.monotonic() - start > within and done < len(jobs):
+                rest = ", ".join(f"{job.run.method} ({job.run.labelled})" for job in jobs[done:])
+                click.echo(f"Left out, because {within:g} seconds were over: {rest}", err=True)
+                break
     if not rows:
         raise ValueError("Nothing fits into memory; give a smaller --batch or --crop.")
     _print(rows, results)

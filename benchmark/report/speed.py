@@ -44,7 +44,7 @@ def speed_frame(rows: Sequence[SpeedRecord]) -> pd.DataFrame:
     mode is too wide); for "train" and "predict" `<mode>_s`, `<mode>_p95_s`, `<mode>_images` and `<mode>_flops` of a
     call, `<mode>_images_per_s`, `<mode>_relative` (to supervised), `<mode>_counted`, `<mode>_utilisation` and
     `<mode>_memory` (bytes); `train_spread`; `data_share` of a step that takes its batch from the store;
-    `compiled_relative` and `compile_s`; `segment_pixels_per_s`; `parameters`; `import_s`, `build_s`, `first_step_s`;
+    `captured_s`; `bandwidth_share` (of a large copy); `compiled_relative` and `compile_s`; `segment_pixels_per_s`; `parameters`; `import_s`, `build_s`, `first_step_s`;
     `joules` of a step. What was not measured is nan.
     """
     frame = pd.DataFrame([_line(row) for row in rows])
@@ -67,7 +67,6 @@ def _line(row: SpeedRecord) -> dict[str, float | str | bool]:
         "batch": run["labelled"],
         "unstable": any(found.unstable for found in timed.values()),
         "train_spread": timed["train"].spread,
-        "data_share": 1 - timed["train"].median / timed["train_data"].median,
         "compiled_relative": np.nan,
         "compile_s": row["startup"].get("compile_s", np.nan),
         "segment_pixels_per_s": modes["segment"]["pixels"] / timed["segment"].median,
@@ -75,6 +74,10 @@ def _line(row: SpeedRecord) -> dict[str, float | str | bool]:
         "joules": np.nan if row["energy"] is None else row["energy"],
         **{name: row["startup"][name] for name in ("import_s", "build_s", "first_step_s")},
     }
+    line["captured_s"] = timed["train_captured"].median if "train_captured" in timed else np.nan
+    line["bandwidth_share"] = timing.bandwidth_share(row)
+    taken = timed.get("train_captured", timed["train"]).median
+    line["data_share"] = 1 - taken / timed["train_data"].median
     if "train_compiled" in timed:
         line["compiled_relative"] = timed["train_compiled"].median / timed["train"].median
     for mode in ("train", "predict"):
@@ -133,6 +136,9 @@ def training(rows: Sequence[SpeedRecord], place: str) -> Table:
         Column("× supervised", group="Operations"): (_beside(frame, "train_flops"), 1),
         Column("counted %", group="Operations"): (frame.train_counted, SHARE),
         Column(ceiling, group="Operations"): (frame.train_utilisation, SHARE),
+        Column("of memory ceiling %", group="Operations"): (frame.bandwidth_share, SHARE),
+        Column("ms", group="Captured"): (frame.captured_s, MS),
+        Column("× faster", group="Captured"): (frame.train_s / frame.captured_s, 1),
         Column("GB"): (frame.train_memory, GIGA),
         Column("J"): (frame.joules, 1),
         Column("build", group="Seconds before"): (frame.build_s, 1),

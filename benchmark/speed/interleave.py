@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-WARM_CALLS, WARM_S = 3, {"cpu": 0.0, "cuda": 1.0}  # before the clock runs: at least so many calls, and so long
+WARM_CALLS = 3  # before the clock runs, at least
+WARM_S = {"cpu": 0.0, "cuda": 1.0}  # of further calls, at most, until they take as long as each other
+STABLE = 0.1  # relative difference between calls that take as long as each other
 STEPS = {"cpu": 1, "cuda": 10}  # calls a turn: a GPU is given work ahead, as in training
 LEAST = 8  # calls of each, however long they take
 
@@ -42,12 +44,17 @@ def wait(device: torch.device) -> None:
 
 
 def _warm_up(call: Call, device: torch.device) -> None:
-    begun = time.perf_counter()
-    for done in itertools.count():
-        if done >= WARM_CALLS and time.perf_counter() - begun >= WARM_S[device.type]:
-            break
+    """Calls until the last ones take as long as each other, so that kernels are chosen and clocks have risen."""
+    seconds: list[float] = []
+    while True:
+        begun = time.perf_counter()
         call()
         wait(device)
+        seconds.append(time.perf_counter() - begun)
+        last = seconds[-WARM_CALLS:]
+        stable = max(last) <= (1 + STABLE) * min(last)
+        if len(last) == WARM_CALLS and (stable or sum(seconds) >= WARM_S[device.type]):
+            return
 
 
 def _turn(call: Call, device: torch.device, during: Call | None) -> list[float]:

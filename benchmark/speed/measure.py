@@ -1,13 +1,16 @@
-"""How fast methods train and predict: each beside supervised, in a process of its own, on the device as it is."""
+"""How fast methods train and predict: each side by side with supervised training, in processes of their own."""
 
+import contextlib
 import dataclasses
 import datetime
+import functools
+import gc
 import itertools
 import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -24,15 +27,16 @@ from benchmark.protocol.setup import exact
 from benchmark.protocol.step import Step, optimiser
 from benchmark.runs import Run
 from benchmark.speed import monitor, roofline
-from benchmark.speed.interleave import STEPS, take_turns, wait
+from benchmark.speed.interleave import LEAST, STEPS, Call, take_turns, wait
 from benchmark.speed.monitor import before
 from benchmark.speed.timed_method import Subject
 from methods.base import Batch, Method
 
-__all__ = ["DoesNotFit", "Job", "alone", "before", "import_seconds", "measure", "step_seconds", "together"]
+__all__ = ["DoesNotFit", "Job", "alone", "before", "import_seconds", "measure_all", "step_seconds", "together"]
 
 BASELINE = "supervised"
-ENERGY_S = 3.0  # of steps without a pause: many times what an energy counter needs to move
+ENERGY_S = 1.0  # of steps without a pause: many times what an energy counter needs to move
+CEILING_S = 2.0  # for the ceilings of a GPU, which are measured once
 MEETING_S = 600.0  # that runs wait for each other before they start together
 
 
@@ -54,16 +58,30 @@ class DoesNotFit(ValueError):
     """A method needs more memory at a batch size than there is."""
 
 
-def measure(job: Job, earlier: dict[str, Any], import_s: float) -> dict[str, Any]:
-    """The row of a job; its keys are told in `benchmark.analysis.timing`.
+def measure_all(
+    jobs: Sequence[Job], earlier: dict[str, Any], import_s: float
+) -> Iterator[tuple[Job, dict[str, Any] | DoesNotFit]]:
+    """The speed record of each job (its keys are documented in `benchmark.analysis.timing`), or why there is none.
 
-    `earlier` is what `before` said before anything was started, `import_s` what `import_seconds` said.
+    On a CPU, each job has a process of its own, because the memory of the process is measured. On a GPU, one process
+    measures all jobs: it starts CUDA, selects kernels, and measures supervised training and the ceilings once.
+
+    Args:
+        jobs: on one device, with the same number of threads.
+        earlier: the result of `before`, before anything was started.
+        import_s: the result of `import_seconds`.
     """
-    (row,) = _in_processes(job, 1, alone)
-    row["conditions"] = {**earlier, **row["conditions"]}
-    row["startup"] = {"import_s": round(import_s, 2), **row["startup"]}
-    row["together"] = [together(job, runs) for runs in job.together]
-    return row
+    with _Bench(jobs[0]) as bench:
+        for job in jobs:
+            try:
+                row = bench.run(job)
+                row["together"] = [together(job, runs) for runs in job.together]
+            except DoesNotFit as error:
+                yield job, error
+                continue
+            row["conditions"] = {**earlier, **row["conditions"]}
+            row["startup"] = {"import_s": round(import_s, 2), **row["startup"]}
+            yield job, row
 
 
 def import_seconds() -> float:
@@ -90,20 +108,24 @@ def step_seconds(
 
 
 def alone(job: Job) -> dict[str, Any]:
-    """What `measure` says, without what is known outside; this process should be fresh, its memory counts."""
+    """The speed record of a job without what `measure_all` adds. On a CPU this process should be new."""
     run, device, store = job.run, machine.device(job.device), stores.open_store(job.run.dataset, job.data)
+    gc.collect()  # a captured step of an earlier job holds memory
     noticed = monitor.Gauges(device)
     subject, beside = Subject(run, store, device), None
     if run.method != BASELINE:
-        beside = Subject(dataclasses.replace(run, method=BASELINE, variant="", settings=()), store, device)
+        beside = _baseline(dataclasses.replace(run, method=BASELINE, variant="", settings=()), job.data, device)
     described = machine.describe(device) | {"cores": machine.cores()}
     cost = subject.cost()
-    products = roofline.products(device, run.precision)
+    products = {**roofline.products(device, run.precision), "copy": roofline.copying(device)}
+    shared = _ceiling(device, run.precision) if device.type == "cuda" else {}
 
     def turns(calls: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
         return take_turns(calls, device, repeats=job.repeats, seconds=job.seconds, during=noticed.read)
 
     modes = {"train": subject.train, "train_data": subject.train_data}
+    if subject.step.execution == "captured":
+        modes["train_captured"] = subject.train_as_run
     uncompiled = ""
     if job.compiled:
         try:
@@ -113,8 +135,8 @@ def alone(job: Job) -> dict[str, Any]:
         except (RuntimeError, AssertionError) as error:  # the compiler's; all else is measured nevertheless
             uncompiled = _said(error)
     modes |= {"beside": beside.train} if beside else {}
-    training = turns(modes | {name: call for name, (call, _) in products.items()})
-    energy = _energy(subject.train, device)
+    training = turns(modes if shared else modes | {name: call for name, (call, _) in products.items()})
+    energy = _energy(subject.train_as_run, device)
     modes = {"predict": subject.predict, "segment": subject.segment}
     modes |= {"beside": beside.predict} if beside else {}
     predicting = turns(modes)
@@ -131,7 +153,7 @@ def alone(job: Job) -> dict[str, Any]:
             for mode, seconds in (("train", training), ("predict", predicting))
             if beside
         },
-        "ceiling": {name: round(flops / timing.timing(training[name]).median) for name, (_, flops) in products.items()}
+        "ceiling": (shared or _rates(products, training))
         | {"tf32": roofline.tf32(device) and run.precision == "float32"},
         "cost": cost,
         "scoring": subject.scoring(),
@@ -141,6 +163,25 @@ def alone(job: Job) -> dict[str, Any]:
         "energy": energy,
         "conditions": noticed.conditions(),
     }
+
+
+@functools.cache
+def _baseline(run: Run, data: Path, device: torch.device) -> Subject:
+    """Supervised training, which is measured side by side with every method."""
+    return Subject(run, stores.open_store(run.dataset, data), device)
+
+
+@functools.cache
+def _ceiling(device: torch.device, precision: str) -> dict[str, int]:
+    """The ceilings of a GPU, measured once."""
+    products = {**roofline.products(device, precision), "copy": roofline.copying(device)}
+    calls = {name: call for name, (call, _) in products.items()}
+    return _rates(products, take_turns(calls, device, repeats=STEPS[device.type] * LEAST, seconds=CEILING_S))
+
+
+def _rates(products: Mapping[str, tuple[Call, int]], seconds: Mapping[str, list[float]]) -> dict[str, int]:
+    """Operations or bytes per second, at the median."""
+    return {name: round(amount / timing.timing(seconds[name]).median) for name, (_, amount) in products.items()}
 
 
 def _timed(seconds: list[float], size: dict[str, int]) -> dict[str, Any]:
@@ -200,15 +241,42 @@ _MEETING: Barrier  # of the processes that start together; each has it from `_pr
 
 
 def _in_processes(job: Job, count: int, work: Callable[[Job], Any]) -> list[Any]:
-    """What `work` says in each of `count` fresh processes, which may meet; they know what is imported, and no more."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    meeting = context.Barrier(count)
-    with ProcessPoolExecutor(count, context, _prepare, (meeting, job.threads)) as pool:
+    """The results of `work` in each of `count` new processes, which can wait for each other."""
+    with _pool(count, job.threads) as pool:
         try:
             return [future.result() for future in [pool.submit(_worked, work, job) for _ in range(count)]]
         except BrokenProcessPool as error:  # killed from outside
             raise DoesNotFit(f"A process was killed: {_does_not_fit(job)}") from error
+
+
+def _pool(count: int, threads: int) -> ProcessPoolExecutor:
+    """New processes that share nothing but what is imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(count, context, _prepare, (context.Barrier(count), threads))
+
+
+class _Bench(contextlib.AbstractContextManager):
+    """Where jobs are measured, one after the other: in new processes on a CPU, in one on a GPU."""
+
+    def __init__(self, first: Job):
+        self.shared = machine.device(first.device).type == "cuda"
+        self.pool: ProcessPoolExecutor | None = None
+
+    def run(self, job: Job) -> dict[str, Any]:
+        if not self.shared:
+            (row,) = _in_processes(job, 1, alone)
+            return row
+        self.pool = self.pool or _pool(1, job.threads)
+        try:
+            return self.pool.submit(_worked, alone, job).result()
+        except BrokenProcessPool as error:  # killed from outside; the next job gets a new process
+            self.pool = None
+            raise DoesNotFit(f"A process was killed: {_does_not_fit(job)}") from error
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool:
+            self.pool.shutdown()
 
 
 def _prepare(meeting: Barrier, threads: int) -> None:

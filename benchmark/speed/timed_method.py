@@ -15,10 +15,10 @@ from benchmark.protocol.batches import Batches, draw
 from benchmark.protocol.evaluate import evaluate, segment
 from benchmark.protocol.flops import autocast, count, count_prediction
 from benchmark.protocol.setup import build
-from benchmark.protocol.step import Step, optimiser
+from benchmark.protocol.step import CAPTURES, Step, captured, optimiser
 from benchmark.protocol.train import VALIDATIONS
 from benchmark.runs import Run
-from benchmark.speed import monitor
+from benchmark.speed import monitor, roofline
 from benchmark.speed.interleave import wait
 from methods.base import Batch
 
@@ -29,7 +29,8 @@ SCORED = 8  # images that are scored to see how long it takes
 class Subject:
     """The method of a run: untrained, because its weights do not decide how long it takes.
 
-    Its learning rate is 0: a step does the same arithmetic, and the next one starts where it did.
+    Its learning rate is 0: a step does the same arithmetic, and the next one starts where it did. `step` is the step
+    that a run would take: on a GPU it is captured, if possible.
     """
 
     def __init__(self, run: Run, store: Store, device: torch.device):
@@ -37,7 +38,7 @@ class Subject:
         self.run, self.device, self.store = run, device, store
         drawn = self.drawn = draw(store, run)
         self.batches = Batches(run, store, drawn, device, methods.get(run.method).uses_unlabelled)
-        self.batch, self.step, self.taken = self.batches.at(0), 0, 0
+        self.batch, self.place, self.taken = self.batches.at(0), 0, 0
         self.image, self.classes = store.image(drawn.test[0]), len(store.classes(run.task))
         self.startup: dict[str, float] = {}
         self.memory: dict[str, int] = {}
@@ -45,6 +46,9 @@ class Subject:
         self.startup["build_s"] = self._seconds(self._build)
         self.memory["predict"] = monitor.peak_of(device, lambda: self._first("first_predict_s", self.predict), used)
         self.memory["train"] = monitor.peak_of(device, lambda: self._first("first_step_s", self.train), used)
+        self.step: Step = self.eager
+        if device.type in CAPTURES:
+            self.memory["captured"] = monitor.peak_of(device, self._capture, used)
 
     @property
     def sizes(self) -> dict[str, dict[str, int]]:
@@ -53,6 +57,7 @@ class Subject:
         height, width = self.image.shape[:2]
         return {
             "train": trained,
+            "train_captured": trained,
             "train_data": trained,
             "train_compiled": trained,
             "predict": {"images": len(self.batch.x)},
@@ -60,13 +65,17 @@ class Subject:
         }
 
     def train(self) -> None:
-        """A step on the batch that is already there."""
-        self._train_on(self.batch)
+        """An eager step on a batch that is already on the device."""
+        self._take(self.eager, self.batch)
+
+    def train_as_run(self) -> None:
+        """The step that a run would take, on a batch that is already on the device."""
+        self._take(self.step, self.batch)
 
     def train_data(self) -> None:
-        """A step on the next batch, cut from the store."""
-        self.step += 1
-        self._train_on(self.batches.at(self.step))
+        """The step that a run would take, on the next batch, cut from the store."""
+        self.place += 1
+        self._take(self.step, self.batches.at(self.place))
 
     @torch.inference_mode()
     def predict(self) -> None:
@@ -121,7 +130,8 @@ class Subject:
         self._mode(training=True)
         training = count(self.method, self.batch, self.run.precision)
         return {
-            "train": {name: training[name] for name in ("flops", "counted", "images")},
+            "train": {name: training[name] for name in ("flops", "counted", "images")}
+            | {"bytes": roofline.moved_bytes(self.method, self.batch, self.run.precision)},
             "predict": count_prediction(self.method, self.batch.x, self.run.precision),
             "parameters": training["parameters"],
         }
@@ -132,13 +142,17 @@ class Subject:
     def _build(self) -> None:
         method = build(self.run, self.classes, pretrained=False)
         self.method = method.to(self.device, memory_format=torch.channels_last)
-        self.take = Step(self.method, optimiser(self.method, self.run), self.run.precision)
+        self.eager = Step(self.method, optimiser(self.method, self.run), self.run.precision)
 
-    def _train_on(self, batch: Batch) -> None:
+    def _capture(self) -> None:
+        self._mode(training=True)
+        self.step = captured(self.eager, self.batch)
+
+    def _take(self, step: Step, batch: Batch) -> None:
         self._mode(training=True)
         self.taken += 1
         t = 1 - 1e-6 * (self.taken % 1000)  # the full price, and never twice the same, as in training
-        self.take(batch, t, 0.0)
+        step(batch, t, 0.0)
 
     def _mode(self, training: bool) -> None:
         if self.method.training != training:

@@ -21,7 +21,7 @@ import methods
 from benchmark import records
 from benchmark.analysis import timing
 from benchmark.cli import main
-from benchmark.protocol import flops
+from benchmark.protocol import flops, step
 from benchmark.report import speed as report
 from benchmark.report.tables import ratios
 from benchmark.report.tables.table import FORMATS
@@ -29,6 +29,8 @@ from benchmark.report.verify import verify
 from benchmark.runs import Run
 from benchmark.speed import interleave, measure, monitor, roofline
 from benchmark.speed.timed_method import Subject
+from methods.base import Batch
+from methods.testing.tape import recorded
 
 CPU = torch.device("cpu")
 
@@ -331,6 +333,7 @@ def row(job):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(roofline.SIDE, "cpu", 64)
         patch.setitem(roofline.IMAGES, "cpu", (1, 8, 16))
+        patch.setitem(roofline.COPIED, "cpu", 2**16)
         return measure.alone(job)
 
 
@@ -347,7 +350,9 @@ def test_every_mode_has_its_images_and_its_seconds(row, job):
 def test_what_is_counted_is_what_a_run_would_count(row, job, store):
     subject = Subject(job.run, store, CPU)
     counted = flops.count(subject.method, subject.batch)
-    assert row["cost"]["train"] == {name: counted[name] for name in ("flops", "counted", "images")}
+    assert {name: row["cost"]["train"][name] for name in ("flops", "counted", "images")} == {
+        name: counted[name] for name in ("flops", "counted", "images")
+    }
     assert row["cost"]["parameters"] == counted["parameters"]
     assert 0 < row["cost"]["predict"]["flops"] < counted["flops"]
     assert row["run"] == dataclasses.asdict(job.run) and row["title"] == "Mean Teacher"
@@ -371,7 +376,8 @@ def test_timing_changes_no_weight_and_every_step_does_the_same_work(store, toy):
     subject.train()
     subject.train_data()
     assert all(torch.equal(before[name], value) for name, value in subject.method.named_parameters())
-    state = subject.optimiser.state[next(iter(subject.optimiser.state))]
+    moments = subject.eager.optimiser.state
+    state = moments[next(iter(moments))]
     assert state["step"] > 0 and state["exp_avg"].abs().max() > 0, "the step itself should have been taken"
 
 
@@ -392,6 +398,69 @@ def test_the_ceiling_counts_the_products_that_it_makes():
             with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
                 call()
             assert counter.get_total_flops() == count, name
+
+
+class OneLayer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Conv2d(3, 2, 1)
+
+    def losses(self, batch, t):
+        return {"sup": self.net(batch.x).square().mean()}
+
+
+def test_the_bytes_of_a_step_are_those_worked_out_by_hand():
+    """Kept for the backward pass: the images (2 · 3 · 16 numbers) and the output of the layer (2 · 2 · 16)."""
+    x = torch.rand(2, 3, 4, 4)
+    batch = Batch(x, torch.zeros(2, 4, 4, dtype=torch.long), x[:0])
+    assert roofline.moved_bytes(OneLayer(), batch, "float32") == 2 * 4 * (96 + 64) + 4 * roofline.WORDS * 8
+    call, moved = roofline.copying(CPU)
+    call()
+    assert moved == 2 * roofline.COPIED["cpu"]
+
+
+def test_warming_up_ends_when_calls_take_as_long_as_each_other(monkeypatch):
+    clock = Clock(monkeypatch)
+    monkeypatch.setitem(interleave.WARM_S, "cpu", 50.0)
+    slow_at_first = clock.call("call", lambda now: 8.0 if now < 10 else 1.0)
+    interleave._warm_up(slow_at_first, CPU)
+    assert clock.said == ["call"] * 5, "two slow calls, and three that are alike"
+
+
+def test_a_captured_step_is_timed_beside_the_eager_one_and_taken_with_data(job, store, monkeypatch):
+    monkeypatch.setitem(step.CAPTURES, "cpu", recorded)
+    subject = Subject(job.run, store, CPU)
+    assert subject.step.execution == "captured" and subject.memory["captured"] > 0
+    replays = []
+    monkeypatch.setattr(subject.step, "replay", lambda: replays.append(1))
+    subject.train()
+    assert not replays
+    subject.train_as_run()
+    subject.train_data()
+    assert len(replays) == 2
+
+
+def test_captured_steps_and_the_memory_ceiling_are_in_the_table():
+    row = made("cdma")
+    row["modes"]["train_captured"] = {"images": 8, "seconds": [0.1] * 8}
+    row["ceiling"]["copy"], row["cost"]["train"]["bytes"] = 1e11, 2e9
+    table = report.training([row], "here")
+    values = {c.full: cell(table, "CDMA", "4 + 4 images", c.full) for c in table.columns[1:]}
+    assert values["Captured: ms"] == "100" and values["Captured: × faster"] == "2.00"
+    assert values["Operations: of ceiling %"] == "50.0" and values["Operations: of memory ceiling %"] == "20.0"
+    assert values["Step: data %"] == "60.0"
+
+
+def test_methods_that_time_does_not_allow_are_named(data, tmp_path, monkeypatch):
+    def measured(jobs, *_):
+        for job in jobs:
+            yield job, measure.DoesNotFit("It is too large.")
+
+    monkeypatch.setattr(measure, "measure_all", measured)
+    monkeypatch.setattr(measure, "import_seconds", lambda: 1.0)
+    words = ["speed", "--methods", "supervised,cdma", "--within", "1e-9", "--dataset", "toy", "--device", "cpu"]
+    said = CliRunner().invoke(main, [*words, "--data", str(data), "--results", str(tmp_path)]).output
+    assert "Left out, because 1e-09 seconds were over: cdma (4)" in said
 
 
 def test_steps_of_several_networks_are_timed_side_by_side(store, toy):
