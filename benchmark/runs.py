@@ -55,6 +55,8 @@ class Run:
     # Fields from here on were added after protocol 2 began: they enter the key only where they differ from the default.
     tuned: str = _later("")  # the outcome of `bench tune` that learning rate and settings come from; "" has defaults
     adapt: str = _later("full")  # how the encoder is trained: "full", or "lora:RANK" beside a frozen one
+    chosen: tuple[str, ...] = _later(())  # names of the labelled images, instead of a random draw
+    chosen_by: str = _later("")  # the strategy of `bench choose` that they come from
     views: str = _later("own")  # strong views: each method's own, or "rgb" or "stain" for all
 
     def __post_init__(self) -> None:
@@ -101,7 +103,8 @@ class Run:
         """The run from the dictionary of its fields, as JSON gives it back."""
         known = {f.name for f in fields(cls)}
         values = {name: value for name, value in stored.items() if name in known}
-        return cls(**{**values, "settings": tuple((name, value) for name, value in values["settings"])})
+        settings = tuple((name, value) for name, value in values["settings"])
+        return cls(**{**values, "settings": settings, "chosen": tuple(values.get("chosen", ()))})
 
 
 CHOICES = {

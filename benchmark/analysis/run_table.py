@@ -188,11 +188,11 @@ def _said(field: str, value: Any) -> str:
 def runs_frame(rows: Sequence[RunRecord]) -> pd.DataFrame:
     """One line per run of a comparison, in the order in which tables print methods: supervised, then by year.
 
-    Columns: `key`, `method`, `variant`, `settings` (text, with views that are not the method's own; without those of a
-    tuned run), `label` (as tables print it: the title, and in brackets variant, settings and what of the training
-    differs from most runs), `year`, `ratio`, `draw`, `seed`, `steps`, `status`, `images` (forwarded, with and without
-    gradient), `flops`, `seconds`, `peak_memory` (bytes; nan if unknown), `parameters`, `uneven` (the budget differs
-    from that of most runs of the comparison).
+    Columns: `key`, `method`, `variant`, `settings` (text, with views that are not the method's own, and the strategy
+    that chose the labelled images; without those of a tuned run), `label` (as tables print it: the title, and in
+    brackets variant, settings and what of the training differs from most runs), `year`, `ratio`, `draw`, `seed`,
+    `steps`, `status`, `images` (forwarded, with and without gradient), `flops`, `seconds`, `peak_memory` (bytes; nan if
+    unknown), `parameters`, `uneven` (the budget differs from that of most runs of the comparison).
     """
     usual = _usual(rows)
     titles = _titles(rows)
@@ -203,7 +203,8 @@ def runs_frame(rows: Sequence[RunRecord]) -> pd.DataFrame:
         tuned = run.tuned
         other = [name for name in TRAINING if getattr(run, name) != usual[name] and not (tuned and name == "lr")]
         changed = [] if tuned else [f"{name}={_text(value)}" for name, value in run.settings]
-        settings = ", ".join(changed + ([f"{run.views} views"] if run.views != runs.Run.views else []))
+        changed += [f"{run.views} views"] if run.views != runs.Run.views else []
+        settings = ", ".join(changed + ([f"chosen by {run.chosen_by}"] if run.chosen_by else []))
         told = [run.variant, settings, *(f"{name} {_text(getattr(run, name))}" for name in other)]
         brackets = ", ".join(filter(None, told))
         lines.append(

@@ -2,7 +2,21 @@
 
 import click
 
-from benchmark.cli import data, doctor, methods, pilot, predict, report, run, score, speed, statistics, sweep, tune
+from benchmark.cli import (
+    choose,
+    data,
+    doctor,
+    methods,
+    pilot,
+    predict,
+    report,
+    run,
+    score,
+    speed,
+    statistics,
+    sweep,
+    tune,
+)
 from benchmark.cli.errors import Sentences
 
 
@@ -33,7 +47,7 @@ for command in (run.run, predict.predict, score.score, sweep.sweep, sweep.ablate
     main.add_command(command)
 for command in (report.report, report.verify, pilot.pilot, statistics.plan, statistics.simulate):
     main.add_command(command)
-for command in (speed.speed, data.data):
+for command in (choose.choose, speed.speed, data.data):
     main.add_command(command)
 for command in (methods.list_methods, methods.new, methods.check, doctor.doctor):
     main.add_command(command)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -18,14 +18,16 @@ from benchmark.cli.options import (
     RECIPE,
     RECIPE_HELP,
     Named,
+    RegularFile,
     listed,
+    open_store,
     open_stores,
     run_options,
     settings_of,
     settings_option,
 )
 from benchmark.names import choose
-from benchmark.protocol import suites
+from benchmark.protocol import selection, suites
 from benchmark.words import some
 
 SUITE = Named(lambda ctx: list(suites.SUITES))
@@ -105,6 +107,13 @@ Examples:
 @list_options("methods")
 @_sweep_options
 @click.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")
+@click.option(
+    "--labelled-list",
+    "lists",
+    multiple=True,
+    type=RegularFile(),
+    help="Labelled images as `bench choose` wrote them, beside random draws of as many; repeatable.",
+)
 def sweep(suite, methods, **options) -> None:
     """Trains the runs of SUITE that are missing, several at once. Without SUITE, lists the suites.
 
@@ -144,20 +153,26 @@ def ablate(method, **options) -> None:
 def _carry_out(
     name: str, suite: suites.Suite, *, ratios, repeats, draws, seeds, variants, recipe, settings, workers, threads,
     device, on, partition, minutes, gpus, flags, detach, skip_failed, dry_run, results: Path, data: Path, off: str = "",
-    tuned: bool = False, **fields,
+    tuned: bool = False, lists: tuple[Path, ...] = (), **fields,
 ) -> None:  # fmt: skip
     who = Who.of(on, device, workers, threads, partition, minutes, gpus, flags)
     if detach and on != "slurm":
         raise ValueError(f"--detach means nothing with --on {on}; leave it out, or give --on slurm.")
-    lists = {"repeats": repeats, "draws": draws, "seeds": seeds, "ablated": variants, "recipe": recipe}
-    suite = dataclasses.replace(suite, **{field: value for field, value in lists.items() if value})
+    several = {"repeats": repeats, "draws": draws, "seeds": seeds, "ablated": variants, "recipe": recipe}
+    suite = dataclasses.replace(suite, **{field: value for field, value in several.items() if value})
     suite = suite.at(ratios) if ratios else suite
-    if dataset := fields.pop("dataset"):
-        suite = suite.on(dataset)
+    selections = [selection.read(path) for path in lists]
+    dataset = fields.pop("dataset") or (selections[0].dataset if selections else None)
+    suite = suite.on(dataset) if dataset else suite
+    if selections:
+        suite = suite.at([_fraction(selections, dataset, data)])
     report = _report_command(name, suite, results)
     given = {field: value for field, value in fields.items() if value is not None}
     check_size(suite)
     wanted = suites.planned(dataclasses.replace(suite, fields={**given, "settings": settings_of(settings)}))
+    for found in selections:
+        listed = [run for run in wanted if run.ratio < 1 and not run.chosen]
+        wanted += [dataclasses.replace(run, chosen=found.names(run.draw), chosen_by=found.strategy) for run in listed]
     results, data = results.resolve(), data.resolve()
     writable(results)
     stores = open_stores((run.dataset for run in wanted), data)
@@ -192,6 +207,21 @@ def _carry_out(
         raise click.ClickException(
             f"{failed} of {len(planned)} runs failed; {results / 'failed'} says why. The same command tries them again."
         )
+
+
+def _fraction(selections: Sequence[selection.Selection], dataset: str, data: Path) -> float:
+    """The labelled fraction of lists of images, which must be of one dataset and of one length."""
+    store = open_store(dataset, data)
+    counts = {len(found.draws[0]) for found in selections}
+    if {found.dataset for found in selections} != {dataset} or len(counts) > 1:
+        raise ValueError(f"The lists are not all of '{dataset}' and of the same number of images; choose them alike.")
+    annotated = sum(store.records[place].annotated for place in store.split(selections[0].split)["train"])
+    if max(counts) >= annotated:
+        raise ValueError(
+            f"The lists have {max(counts)} images, but '{dataset}' has {annotated} annotated training images; choose "
+            "fewer, among annotated images."
+        )
+    return max(counts) / annotated
 
 
 def check_size(suite: suites.Suite, trials: int = 1) -> None:

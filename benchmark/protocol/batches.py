@@ -36,7 +36,8 @@ class Draw:
 def draw(store: Store, run: Run) -> Draw:
     """The labelled draw of a run: seeded, stratified, and nested, so that a smaller ratio lies inside a larger one.
 
-    With a published list of the labelled images at this ratio (tags `train_5`, `train_10` …), draw 0 is that list.
+    With a published list of the labelled images at this ratio (tags `train_5`, `train_10` …), draw 0 is that list. A
+    run with a list of its own (`bench choose`) has the images of that list.
     """
     parts, records = store.used(run.split), store.records
     candidates = [i for i in parts["train"] if records[i].annotated]
@@ -47,7 +48,9 @@ def draw(store: Store, run: Run) -> Draw:
             f"The ratio {run.ratio:g} leaves no labelled image among the {len(candidates)} annotated training images "
             f"of '{store.name}', as it means at most half of one; {1 / len(candidates):.4g} takes one, and 1 takes all."
         )
-    if published and run.draw == 0 and run.split == "lists":
+    if run.chosen:
+        labelled = _chosen(store, run, candidates)
+    elif published and run.draw == 0 and run.split == "lists":
         labelled = published
     else:
         labelled = in_stratified_order(candidates, records, run.draw)[:count]
@@ -59,6 +62,18 @@ def draw(store: Store, run: Run) -> Draw:
         sorted(val[: len(labelled)]),
         parts["test"],
     )
+
+
+def _chosen(store: Store, run: Run, candidates: Sequence[int]) -> list[int]:
+    """The places of the images that a run names; one that is no annotated training image is a ValueError."""
+    place = {store.records[i].name: i for i in candidates}
+    unknown = [name for name in run.chosen if name not in place]
+    if unknown:
+        raise ValueError(
+            f"The list of labelled images names '{unknown[0]}', which is not an annotated training image of "
+            f"'{store.name}' (split '{run.split}'); annotate it and add the dataset again, or choose again."
+        )
+    return [place[name] for name in run.chosen]
 
 
 def in_stratified_order(places: Sequence[int], records: Sequence[Record], seed: int) -> list[int]:

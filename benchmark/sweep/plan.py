@@ -72,7 +72,7 @@ def plan(wanted: Sequence[Run], stores: Stores, results: Path) -> list[Planned]:
                 name: getattr(whole, name) for name in ("task", "split", "scale", "mpp", "content", "weights_hash")
             }
         run = dataclasses.replace(run, **filled[fixed])
-        if (of := (run.dataset, run.split, run.scale, run.ratio, run.crop)) not in tried:
+        if (of := (run.dataset, run.split, run.scale, run.ratio, run.crop, run.chosen)) not in tried:
             check_crop(run, at_resolution(store, run), draw(store, run))
             tried.add(of)
         if (of := (run.method, str(run.settings))) not in tried:
@@ -107,7 +107,8 @@ def estimated(
 def _setting(run: Run) -> Run:
     """A run without what differs inside a table."""
     return dataclasses.replace(
-        run, method=BASELINE, variant="", settings=(), tuned="", views=Run.views, lr=1, ratio=1, draw=0, seed=0
+        run, method=BASELINE, variant="", settings=(), tuned="", views=Run.views, chosen=(), chosen_by="", lr=1,
+        ratio=1, draw=0, seed=0
     )  # fmt: skip
 
 

@@ -68,6 +68,22 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
     _save_figure(figure, path)
 
 
+def chosen_sheet(store: Store, places: Sequence[int], title: str, path: Path, columns: int = 8) -> None:
+    """Writes a PNG with images of a store in their order, each with its number, name and patient."""
+    rows = -(-len(places) // columns)
+    figure = Figure(figsize=(2 * columns, 2.2 * rows + 0.5), dpi=DPI, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", size=11, parse_math=False)
+    every = figure.subplots(rows, columns, squeeze=False).flat
+    for number, axes in enumerate(every):
+        axes.set_axis_off()
+        if number < len(places):
+            record = store.records[places[number]]
+            show(axes, store.image(places[number]), SHEET_PIXELS)
+            said = f"{number + 1}  {record.name}\n{store.unit} {record.patient}"
+            axes.set_title(said, size=7, parse_math=False)
+    _save_figure(figure, path)
+
+
 def _picked(store: Store, places: Sequence[int], most: int) -> list[int]:
     """Evenly from a list, and those with masks before those without, as outlines are what is to be looked at."""
     picked: list[int] = []
