@@ -1,8 +1,11 @@
 """Predicts images of any size by overlapping tiles in bounded memory, and scores them one by one."""
 
+import dataclasses
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,15 +15,19 @@ from torch import Tensor
 
 from benchmark.datasets.store import Store
 from benchmark.names import choose
-from benchmark.protocol import metrics
-from benchmark.protocol.metrics import Objects
-from benchmark.protocol.scores import COMPUTED, Masks, Score
+from benchmark.protocol import scoring
+from benchmark.protocol.scores import COMPUTED, Score
+from benchmark.protocol.scoring import Predicted
 from benchmark.runs import CHOICES
-from methods.base import IGNORE, Images, Logits
+from methods.base import Images, Logits
 
 Predict = Callable[[Images], Logits]  # a method's `predict`, in the mode (eval) that its owner has set
 
 Thing = TypeVar("Thing")
+
+BATCH = {"cpu": 8, "cuda": 32}  # tiles, by kind of device
+MANY = 64  # images for which starting processes pays
+WAITING = 4  # images for each process that wait to be scored, at most
 
 
 def bands(
@@ -52,7 +59,7 @@ def segment(
 
 def evaluate(
     predict: Predict, store: Store, places: Sequence[int], *, task: str = "", tile: int, overlap: float = 0.25,
-    batch: int = 8, device: torch.device | str = "cpu", precision: str = "float32",
+    batch: int = 0, device: torch.device | str = "cpu", precision: str = "float32",
     progress: Callable[[int, int], None] | None = None, scores: Sequence[Score] = COMPUTED,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The scores of these images of a store, in this order; the only reader of their labels.
@@ -62,7 +69,8 @@ def evaluate(
         store: the dataset.
         places: which images of the store.
         task: of the dataset; "" is its first.
-        tile, overlap, batch, device, precision: see `segment`.
+        tile, overlap, device, precision: see `segment`.
+        batch: tiles that are predicted together; 0 is as many as suit the device.
         progress: is called with how many images are done, of how many.
         scores: those of `benchmark.protocol.scores.COMPUTED` that are wanted.
 
@@ -72,68 +80,57 @@ def evaluate(
         truth and the prediction have it. Scores of numbered objects are there only if the dataset has them. A number
         that does not exist is None, by the rules of `benchmark.protocol.metrics`.
     """
-    found: dict[int, dict[str, Any]] = {}
+    names, found, device = [score.name for score in scores], {}, torch.device(device)
+    batch = batch or BATCH[device.type]
+    processes = scorers(device, len(places))
+    waiting: deque[tuple[int, Future[dict[str, Any]]]] = deque()
     for group in _alike(store, places, tile, overlap, batch):
         images, labels = [store.image(i) for i in group], [store.label(i, task) for i in group]
-        predictions = [np.empty(label.shape, np.uint8) for label in labels]
-        bins = np.zeros((len(group), 3, metrics.CALIBRATION_BINS))
-        for top, rows in _bands(predict, images, tile, overlap, batch, torch.device(device), precision):
-            here = slice(top, top + rows.shape[2])
-            classes = rows.argmax(1).to(torch.uint8).cpu().numpy()
-            foreground = (1 - rows[:, 0]).clamp(0, 1).cpu().numpy()
-            for k, label in enumerate(labels):
-                predictions[k][here] = classes[k]
-                valid = label[here] != IGNORE
-                bins[k] += metrics.calibration_bins(foreground[k][valid], label[here][valid] > 0)
-        for k, i in enumerate(group):
-            record = store.records[i]
-            objects = store.mask(i) if store.dataset.instances else None
-            found[i] = {
-                "name": record.name,
-                "patient": record.patient,
-                "stratum": record.stratum,
-                **scores_of(labels[k], predictions[k], len(store.classes(task)), objects, bins[k], scores),
-            }
+        bands = _bands(predict, images, tile, overlap, batch, device, precision)
+        for place, image in zip(group, _predicted(bands, labels, len(store.classes(task))), strict=True):
+            if store.dataset.instances:
+                image = dataclasses.replace(image, objects=store.mask(place))
+            if processes:
+                waiting.append((place, scoring.pool(processes).submit(scoring.scored, image, names)))
+            else:
+                found[place] = scoring.scored(image, names)
+            if len(waiting) > WAITING * processes:
+                _take_first(waiting, found)
             if progress:
                 progress(len(found), len(places))
-    return [found[i] for i in places]
-
-
-def scores_of(
-    label: UInt8[np.ndarray, "h w"], prediction: UInt8[np.ndarray, "h w"], classes: int, objects: Objects | None,
-    bins: Float[np.ndarray, "3 bins"], scores: Sequence[Score] = COMPUTED,
-) -> dict[str, Any]:  # fmt: skip
-    """Scores of the catalogue for one image, rounded as records store them.
-
-    Args:
-        label: the true classes; IGNORE where nobody has decided. Such pixels count like pixels beyond the image: they
-            are neither truth nor prediction, and objects and outlines end there.
-        prediction: the predicted classes.
-        classes: how many there are, background included.
-        objects: numbers of the true objects; None if the dataset does not number them.
-        bins: calibration bins of the foreground's probability over the valid pixels.
-        scores: those that are wanted.
-    """
-    valid = label != IGNORE
-    of_class = [
-        Masks(
-            label == c, (prediction == c) & valid, valid, None if objects is None else np.where(label == c, objects, 0)
-        )
-        for c in range(1, classes)
+    while waiting:
+        _take_first(waiting, found)
+        if progress:
+            progress(len(found), len(places))
+    records = {place: store.records[place] for place in places}
+    return [
+        {"name": records[i].name, "patient": records[i].patient, "stratum": records[i].stratum, **found[i]}
+        for i in places
     ]
-    foreground = Masks((label > 0) & valid, (prediction > 0) & valid, valid, bins=bins)
-    found: dict[str, Any] = {
-        "present": [bool(masks.truth.any()) for masks in of_class],
-        "predicted": [bool(masks.prediction.any()) for masks in of_class],
-    }
-    for score in scores:
-        if objects is None and score.needs_instances:
-            continue
-        if score.per_class:
-            found[score.name] = [score.rounded(score.compute(masks)) for masks in of_class]
-        else:
-            found[score.name] = score.rounded(score.compute(foreground))
-    return found
+
+
+def scorers(device: torch.device, images: int) -> int:
+    """The number of processes that score images: this process's threads, while a GPU predicts many; else 0."""
+    return torch.get_num_threads() if device.type == "cuda" and images >= MANY else 0
+
+
+def _take_first(waiting: deque[tuple[int, Future[dict[str, Any]]]], found: dict[int, dict[str, Any]]) -> None:
+    place, future = waiting.popleft()
+    found[place] = future.result()
+
+
+def _predicted(
+    bands: Iterator[tuple[int, Float[Tensor, "n c rows w"]]], labels: Sequence[UInt8[np.ndarray, "h w"]], classes: int
+) -> list[Predicted]:
+    """The predictions of images of one size, in main memory."""
+    predicted = [Predicted(label, np.empty(label.shape, np.uint8), classes, None, []) for label in labels]
+    for top, rows in bands:
+        chosen = rows.argmax(1).to(torch.uint8).cpu().numpy()
+        foreground = (1 - rows[:, 0]).clamp(0, 1).cpu().numpy()
+        for image, its_classes, probability in zip(predicted, chosen, foreground, strict=True):
+            image.prediction[top : top + rows.shape[2]] = its_classes
+            image.bands.append(probability)
+    return predicted
 
 
 def mean_of(predicts: Sequence[Predict]) -> Predict:

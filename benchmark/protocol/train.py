@@ -259,7 +259,7 @@ def score(setup: Setup, method: Method, places: list[int], what: str, scores: Se
     with setup.watch(what, len(own)) as tell, team.no_sync():
         try:
             images = evaluate(
-                method.predict, setup.store, own, task=run.task, tile=run.tile, batch=8, device=setup.device,
+                method.predict, setup.store, own, task=run.task, tile=run.tile, device=setup.device,
                 precision=run.precision, progress=lambda done, total: tell(done, ""), scores=scores,
             )  # fmt: skip
         except NotFinite:

@@ -1,5 +1,6 @@
 """A method with all it needs to train and to predict, each as a call that can be timed."""
 
+import itertools
 import os
 import tempfile
 import time
@@ -12,7 +13,7 @@ import methods
 from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
 from benchmark.protocol.batches import Batches, draw
-from benchmark.protocol.evaluate import evaluate, segment
+from benchmark.protocol.evaluate import MANY, evaluate, scorers, segment
 from benchmark.protocol.flops import autocast, count, count_prediction
 from benchmark.protocol.setup import build
 from benchmark.protocol.step import CAPTURES, Step, captured, optimiser
@@ -23,7 +24,7 @@ from benchmark.speed.interleave import wait
 from methods.base import Batch
 
 MORE_CALLS = 3  # after the first, until memory has reached its peak
-SCORED = 8  # images that are scored to see how long it takes
+SCORED = {"cpu": 8, "cuda": 2 * MANY}  # images that are scored to measure how long it takes
 
 
 class Subject:
@@ -115,13 +116,18 @@ class Subject:
     def scoring(self) -> dict[str, float]:
         """See `scoring` of a row in `benchmark.analysis.timing`."""
         self._mode(training=False)
-        run, few = self.run, self.drawn.test[:SCORED]
-        seconds = self._seconds(
-            lambda: evaluate(
-                self.method.predict, self.store, few, task=run.task, tile=run.tile, batch=8, device=self.device,
+        run = self.run
+        few = list(itertools.islice(itertools.cycle(self.drawn.test), SCORED[self.device.type]))
+
+        def score() -> None:
+            evaluate(
+                self.method.predict, self.store, few, task=run.task, tile=run.tile, device=self.device,
                 precision=run.precision,
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+
+        if scorers(self.device, len(few)):
+            score()  # starts the processes
+        seconds = self._seconds(score)
         asked = VALIDATIONS * self._pixels(self.drawn.val) + 2 * self._pixels(self.drawn.test)
         return {"pixels": asked, "pixels_per_s": round(self._pixels(few) / max(seconds, 1e-3))}
 

@@ -11,7 +11,7 @@ from PIL import Image
 import methods.base
 from benchmark.datasets import base
 from benchmark.datasets.store import Store, add, at_resolution, summary
-from benchmark.protocol import checkpoint, evaluate, setup, train
+from benchmark.protocol import checkpoint, evaluate, scoring, setup, train
 from benchmark.protocol.batches import Batches, draw
 from benchmark.report import folder
 from benchmark.runs import Run
@@ -122,7 +122,7 @@ def test_what_lies_under_the_ignore_label_changes_no_score(store, finished):
 def test_an_image_of_which_nothing_is_decided_has_no_score(objects):
     label, prediction = np.full((9, 9), base.IGNORE, np.uint8), np.ones((9, 9), np.uint8)
     numbers = np.zeros((9, 9), np.uint16) if objects else None
-    scores = evaluate.scores_of(label, prediction, 2, numbers, np.zeros((3, 15)))
+    scores = scoring.scores_of(scoring.Predicted(label, prediction, 2, numbers, []), np.zeros((3, 15)))
     assert scores.pop("present") == scores.pop("predicted") == [False]
     assert all(value is None or value == [None] for value in scores.values()), scores
 

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmark.protocol import evaluate as module
 from benchmark.protocol import metrics
 from benchmark.protocol.evaluate import bands, evaluate, segment
 from benchmark.protocol.scores import COMPUTED, SCORES
@@ -185,6 +188,40 @@ def test_scores_are_those_of_the_metrics_in_the_order_asked_for(net):
     assert image["ece"] == pytest.approx(metrics.calibration_error(bins), abs=1e-4)
     assert found[1]["present"] == [False, False]
     json.dumps(found, allow_nan=False)
+
+
+def test_several_processes_compute_the_same_scores_in_the_same_order(net, monkeypatch):
+    store = Shelf(instances=True, classes=("background", "gland"))
+    two = lambda x: net(x)[:, :2]  # noqa: E731
+    here = evaluate(two, store, [3, 0, 2, 1], tile=16)
+    heard, wanted = [], []
+    monkeypatch.setattr(module, "scorers", lambda device, images: wanted.append(images) or 2)
+    monkeypatch.setattr(module, "WAITING", 1)
+    there = evaluate(two, store, [3, 0, 2, 1], tile=16, progress=lambda done, total: heard.append(done))
+    assert json.dumps(there) == json.dumps(here) and wanted == [4]
+    assert heard[-1] == 4 and heard == sorted(heard)
+
+
+def test_processes_that_score_are_for_a_gpu_with_many_images():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert module.scorers(cpu, 10**6) == 0 and module.scorers(gpu, module.MANY - 1) == 0
+    assert module.scorers(gpu, module.MANY) == torch.get_num_threads()
+
+
+def test_processes_that_score_end_with_the_one_that_uses_them():
+    script = """
+import os, signal, sys
+from benchmark.protocol import scoring
+print(scoring.pool(1).submit(os.getpid).result(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    worker = int(done.stdout)
+    for _ in range(200):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.05)
+    pytest.fail("the process still runs")
 
 
 def test_an_image_without_object_or_alarm_has_none_and_is_counted():

@@ -16,8 +16,8 @@ from benchmark.analysis import run_table
 from benchmark.cli import main, options
 from benchmark.protocol import metrics, scores
 from benchmark.protocol.class_mean import class_mean
-from benchmark.protocol.evaluate import scores_of
 from benchmark.protocol.scores import COMPUTED, FINDING, MEAN, SCORES
+from benchmark.protocol.scoring import Predicted, scores_of
 from benchmark.report.tables import all_tables
 from benchmark.report.tables.formatting import Options
 from methods.base import IGNORE
@@ -29,7 +29,7 @@ CLASSES = ("background", "gland", "tumour")
 def of_an_image(label: np.ndarray, prediction: np.ndarray, classes: int = 3, objects=None) -> dict:
     valid = label != IGNORE
     bins = metrics.calibration_bins((prediction[valid] > 0).astype(float), label[valid] > 0)
-    return scores_of(label, prediction, classes, objects, bins)
+    return scores_of(Predicted(label, prediction, classes, objects, []), bins)
 
 
 @pytest.mark.parametrize("score", COMPUTED, ids=lambda score: score.name)
