@@ -13,7 +13,7 @@ from benchmark.runs import Run
 
 FORMAT = 2  # raised when a field changes its meaning; new fields have a default and do not raise it
 
-Columns = dict[str, Any]  # name -> a list with one value per image, step, ... (an array after `analysis.run_table.load`)
+Columns = dict[str, Any]  # name -> one value per image, step, … (an array after `analysis.run_table.load`)
 
 
 class Certificate(msgspec.Struct, kw_only=True):
@@ -116,9 +116,9 @@ def find(results: Path, key: str) -> RunRecord | None:
 
 
 def load(results: Path, **where: Any) -> list[RunRecord]:
-    """All records whose run has these fields, in the order of their keys; for thousands see `analysis.run_table.load`."""
+    """Records of runs with these fields, in the order of their keys; for thousands see `analysis.run_table.load`."""
     records = [read(path) for path in paths(results)]
-    return [one for one in records if all(getattr(one.run, name) == value for name, value in where.items())]
+    return [record for record in records if all(getattr(record.run, name) == value for name, value in where.items())]
 
 
 def repeats(results: Path, record: RunRecord) -> list[RunRecord]:

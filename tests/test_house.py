@@ -7,7 +7,12 @@ import time
 import house
 import pytest
 
-ONLY_IN = {"matplotlib": "benchmark.report", "seaborn": "benchmark.report", "click": "benchmark.cli"}
+ONLY_IN = {
+    "matplotlib": "benchmark.report",
+    "seaborn": "benchmark.report",
+    "click": "benchmark.cli",
+    "cloup": "benchmark.cli",
+}
 
 
 @pytest.mark.parametrize("module", house.modules())

@@ -1,8 +1,10 @@
 """`bench choose`: which images to annotate next."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import cloup
 
 from benchmark import machine, progress, records
 from benchmark.cli.errors import writable
@@ -10,15 +12,17 @@ from benchmark.cli.numbers import COUNT
 from benchmark.cli.options import (
     DATASET,
     RESULTS,
-    ROW,
-    Named,
-    data_option,
-    device_option,
+    RUN,
+    SPLIT,
+    Where,
+    group,
     open_store,
     record_of,
-    results_option,
+    where_options,
 )
-from benchmark.names import choose as choose_name
+from benchmark.cli.types import Name, OneOf
+
+STRATEGY = Name("strategy", lambda ctx: _strategies())
 
 
 def _strategies() -> list[str]:
@@ -27,7 +31,34 @@ def _strategies() -> list[str]:
     return choosing.names()
 
 
-@click.command(
+@dataclass(frozen=True)
+class Choice:
+    """Which images are chosen, and how."""
+
+    dataset: str
+    count: int
+    strategy: str
+    key: str
+    among: str | None
+    split: str
+    draws: int
+
+
+choice_options = group(
+    "What is chosen", "choice", Choice,
+    cloup.option("--dataset", type=DATASET, required=True, help="See `bench data list`."),
+    cloup.option("--count", type=COUNT, required=True, help="Number of images."),
+    cloup.option("--strategy", type=STRATEGY, default="k_centre", show_default=True, help="See below."),
+    cloup.option("--run", "key", type=RUN, default="", help="The key of a finished run, or its unique beginning."),
+    cloup.option("--among", type=OneOf("kind of images", ("unannotated", "annotated")),
+                 help="Training images without masks, to annotate them, or with masks, to compare strategies.  "
+                 "[default: unannotated, if there are any]"),
+    cloup.option("--split", type=SPLIT, default="", help="A split of the dataset.  [default: its first]"),
+    cloup.option("--draws", type=COUNT, default=1, show_default=True, help="Number of lists, one per draw."),
+)  # fmt: skip
+
+
+@cloup.command(
     epilog="""\b
 Strategies:
   random_patients   random images, of as many patients as possible
@@ -42,34 +73,22 @@ Examples:
   bench choose --dataset mine --count 7 --among annotated --draws 3
   bench sweep quick --labelled-list chosen/mine_k_centre_7.json --draws 3"""
 )
-@click.option("--dataset", type=DATASET, required=True, help="See `bench data list`.")
-@click.option("--count", type=COUNT, required=True, help="How many images.")
-@click.option("--strategy", type=Named(lambda ctx: _strategies()), default="k_centre", show_default=True)
-@click.option("--run", "key", type=ROW, default="", help="The key of a finished run, or its unique beginning.")
-@click.option(
-    "--among", type=click.Choice(["unannotated", "annotated"]),
-    help="Training images without masks, to annotate them, or with masks, to compare strategies.  "
-    "[default: unannotated, if there are any]",
-)  # fmt: skip
-@click.option("--split", default="", help="[default: the dataset's first]")
-@click.option("--draws", type=COUNT, default=1, show_default=True, help="Lists, one for each draw of a sweep.")
-@click.option("--out", type=RESULTS, default="chosen", show_default=True, help="Folder of the list and the pictures.")
-@device_option
-@results_option
-@data_option
-def choose(dataset, count, strategy, key, among, split, draws, out, device, results, data) -> None:
-    """Chooses the images of a dataset that are most useful to annotate next.
+@choice_options
+@cloup.option("--out", type=RESULTS, default="chosen", show_default=True, help="Folder of the list and the picture.")
+@where_options
+def choose(choice: Choice, out, where: Where) -> None:
+    """Chooses the images that are most useful to annotate.
 
     Writes a list that `bench sweep --labelled-list` takes once the images have masks, and a picture of the images. Only
     training images are chosen.
     """
-    choose_name(strategy, _strategies(), "strategy")
-    store = open_store(dataset, data)
-    split = split or next(iter(store.dataset.splits))
+    dataset, count, strategy = choice.dataset, choice.count, choice.strategy
+    store = open_store(dataset, where.data)
+    split = choice.split or next(iter(store.dataset.splits))
     training = store.split(split)["train"]
     annotated = [place for place in training if store.records[place].annotated]
     bare = [place for place in training if not store.records[place].annotated]
-    among = among or ("unannotated" if bare else "annotated")
+    among = choice.among or ("unannotated" if bare else "annotated")
     candidates = bare if among == "unannotated" else annotated
     if count > len(candidates):
         raise ValueError(
@@ -78,20 +97,20 @@ def choose(dataset, count, strategy, key, among, split, draws, out, device, resu
     from benchmark.protocol import checkpoint, choosing, selection
     from benchmark.report.figures import pictures
 
-    found = choosing.get(strategy)
-    used = _networks(found.networks, strategy, key, results)
+    chooser = choosing.get(strategy)
+    used = _networks(chooser.networks, strategy, choice.key, where.results)
     writable(out, "--out", ())
-    where = machine.device(device)
-    predicts = [checkpoint.trained(record, results, device).predict for record in used]
+    device = machine.device(where.device)
+    predicts = [checkpoint.trained(record, where.results, where.device).predict for record in used]
     known = annotated if among == "unannotated" else []
     with progress.watching(f"Looking at {dataset}", len(known) + len(candidates)) as tell:
-        pool = choosing.Pool(store, candidates, known, predicts, used[0].run.tile if used else 256, where, tell)
-        lists = [found.choose(pool, count, draw) for draw in range(draws)]
+        pool = choosing.Pool(store, candidates, known, predicts, used[0].run.tile if used else 256, device, tell)
+        lists = [chooser.choose(pool, count, draw) for draw in range(choice.draws)]
     name = f"{dataset}_{strategy}_{count}"
     names = [[store.records[place].name for place in places] for places in lists]
     chosen = selection.Selection(strategy=strategy, dataset=dataset, split=split, draws=names)
     selection.write(chosen, out / f"{name}.json")
-    title = f"{dataset}: {count} {among} images, {found.title}"
+    title = f"{dataset}: {count} {among} images, {chooser.title}"
     pictures.chosen_sheet(store, lists[0], title, out / f"{name}.png")
     for number, image in enumerate(names[0], 1):
         click.echo(f"{number:4}  {image}")
@@ -107,9 +126,9 @@ def _networks(needed: int, strategy: str, key: str, results: Path) -> list[recor
     record = record_of(results, key)
     if needed == 1:
         return [record]
-    found = records.repeats(results, record)
-    if len(found) < needed:
+    repeats = records.repeats(results, record)
+    if len(repeats) < needed:
         raise ValueError(
-            f"{record.key} has {len(found)} repeats in {results}, and '{strategy}' needs {needed}; run more."
+            f"{record.key} has {len(repeats)} repeats in {results}, and '{strategy}' needs {needed}; run more."
         )
-    return found
+    return repeats

@@ -2,32 +2,41 @@
 
 import contextlib
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import cloup
 from click.core import ParameterSource
 
 from benchmark import progress, runs
 from benchmark.cli.numbers import FIELDS, PIXEL_UM
-from benchmark.cli.options import DATASET, KIND, data_option, dataset_names, kind_of, open_store
+from benchmark.cli.options import DATASET, KIND, SPLIT, data_option, dataset_names, group, kind_of, open_store
 from benchmark.names import choose
 
+if TYPE_CHECKING:
+    from benchmark.datasets.store import Store
 
-@click.group(name="data")
+
+@cloup.group(name="data")
 def data() -> None:
-    """Datasets: which there are, bring them in, look at them, audit their splits."""
+    """Lists, adds, shows and audits datasets."""
 
 
 @data.command(name="list")
 @data_option
 def data_list(data) -> None:
-    """Every dataset: where to get it, its licence, its size, whom to cite, and whether it is here."""
+    """Lists all datasets.
+
+    For each: where to get it, its licence, its size, what to cite, and whether it has been added.
+    """
     from benchmark import datasets
 
     for name in dataset_names(data):
         kind = datasets.get(kind_of(name, data))
         click.echo(f"{click.style(name, bold=True)}  ({_state(name, data)})")
-        scale = f"; {kind.pixel_um:g} µm a pixel" if kind.pixel_um else ""
+        scale = f"; {kind.pixel_um:g} µm per pixel" if kind.pixel_um else ""
         cite = [f"cite: {kind.cite}"] if kind.cite else []
         for line in (kind.title, kind.size + scale, f"licence: {kind.licence}", *cite, f"get it: {kind.source}"):
             click.echo(f"    {line}")
@@ -36,46 +45,76 @@ def data_list(data) -> None:
 
 
 def _state(name: str, data: Path) -> str:
-    """Whether a dataset is here, in a few words."""
+    """Whether a dataset has been added, in a few words."""
     if not (data / name / "index.json").exists():
-        return "drawn when first used" if name == "phantom" else "not here"
+        return "generated when first used" if name == "phantom" else "not added"
     try:
         open_store(name, data)
     except ValueError as error:
         return f"damaged: {error}"
-    return "here"
+    return "added"
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is known of the images of a dataset."""
+
+    mpp: float | None
+    unit: str
+    instances: bool
+
+
+@dataclass(frozen=True)
+class Slides:
+    """How slides are cut into tiles; None is the default."""
+
+    tile: int | None
+    slide_mpp: float | None
+    complete: bool
+
+
+image_options = group(
+    "Images", "images", Images,
+    cloup.option("--mpp", type=PIXEL_UM,
+                 help="Micrometres per pixel: of images, if known; of slides, the resolution at which they are cut."),
+    cloup.option("--unit", default="patient", show_default=True,
+                 help="What the column patient of patients.csv names, if not patients: organ, slide, tile …"),
+    cloup.option("--instances", is_flag=True, help="Masks of a folder number objects, not classes."),
+)  # fmt: skip
+slide_options = group(
+    "Slides", "slides", Slides,
+    cloup.option("--tile", type=FIELDS["tile"], help="Side of the tiles in pixels.  [default: 512]"),
+    cloup.option("--slide-mpp", type=PIXEL_UM, help="Micrometres per pixel at full resolution of slides that lack it."),
+    cloup.option("--complete", is_flag=True,
+                 help="Slides with annotations are annotated completely; the rest is background."),
+)  # fmt: skip
+
+
+def _not_empty(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    if name == "":
+        raise ValueError("--name is empty; give a name, or leave the option out to use the kind as name.")
+    return name
 
 
 @data.command(
     epilog="""\b
 Examples:
   bench data add ebhi-seg ~/Downloads/EBHI-SEG
-  bench data add folder ~/images --name mine     images/, masks/ for some of them, and if you like patients.csv
+  bench data add folder ~/images --name mine     images/, masks/ for some of them, optionally patients.csv
   bench data add slides ~/wsi --mpp 0.5          slides with annotations of QuPath, cut into tiles of tissue"""
 )
-@click.argument("kind", type=KIND)
-@click.argument("path", type=click.Path(path_type=Path), required=False)
-@click.option("--name", default="", help="Its name here.  [default: the kind]")
-@click.option(
-    "--mpp",
-    type=PIXEL_UM,
-    help="Micrometres per pixel: of images, if you know it; of slides, the resolution at which they are cut.",
-)
-@click.option("--tile", type=FIELDS["tile"], help="Pixels a side of the tiles of slides.  [default: 512]")
-@click.option("--slide-mpp", type=PIXEL_UM, help="Micrometres per pixel at full resolution of slides that lack it.")
-@click.option(
-    "--complete", is_flag=True, help="Slides with annotations are annotated completely; the rest is background."
-)
-@click.option("--instances", is_flag=True, help="Masks of a folder number objects, not classes.")
-@click.option(
-    "--unit",
-    default="patient",
-    show_default=True,
-    help="What patients.csv has in its column patient, if not patients: organ, slide, tile …",
-)
+@cloup.argument("kind", type=KIND)
+@cloup.argument("path", type=click.Path(path_type=Path), required=False)
+@cloup.option("--name", callback=_not_empty, help="Name of the dataset.  [default: the kind]")
+@image_options
+@slide_options
 @data_option
-def add(kind, path, name, mpp, tile, slide_mpp, complete, unit, instances, data) -> None:
-    """Reads every file of a dataset once, checks it, and writes the store that runs use; renders a contact sheet."""
+def add(kind, path, name, images: Images, slides: Slides, data) -> None:
+    """Reads, checks and stores a dataset, once for all runs.
+
+    KIND is a name that `bench data list` prints, folder or slides; PATH is the folder with the files. Also renders a
+    contact sheet.
+    """
     from benchmark import datasets
     from benchmark.datasets import store as stores
     from benchmark.datasets.slides import Cut
@@ -84,8 +123,8 @@ def add(kind, path, name, mpp, tile, slide_mpp, complete, unit, instances, data)
         meant = shlex.join(["bench", "data", "add", "folder", kind])
         raise ValueError(f"'{kind}' is a folder, not a kind of dataset; did you mean `{meant}`?")
     choose(kind, datasets.names(), "kind of dataset")
-    of_slides = {"tile": tile, "slide_um": slide_mpp, "complete": complete}
-    cut = Cut(**{option: value for option, value in of_slides.items() if value})
+    given = {"tile": slides.tile, "slide_um": slides.slide_mpp, "complete": slides.complete}
+    cut = Cut(**{option: value for option, value in given.items() if value})
     with contextlib.ExitStack() as stack:
         tell = progress.silent
 
@@ -96,7 +135,7 @@ def add(kind, path, name, mpp, tile, slide_mpp, complete, unit, instances, data)
             tell(done, what)
 
         store = stores.add(
-            kind, path, data, name, watch, pixel_um=mpp, unit=unit, instances=instances,
+            kind, path, data, name or kind, watch, pixel_um=images.mpp, unit=images.unit, instances=images.instances,
             cut=None if cut == Cut() else cut,
         )  # fmt: skip
     _show(store, "")
@@ -104,8 +143,8 @@ def add(kind, path, name, mpp, tile, slide_mpp, complete, unit, instances, data)
     click.echo(f"Next           {_next(store, data if elsewhere else None)}")
 
 
-def _next(store, data: Path | None) -> str:
-    """The command of a first comparison: with all labels where a tenth of the masks is none, and a crop that fits."""
+def _next(store: "Store", data: Path | None) -> str:
+    """The command for a first comparison, with a labelled fraction and a crop that fit the dataset."""
     from benchmark.datasets.splits import labelled_count
     from benchmark.protocol.suites import SUITES
 
@@ -122,35 +161,38 @@ def _next(store, data: Path | None) -> str:
 
 
 @data.command()
-@click.argument("dataset", type=DATASET)
-@click.option("--split", default="", help="[default: the dataset's first]")
+@cloup.argument("dataset", type=DATASET)
+@cloup.option("--split", type=SPLIT, default="", help="A split of the dataset.  [default: its first]")
 @data_option
 def show(dataset, split, data) -> None:
-    """A dataset's parts, classes and splits, and a contact sheet of it."""
+    """Shows classes and splits of a dataset, and renders a contact sheet."""
     _show(open_store(dataset, data), split)
 
 
 @data.command()
-@click.argument("dataset", type=DATASET)
-@click.option("--split", default="", help="[default: all of them]")
+@cloup.argument("dataset", type=DATASET)
+@cloup.option("--split", type=SPLIT, default="", help="A split of the dataset.  [default: all]")
 @data_option
 def audit(dataset, split, data) -> None:
-    """Compares every image and mask with its hash, and names patients, slides and images that parts of a split share.
+    """Checks the files of a dataset, and its splits for shared data.
 
-    The images that parts share may be near-duplicates, also flipped or turned.
+    Compares every image and mask with its hash, and names the patients, slides and images that training, validation and
+    test share. Shared images may be near-duplicates, also flipped or turned.
     """
-    from benchmark.protocol import audit as auditing
+    from benchmark.protocol.audit import audit as audited
+    from benchmark.protocol.audit import sentences
 
     store = open_store(dataset, data)
     with progress.watching(f"Checking {store.name}", len(store.records)) as tell:
         store.verify(lambda done, total, what: tell(done, what))
     for name in [split] if split else list(store.dataset.splits):
         click.echo(f"{store.name}, split {name}: {store.dataset.splits.get(name, '')}")
-        for sentence in auditing.sentences(auditing.audit(store, name)):
+        for sentence in sentences(audited(store, name)):
             click.echo(f"  {sentence}")
 
 
-def _show(store, split: str) -> None:
+def _show(store: "Store", split: str) -> None:
+    """Prints the summary of a dataset, and writes its contact sheet."""
     from benchmark.datasets import store as stores
     from benchmark.report.figures import pictures
 

@@ -1,34 +1,34 @@
-"""`bench doctor`: what of this machine will be used, and whether methods train on its GPU as they should."""
+"""`bench doctor`: what of this machine is used, and whether every method trains correctly on its GPU."""
 
 import dataclasses
 import os
+from dataclasses import dataclass
 
 import click
+import cloup
 
 import methods
 from benchmark import progress
 from benchmark.cli import show
 from benchmark.cli.errors import writable
-from benchmark.cli.options import (
-    METHOD,
-    RECIPE,
-    data_option,
-    device_option,
-    listed,
-    open_store,
-    results_option,
-    run_options,
-)
-from benchmark.names import choose
-from benchmark.protocol import suites
+from benchmark.cli.options import METHOD, Setup, Where, group, open_store, run_options, where_options
+from benchmark.cli.types import List, joined
 from benchmark.runs import Run
 
-KEPT = ("dataset", "encoder", "weights", "width", "crop", "tile")  # options of a run that can be given
+KEPT = ("dataset", "encoder", "weights", "width", "crop", "tile")  # fields of a run that are options
 OTHERS = tuple(field.name for field in dataclasses.fields(Run) if field.name not in KEPT)
 FASTER = 1.1  # times as fast, from which bf16 is recommended
 
 
-@click.command(
+@dataclass(frozen=True)
+class Gpu:
+    """What is checked on the GPU."""
+
+    gpu: bool
+    names: tuple[str, ...] | None  # of methods; None is all
+
+
+@cloup.command(
     epilog="""\b
 Examples:
   bench doctor                                     this machine
@@ -36,34 +36,29 @@ Examples:
   bench doctor --gpu --methods cdma,topo_semi      two methods
   bench doctor --gpu --device cpu --methods cdma   the same checks without a GPU, as a rehearsal"""
 )
-@click.option("--gpu", is_flag=True, help="Check captured steps, exact resume and a short run of every method.")
-@click.option(
-    "--methods", "names", type=METHOD, multiple=True, metavar="LIST", callback=listed(),
-    help="With --gpu: which methods.  [default: all]",
+@group(
+    "Methods on the GPU", "checked", Gpu,
+    cloup.option("--gpu", is_flag=True, help="Check captured steps, exact resume and a short run of every method."),
+    cloup.option("--methods", "names", type=List(METHOD), multiple=True, callback=joined,
+                 help="With --gpu: which methods.  [default: all]"),
 )  # fmt: skip
-@click.option("--recipe", type=RECIPE, default="quick", show_default=True, help="With --gpu: preset of the network.")
 @run_options(*OTHERS)
-@device_option
-@results_option
-@data_option
-def doctor(gpu, names, recipe, device, results, data, **fields) -> None:
-    """Says what of this machine will be used, and what is wrong with it.
+@where_options
+def doctor(checked: Gpu, setup: Setup, where: Where) -> None:
+    """Shows what of this machine is used, and what is wrong.
 
     With --gpu, checks every method on the device: the first steps have the same losses whether they are captured in a
-    CUDA graph or not, a stopped and resumed run ends in the same bits, and a run of 50 steps leaves a record. The table
-    is also written to results/doctor/DEVICE.json. The exit status is 1 if any check fails.
+    CUDA graph or not, a stopped and resumed run ends in the same bits, and a run of 50 steps writes a run record. The
+    table is also written to results/doctor/DEVICE.json. The exit status is 1 if any check fails.
     """
-    if gpu:
-        writable(results)
-        given = {name: value for name, value in fields.items() if value is not None}
-        names = [choose(name, methods.names(), "method") for name in names or methods.names()]
-        base = Run(**{**suites.RECIPES[choose(recipe, list(suites.RECIPES), "recipe")], **given})
-        _check_device([dataclasses.replace(base, method=name) for name in names], device, results, data)
+    if checked.gpu:
+        writable(where.results)
+        _check_device([setup.run(method=name) for name in checked.names or methods.names()], where)
         return
     from benchmark import machine
     from benchmark.speed import doctor as checks
 
-    findings = machine.check(results, data)
+    findings = machine.check(where.results, where.data)
     ratio = checks.bf16_speed(machine.device())
     advice = "give --precision bf16" if ratio > FASTER else "stay with float32"
     findings.append(("precision", f"a bf16 step is {ratio:.2f} × as fast as a float32 step: {advice}", True))
@@ -73,16 +68,16 @@ def doctor(gpu, names, recipe, device, results, data, **fields) -> None:
         raise click.ClickException("Correct what is marked with ✗ first.")
 
 
-def _check_device(runs: list[Run], device: str, results, data) -> None:
+def _check_device(runs: list[Run], where: Where) -> None:
+    """Checks methods on the device; prints and writes the findings."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed for deterministic matrix products
-    store = open_store(runs[0].dataset, data)
+    store = open_store(runs[0].dataset, where.data)
     from benchmark import machine
     from benchmark.speed import doctor as checks
 
-    where = machine.device(device)
     with progress.watching("Checking", len(runs) * len(checks.CHECKS) + 1) as tell:
-        report = checks.examine(runs, store, where, tell)
-    path = checks.save(report, results)
+        report = checks.examine(runs, store, machine.device(where.device), tell)
+    path = checks.save(report, where.results)
     _print(report)
     click.echo(f"Report   {path}")
     if not report.passed:

@@ -1,4 +1,4 @@
-"""Every error as one sentence with its remedy, and folders that are checked before the work begins."""
+"""Errors in one sentence with a remedy, and checks of folders before the work begins."""
 
 import errno
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cloup
 
 import methods
 from benchmark.cli.numbers import short
@@ -22,8 +23,8 @@ FOLDERS = (  # of --results
 )  # fmt: skip
 
 
-class Sentences(click.Group):
-    """Turns an error into one sentence and a non-zero exit; BENCH_DEBUG=1 shows where it came from."""
+class Sentences(cloup.Group):
+    """The command group: prints an error as one sentence; with BENCH_DEBUG=1, the whole traceback."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         with forgiving():
@@ -37,16 +38,16 @@ class Sentences(click.Group):
         except Exception as error:
             if os.environ.get("BENCH_DEBUG"):
                 raise
-            said = LONG.sub(r"\1…", sentence(error, ctx.meta.get(WRITTEN, "--results")))
-            raise click.ClickException(said) from error
+            text = sentence(error, ctx.meta.get(WRITTEN, "--results"))
+            raise click.ClickException(LONG.sub(r"\1…", text)) from error
 
 
 def sentence(error: Exception, option: str = "--results") -> str:
-    """What a person reads of an error.
+    """The text of an error for a person.
 
     Args:
-        error: what a command raised. A ValueError of this project is a sentence already.
-        option: names the folder that the command writes to.
+        error: what a command raised. The text of a ValueError of this project is printed as it is.
+        option: the option for the folder that the command writes to.
     """
     if isinstance(error, OSError):
         return _of_system(error, option)
@@ -67,14 +68,14 @@ def sentence(error: Exception, option: str = "--results") -> str:
 
 
 def writable(folder: Path, option: str = "--results", parts: tuple[str, ...] = FOLDERS) -> None:
-    """Makes a folder, and checks now rather than after training that a command can write to it.
+    """Makes a folder, and checks before the work begins that the command can write to it.
 
-    Unfinished files that killed commands left there are deleted.
+    Unfinished files of killed commands are deleted.
 
     Args:
         folder: where the command writes.
-        option: names the folder, in every error of the command from now on.
-        parts: names of folders inside it, which may be there but not as files.
+        option: the option for this folder, for this and later errors of the command.
+        parts: folders inside it that the command uses.
 
     Raises:
         ValueError: if the folder cannot be made or written to, or a part of it is a file.

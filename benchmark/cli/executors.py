@@ -1,94 +1,111 @@
-"""Who carries out the runs of a sweep or a tuning: workers here, Slurm or Ray, in a person's sight."""
+"""Where the runs of a sweep or a tuning are executed: options, the executor they choose, and a view of its progress."""
 
 import dataclasses
+import functools
 import signal
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from benchmark import progress
 from benchmark.cli.numbers import THREADS, Number
 from benchmark.cli.options import data_option, device_option, results_option
+from benchmark.cli.types import OneOf
 from benchmark.words import some
 
+if TYPE_CHECKING:
+    from benchmark.datasets.store import Store
+    from benchmark.sweep.execute import Executor
+    from benchmark.sweep.plan import Planned
+
 DAY_MIN = 24 * 60
-TIMED = 3  # steps, where no row tells how long one takes
+TIMED = 3  # steps that are timed if no run record shows how long a step takes
 INTERRUPTED = 130  # the exit status of a program that was stopped by Ctrl-C
 
 
-def who_options(command, plan: str = "--dry-run"):
-    """The options that make a `Who`, and where runs and data lie; `plan` names the one that runs nothing."""
-    options = [
-        click.option("--workers", type=Number(int, 1, 1000, example=4),
-                     help="Runs at once.  [default: as many as fit; Slurm and Ray: all]"),
-        click.option("--threads", type=THREADS,
-                     help="CPU threads of each.  [default: cores / workers; Slurm and Ray: 1]"),
-        device_option,
-        click.option("--on", type=click.Choice(["local", "slurm", "ray"]), default="local", show_default=True,
-                     help="Who carries the runs out."),
-        click.option("--partition", help="Slurm: its partition."),
-        click.option("--time", "minutes", type=Number(int, 1, example=240), default=DAY_MIN, show_default=True,
-                     help="Slurm: minutes of a job; a run that needs more goes on in the next."),
-        click.option("--gpus-per-task", "gpus", type=Number(float, 0, example=0.25), default=0, show_default=True,
-                     help="Slurm and Ray: GPUs of a run; on Ray also a fraction, such as 0.25."),
-        click.option("--slurm", "flags", multiple=True, metavar="KEY=VALUE", help="Any option of sbatch; repeatable."),
-        click.option(plan, "dry_run", is_flag=True, help="Print the plan and run nothing."),
-        results_option,
-        data_option,
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @dataclass(frozen=True)
-class Who:
-    """What the options say of it; `settled` for a plan."""
+class Execution:
+    """How runs are executed, and where records and datasets are."""
 
-    on: str
+    on: str  # "local", "slurm" or "ray"
     device: str
-    workers: int | None
-    threads: int | None
+    workers: int | None  # runs at a time; None until `settled`
+    threads: int | None  # of each; None until `settled`
+    results: Path
+    data: Path
+    dry_run: bool
+    partition: str | None
+    minutes: int
     gpus: float
-    slurm: dict[str, Any]  # in submitit's words
+    flags: tuple[str, ...]  # of sbatch, KEY=VALUE
 
-    @classmethod
-    def of(cls, on, device, workers, threads, partition, minutes, gpus, flags) -> "Who":
-        """An option that another way of running would need is a mistake, not something to pass over."""
-        _refuse_strangers(on, {"--partition": partition, "--slurm": flags, "--gpus-per-task": gpus})
-        slurm = _slurm_parameters(partition, minutes, gpus, flags) if on == "slurm" else {}
-        return cls(on, device, workers, threads, gpus, slurm)
+    def __post_init__(self) -> None:
+        """Refuses an option that has no effect with this executor."""
+        given = {"--partition": self.partition, "--slurm": self.flags, "--gpus-per-task": self.gpus}
+        used = {"local": (), "ray": ("--gpus-per-task",), "slurm": tuple(given)}[self.on]
+        unused = [option for option, value in given.items() if value and option not in used]
+        if unused:
+            raise ValueError(f"{unused[0]} has no effect with --on {self.on}; leave it out, or give another --on.")
+        if self.on == "slurm":
+            self.slurm_parameters()
+        object.__setattr__(self, "results", self.results.resolve())
+        object.__setattr__(self, "data", self.data.resolve())
 
-    def settled(self, planned: Sequence, stores, rows: Path) -> tuple["Who", list]:
-        """With the number of workers and threads, and the plan with what it takes, judged by `rows`."""
+    def slurm_parameters(self) -> dict[str, Any]:
+        """The options of Slurm in the words of submitit; ValueError if one is wrong."""
+        extra = dict(pair.split("=", 1) for pair in self.flags if "=" in pair)
+        if len(extra) < len(self.flags):
+            raise ValueError("An option of --slurm has no '='; give --slurm KEY=VALUE, such as --slurm account=lab.")
+        if self.gpus != int(self.gpus):
+            raise ValueError(f"Slurm gives whole GPUs, not {self.gpus:g}; only with --on ray can runs share one.")
+        parameters = {"time": self.minutes, "additional_parameters": extra}
+        parameters |= {"partition": self.partition} if self.partition else {}
+        return parameters | ({"gpus_per_task": int(self.gpus)} if self.gpus else {})
+
+    def settled(
+        self, planned: Sequence["Planned"], stores: Mapping[str, "Store"], timed: Path
+    ) -> tuple["Execution", list["Planned"]]:
+        """This execution with the number of workers and threads, and the plan with estimated time and memory.
+
+        Args:
+            planned: the runs.
+            stores: dataset -> its store.
+            timed: folder of the run records that estimates are based on.
+        """
         from benchmark import machine
         from benchmark.sweep import plan
 
         local = self.on == "local"
-        where = machine.device(self.device if local else "cpu")
-        known_as, gpu = ("", True) if self.gpus else (machine.describe(where)["device"], where.type == "cuda")
-        measure = _stopwatch(where, stores) if local and planned else None
-        estimates = plan.Estimates(planned, stores, rows, known_as, gpu, measure)
+        device = machine.device(self.device if local else "cpu")
+        name, gpu = ("", True) if self.gpus else (machine.describe(device)["device"], device.type == "cuda")
+        measure = _stopwatch(device, stores) if local and planned else None
+        estimates = plan.Estimates(planned, stores, timed, name, gpu, measure)
         with progress.watching("Planning", len(planned)) as tell:
             planned = plan.estimated(planned, estimates, self.threads or 1, tell)
         if not local:
             return dataclasses.replace(self, workers=self.workers or len(planned), threads=self.threads or 1), planned
-        workers = self.workers or plan.fitting(planned, where, len(machine.devices(self.device)), machine.cores())
+        workers = self.workers or plan.fitting(planned, device, len(machine.devices(self.device)), machine.cores())
         threads = self.threads or max(1, machine.cores() // workers)
         planned = plan.estimated(planned, estimates, threads)
         return dataclasses.replace(self, workers=workers, threads=threads), planned
 
-    def executor(self, results: Path, data: Path, trial: bool = False):
-        """What will carry runs out; a settled one's."""
+    def executor(self, results: Path, trial: bool = False) -> "Executor":
+        """The executor; only after `settled`.
+
+        Args:
+            results: folder of the run records.
+            trial: runs are trials of `bench tune`, scored on validation images only.
+        """
         from benchmark import machine
         from benchmark.sweep.task import Task
 
-        job = Task(results, data, self.device, self.threads, trial)
+        job = Task(results, self.data, self.device, self.threads, trial)
         if self.on == "local":
             from benchmark.sweep.executors.local import Local
 
@@ -97,7 +114,7 @@ class Who:
         if self.on == "slurm":
             from benchmark.sweep.executors.slurm import Slurm
 
-            return Slurm(job, results / "slurm", self.workers, self.slurm)
+            return Slurm(job, results / "slurm", self.workers, self.slurm_parameters())
         try:
             from benchmark.sweep.executors.on_ray import OnRay
         except ImportError as error:
@@ -106,54 +123,102 @@ class Who:
 
     @property
     def sentence(self) -> str:
-        """Of a settled one."""
-        who = some(self.workers, "worker") if self.on == "local" else f"{self.on.title()}, up to {self.workers} at once"
-        return f"on {who}, each with {some(self.threads, 'thread')}"
+        """The executor in words; only after `settled`."""
+        if self.on == "local":
+            return f"on {some(self.workers, 'worker')}, each with {some(self.threads, 'thread')}"
+        return f"on {self.on.title()}, up to {self.workers} at a time, each with {some(self.threads, 'thread')}"
 
 
-def follow(planned: Sequence, executor, results: Path, workers: int, standings=None) -> Counter[str]:
-    """Carries out what is left in a person's sight, and counts how runs ended; SIGTERM ends it as Ctrl-C does."""
-    from benchmark.sweep import execute as sweeping
-    from benchmark.sweep import live
+def execution_options(command: Callable, plan: str = "--dry-run") -> Callable:
+    """The options that make an `Execution`, which the command receives as `execution`.
+
+    Args:
+        command: the function of the command.
+        plan: the name of the option that runs nothing.
+    """
+
+    @functools.wraps(command)
+    def collected(**values: Any) -> Any:
+        own = {field.name: values.pop(field.name) for field in dataclasses.fields(Execution)}
+        return command(**values, execution=Execution(**own))
+
+    where = cloup.option_group(
+        "Where it runs",
+        cloup.option("--workers", type=Number(int, 1, 1000, example=4),
+                     help="Runs at a time.  [default: as many as fit; Slurm and Ray: all]"),
+        cloup.option("--threads", type=THREADS,
+                     help="CPU threads of each.  [default: cores / workers; Slurm and Ray: 1]"),
+        device_option,
+        cloup.option("--on", type=OneOf("executor", ("local", "slurm", "ray")), default="local", show_default=True,
+                     help="The executor: this machine, Slurm or Ray."),
+        results_option,
+        data_option,
+        cloup.option(plan, "dry_run", is_flag=True, help="Print the plan and run nothing."),
+    )  # fmt: skip
+    cluster = cloup.option_group(
+        "Slurm and Ray",
+        cloup.option("--partition", help="Slurm: partition."),
+        cloup.option("--time", "minutes", type=Number(int, 1, example=240), default=DAY_MIN, show_default=True,
+                     help="Slurm: minutes of a job; a run that needs more continues in the next job."),
+        cloup.option("--gpus-per-task", "gpus", type=Number(float, 0, example=0.25), default=0, show_default=True,
+                     help="Slurm and Ray: GPUs of a run; on Ray also a fraction, such as 0.25."),
+        cloup.option("--slurm", "flags", multiple=True, metavar="KEY=VALUE", help="Any option of sbatch; repeatable."),
+    )  # fmt: skip
+    return where(cluster(collected))
+
+
+def follow(
+    planned: Sequence["Planned"], executor: "Executor", results: Path, workers: int, standings: type | None = None
+) -> Counter[str]:
+    """Executes what is not done, shows the progress, and counts how runs ended. SIGTERM has the effect of Ctrl-C.
+
+    Args:
+        planned: the runs.
+        executor: where they are executed.
+        results: folder of their records.
+        workers: runs at a time.
+        standings: the table so far, `live.Standings` or a class derived from it.
+    """
+    from benchmark.sweep import execute, live
 
     shown = live.Progress(planned, results, workers, standings or live.Standings)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with live.showing(shown) as show:
-            return sweeping.carry_out(planned, executor, results, show)
+            return execute.execute(planned, executor, results, show)
     except KeyboardInterrupt:
-        click.echo(f"Stopped: {shown.sentence()}. The same command goes on from the last checkpoints.", err=True)
+        click.echo(f"Stopped: {shown.sentence()}. The same command continues from the last checkpoints.", err=True)
         raise SystemExit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def takes(planned: Sequence, workers: int) -> str:
-    """How long what is not done will take, in words."""
+def takes(planned: Sequence["Planned"], workers: int) -> str:
+    """The estimated time of what is not done, in words."""
     from benchmark.sweep import live, plan
 
     seconds = plan.makespan(planned, workers)
-    return "for a time that no row tells yet" if seconds is None else f"for about {live.duration(seconds)}"
+    return "time not known yet" if seconds is None else f"about {live.duration(seconds)}"
 
 
-def _stopwatch(device, stores) -> Callable[[Any], float | None]:
-    """What takes the seconds of a step of a run on this device, on random images; None where it does not fit."""
+def _stopwatch(device: Any, stores: Mapping[str, "Store"]) -> Callable[[Any], float | None]:
+    """A function that times a step of a run on this device, on random images; None if it does not fit into memory."""
     import torch
 
     from benchmark.protocol import setup
     from benchmark.speed import measure
     from methods.base import Batch
 
-    def seconds(run) -> float | None:
-        click.echo("No row tells how long such runs take, so a few steps of supervised training are timed.", err=True)
+    def seconds(run: Any) -> float | None:
+        click.echo("No run record shows how long a step takes, so a few steps of supervised are timed.", err=True)
         try:
             return statistics.median(timed(run))
         except torch.OutOfMemoryError:
             return None
         finally:
-            torch.cuda.empty_cache()  # it is the workers' memory
+            torch.cuda.empty_cache()  # the workers need the memory
 
-    def timed(run) -> list[float]:
+    def timed(run: Any) -> list[float]:
         classes = len(stores[run.dataset].classes(run.task))
         method = setup.build(run, classes, pretrained=False).to(device, memory_format=torch.channels_last)
         x = torch.rand(run.labelled, 3, run.crop, run.crop, device=device).to(memory_format=torch.channels_last)
@@ -164,21 +229,5 @@ def _stopwatch(device, stores) -> Callable[[Any], float | None]:
     return seconds
 
 
-def _interrupt(*_) -> None:
+def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
-
-
-def _refuse_strangers(on: str, given: dict[str, Any]) -> None:
-    known = {"local": (), "ray": ("--gpus-per-task",), "slurm": tuple(given)}[on]
-    if strange := [option for option, value in given.items() if value and option not in known]:
-        raise ValueError(f"{strange[0]} means nothing with --on {on}; leave it out, or give another --on.")
-
-
-def _slurm_parameters(partition: str | None, minutes: int, gpus: float, flags: tuple[str, ...]) -> dict[str, Any]:
-    extra = dict(pair.split("=", 1) for pair in flags if "=" in pair)
-    if len(extra) < len(flags):
-        raise ValueError("An option of --slurm has no '='; give --slurm KEY=VALUE, such as --slurm account=lab.")
-    if gpus != int(gpus):
-        raise ValueError(f"Slurm gives whole GPUs, not {gpus:g}; only --on ray shares one.")
-    found: dict[str, Any] = {"time": minutes, "additional_parameters": extra}
-    return found | ({"partition": partition} if partition else {}) | ({"gpus_per_task": int(gpus)} if gpus else {})

@@ -1,76 +1,74 @@
-"""`bench methods`, `bench new method`, and `bench check`."""
+"""`bench methods`, `bench new method`, `bench check` and `bench recipes`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import cloup
 
 import methods
-from benchmark import progress
 from benchmark.cli import show
 from benchmark.cli.options import METHOD
+from benchmark.protocol import suites
+from benchmark.runs import Run
+
+if TYPE_CHECKING:
+    from benchmark.speed.cards import Card
 
 
-@click.command(
+@cloup.command(
     name="methods",
     epilog="""\b
 Examples:
   bench methods              all of them, by year
   bench methods mean_teacher formulas, settings, differences from the paper, variants, cost""",
 )
-@click.argument("name", type=METHOD, required=False)
+@cloup.argument("name", type=METHOD, required=False)
 def list_methods(name) -> None:
-    """Lists the methods with idea, needs and cost; with a NAME, shows that method's card."""
-    from benchmark.speed import method_info
+    """Lists the methods, or shows one of them.
+
+    The list has the idea of each method, what it is built of, and its cost relative to supervised training. With NAME,
+    shows formulas, settings, differences from the paper, variants and cost of one method.
+    """
+    from benchmark.speed import cards
 
     if name:
-        kind = methods.get(name)
-        _print_card(name, kind, method_info)
+        _print_card(cards.card(name))
         return
     from rich import box
     from rich.table import Table
 
+    known, broken = cards.every()
     table = Table(
-        caption="cost: counted operations of a training step, beside supervised", caption_justify="left",
+        caption="cost: counted operations of a training step, relative to supervised", caption_justify="left",
         box=box.SIMPLE_HEAD, pad_edge=False,
     )  # fmt: skip
     for column in ("name", "published", "idea", "needs", "cost"):
         table.add_column(column, no_wrap=column in ("name", "cost"), justify="right" if column == "cost" else "left")
-    broken = []
-    with progress.watching("Counting costs", len(methods.names())) as tell:
-        for done, line in enumerate(method_info.listing(), 1):
-            tell(done, line["name"])
-            if "broken" in line:
-                broken.append(line["broken"])
-                continue
-            published = " ".join(str(line[c]) for c in ("title", "venue", "year") if line[c])
-            table.add_row(line["name"], published, line["idea"], line["needs"], f"{line['cost']:.2f} ×")
+    for card in known:
+        published = " ".join(str(part) for part in (card.title, card.venue, card.year) if part)
+        table.add_row(card.name, published, card.idea, card.needs, f"{card.relative_flops:.2f} ×")
     show.console().print(table)
     for sentence in (*broken, *methods.misnamed()):
         click.echo(f"✗ {sentence}")
 
 
-def _print_card(name: str, kind, method_info) -> None:
-    """A method's section, its settings and variants, and what a step of it costs here beside supervised."""
-    click.echo(method_info.text(kind))
-    click.echo("\nSettings  " + ", ".join(f"{key} = {value!r}" for key, value in method_info.settings(kind).items()))
-    for variant, changed in methods.variants(name).items():
-        click.echo(f"Variant   {variant}: " + ", ".join(f"{key} = {value!r}" for key, value in changed.items()))
-    if apart := method_info.parity(name):
-        said = [f"{c} classes {terms:.0e} and {gradients:.0e}" for c, (terms, gradients) in apart.items()]
-        click.echo(f"\nParity    terms and gradients differ from tests/parity/{name}.py by at most: {'; '.join(said)}")
-    found = method_info.measured(name)
-    images = found["images"]
+def _print_card(card: "Card") -> None:
+    """Prints what a method's file says of it, its settings and variants, and the cost of a step."""
+    click.echo(card.text)
+    click.echo("\nSettings  " + ", ".join(f"{name} = {value}" for name, value in card.settings.items()))
+    for variant, changed in card.variants.items():
+        click.echo(f"Variant   {variant}: " + ", ".join(f"{name} = {value}" for name, value in changed.items()))
     click.echo(
-        f"\nA step of the quick recipe forwards {images['with_gradient']} images with gradient and "
-        f"{images['without_gradient']} without; {found['parameters'] / 1e6:.1f} million parameters learn.\nBeside "
-        f"supervised it counts {found['flops_ratio']:.2f} × the operations and takes {found['seconds_ratio']:.2f} × "
-        f"the time ({1000 * found['seconds']:.0f} ms here)."
+        f"\nA step of the recipe quick forwards {card.with_gradient} images with gradient and {card.without_gradient} "
+        f"without; {card.parameters / 1e6:.1f} million parameters are trained. It has {card.relative_flops:.2f} × the "
+        f"operations of supervised training.\nTo measure its time: bench speed --methods supervised,{card.name}"
     )
 
 
-@click.group()
+@cloup.group()
 def new() -> None:
-    """Starts something of your own."""
+    """Writes a file to start from."""
 
 
 @new.command(
@@ -79,19 +77,33 @@ def new() -> None:
 Example:
   bench new method my_method && bench check my_method && bench run --method my_method""",
 )
-@click.argument("name")
+@cloup.argument("name")
 def new_method(name) -> None:
-    """Writes methods/NAME.py: a method that keeps the contract and runs, for you to change."""
+    """Writes a method that you can change.
+
+    In a checkout of this project, writes methods/NAME.py. Elsewhere, writes a package into the current folder, which
+    provides the method once it is installed. The method passes `bench check` and runs.
+    """
     from benchmark.speed import method_info
 
-    path = method_info.new_method(name, Path(methods.__file__).parent)
-    click.echo(f"{path} is a copy of the shortest method; change it, then: bench check {name}")
+    if method_info.in_checkout():
+        path = method_info.new_method(name, Path(methods.__file__).parent)
+        click.echo(f"{path} is a copy of the shortest method; change it, then: bench check {name}")
+    else:
+        path = method_info.new_package(name, Path.cwd())
+        click.echo(
+            f"{path} is a package with a copy of the shortest method; change it, then: pip install --editable "
+            f"{path.name} && bench check {name}"
+        )
 
 
-@click.command()
-@click.argument("name", type=METHOD)
+@cloup.command()
+@cloup.argument("name", type=METHOD)
 def check(name) -> None:
-    """Runs the contract of a method, one sentence a check. Works for methods of other packages, too."""
+    """Checks that a method keeps the contract.
+
+    Prints one sentence per check. Also for methods of other packages.
+    """
     method = methods.get(name)
     from methods.testing import contract
 
@@ -107,3 +119,26 @@ def check(name) -> None:
     if failed:
         raise click.ClickException(f"{name} breaks {failed} of {len(contract.checks)} checks.")
     click.echo(f"{name} keeps the contract.")
+
+
+@cloup.command()
+def recipes() -> None:
+    """Lists the presets for network and training.
+
+    Options of a command override the fields of its recipe.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("option", no_wrap=True)
+    for name in suites.RECIPES:
+        table.add_column(name, justify="right", overflow="fold")
+    fields = dict.fromkeys(field for recipe in suites.RECIPES.values() for field in recipe)
+    for field in (field for field in Run.__dataclass_fields__ if field in fields):
+        values = [str(recipe.get(field, getattr(Run, field))) for recipe in suites.RECIPES.values()]
+        table.add_row(f"--{field.replace('_', '-')}", *values)
+    console = show.console()
+    for name, about in suites.ABOUT_RECIPES.items():
+        console.print(f"{name:10} {about}", highlight=False)
+    console.print(table)

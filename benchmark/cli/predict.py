@@ -1,15 +1,15 @@
-"""`bench predict`: the network of a run on new images and slides."""
+"""`bench predict`: predicts masks of new images and slides with a trained method."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import cloup
 
 from benchmark import progress, records
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import PIXEL_UM
-from benchmark.cli.options import IMAGES, RESULTS, ROW, device_option, record_of, results_option
+from benchmark.cli.options import IMAGES, RESULTS, RUN, device_option, record_of, results_option
 from benchmark.records import RunRecord
 from benchmark.runs import Run
 from benchmark.words import some
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from benchmark.protocol.evaluate import Predict
 
 
-@click.command(
+@cloup.command(
     epilog="""\b
 Examples:
   bench predict --run cdma_phantom_r0.1_d0_s0_1a2b3c4d5e image.png other.jpg --out predictions
   bench predict --run cdma_mine_r1_d0 ~/wsi/case7.svs
   bench predict --run cdma_mine_r1_d0_s0 --ensemble ~/wsi/case7.svs"""
 )
-@click.argument("images", nargs=-1, required=True, type=IMAGES)
-@click.option("--run", "key", type=ROW, required=True, help="The key of a finished run, or its unique beginning.")
-@click.option("--ensemble", is_flag=True, help="Mean of all repeats of the run (other draws and seeds) that are here.")
-@click.option("--mpp", type=PIXEL_UM, help="Micrometres per pixel of the run's images, if its record does not say it.")
-@click.option("--slide-mpp", type=PIXEL_UM, help="Micrometres per pixel at full resolution of slides that lack it.")
-@click.option("--out", type=RESULTS, default="predictions", show_default=True)
+@cloup.argument("images", nargs=-1, required=True, type=IMAGES)
+@cloup.option("--run", "key", type=RUN, required=True, help="The key of a finished run, or its unique beginning.")
+@cloup.option("--ensemble", is_flag=True, help="Mean over all repeats of the run (other draws and seeds) with weights.")
+@cloup.option("--mpp", type=PIXEL_UM, help="Micrometres per pixel of the images of the run, if its record lacks it.")
+@cloup.option("--slide-mpp", type=PIXEL_UM, help="Micrometres per pixel at full resolution of slides that lack it.")
+@cloup.option("--out", type=RESULTS, default="predictions", show_default=True, help="Folder to write to.")
 @device_option
 @results_option
 def predict(images, key, ensemble, mpp, slide_mpp, out, device, results) -> None:
-    """Segments new images and slides of any size, or folders of them, with a trained method.
+    """Predicts masks of new images and slides.
 
-    Of an image: NAME_mask.png, with class numbers as pixel values, and NAME_overlay.png, the image with outlines. A run
-    at a reduced resolution (--scale, --mpp) reduces new images by the same factor; masks have the size of the images.
+    IMAGES are files of any size, or folders of them. For an image, writes NAME_mask.png, with class numbers as
+    pixel values, and NAME_overlay.png, the image with outlines. A run at a reduced resolution (--scale, --mpp) reduces new images by the same factor; masks have the size of the images.
 
     Of a slide, which is read at the resolution of the run: NAME.geojson, which QuPath opens, NAME_mask.ome.tif (255
     where there is no tissue) and NAME_overlay.png. With --ensemble also NAME_disagreement.ome.tif: the percentage of
@@ -63,7 +63,7 @@ def predict(images, key, ensemble, mpp, slide_mpp, out, device, results) -> None
     opened = [wsi.Slide(path, slide_mpp) for path in slides]
     writable(out, "--out", ())
     _check_targets(pictures, slides, out, ensemble)
-    predicts = [checkpoint.trained(one, results, device).predict for one in used]
+    predicts = [checkpoint.trained(repeat, results, device).predict for repeat in used]
     where = machine.device(device)
     for path in pictures:
         _predict_image(path, evaluate.mean_of(predicts), record.run, out, where)
@@ -126,7 +126,7 @@ def _predict_image(path: Path, predict: "Predict", run: Run, out: Path, device: 
     with progress.watching(f"Predicting {path.name}", len(reduced)) as tell:
         classes = evaluate.segment(
             predict, reduced, tile=run.tile, device=device, precision=run.precision,
-            progress=lambda done, total: tell(done, "rows"),
+            progress=lambda done, total: tell(done, "lines of pixels"),
         )  # fmt: skip
     classes = resample.enlarge(classes, image.shape[:2])
     pictures.save_png(classes, mask)

@@ -1,98 +1,110 @@
-"""`bench report` and `bench verify`: from rows to tables, figures and a page, and back."""
+"""`bench report` and `bench verify`: renders run records as tables, figures and a page, and checks the results."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+import cloup
 
 from benchmark import progress, records
 from benchmark.cli import show
 from benchmark.cli.errors import sentence, writable
 from benchmark.cli.numbers import Number
-from benchmark.cli.options import (
-    METRIC,
-    RESULTS,
-    Named,
-    RegularFile,
-    data_option,
-    device_option,
-    open_store,
-    results_option,
-)
+from benchmark.cli.options import METRIC, RESULTS, SUITE, Where, group, open_store, results_option, where_options
+from benchmark.cli.types import RegularFile
 from benchmark.files import delete_unfinished, write_text
-from benchmark.protocol import suites
 from benchmark.records import RunRecord
 from benchmark.words import some
 
 TUNING = "tuning"  # folder of the trials of `bench tune` in the results
-SUITE = Named(lambda ctx: list(suites.SUITES))
 
 
-@click.command(
+@dataclass(frozen=True)
+class Tables:
+    """What tables show."""
+
+    metric: str
+    margin: float
+    uneven: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is written, and where."""
+
+    out: Path | None
+    readme: Path | None
+    panels: bool
+
+
+table_options = group(
+    "Tables", "tables", Tables,
+    cloup.option("--metric", type=METRIC, default="dice", show_default=True, help="Score of tables with one score."),
+    cloup.option("--margin", type=Number(float, 0, above=True, example=1), default=1.0, show_default=True,
+                 help="Smaller differences may be called equivalent: points of 100, or pixels for distances."),
+    cloup.option("--uneven", is_flag=True, help="Rank runs with unequal budgets together with the others."),
+)  # fmt: skip
+target_options = group(
+    "What is written", "target", Target,
+    cloup.option("--out", type=RESULTS, help="Folder to write to.  [default: --results]"),
+    cloup.option("--readme", type=RegularFile(), help="A Markdown file in which the headline is replaced."),
+    cloup.option("--panels/--no-panels", default=True, show_default=True,
+                 help="Predict test images of runs with weights, for pictures."),
+)  # fmt: skip
+
+
+@cloup.command(
     epilog="""\b
 Examples:
-  bench report                               everything that the rows in results/ suffice for
-  bench report main --out paper              only runs of a suite, drawn into another folder
-  bench report --metric hd95                 tables of claims, patients and strata by another metric
-  bench report --readme README.md            and what README shows of them"""
+  bench report                               all tables and figures that the run records allow
+  bench report main --out paper              only runs of a suite, written to another folder
+  bench report --metric hd95                 tables of claims, patients and strata with another score
+  bench report --readme README.md            also replaces the headline in README"""
 )
-@click.argument("suite", type=SUITE, required=False)
-@click.option("--out", type=RESULTS, help="Where to write.  [default: --results]")
-@click.option("--metric", type=METRIC, default="dice", show_default=True, help="Of tables that have one metric.")
-@click.option("--uneven", is_flag=True, help="Rank runs of unequal budgets with the others.")
-@click.option(
-    "--margin",
-    type=Number(float, 0, above=True, example=1),
-    default=1.0,
-    show_default=True,
-    help="Differences below it may be called equivalent: points of 100, or pixels for distances.",
-)
-@click.option("--readme", type=RegularFile(), help="A Markdown file in which the headline is written again.")
-@click.option(
-    "--panels/--no-panels", default=True, show_default=True, help="Predict test images where weights are here."
-)
-@device_option
-@results_option
-@data_option
-def report(suite, out, metric, uneven, margin, readme, panels, device, results, data) -> None:
-    """Draws tables, figures and a page from the rows of finished runs, of SUITE or all.
+@cloup.argument("suite", type=SUITE, required=False)
+@target_options
+@table_options
+@where_options
+def report(suite, target: Target, tables: Tables, where: Where) -> None:
+    """Renders tables, figures and a page from the run records.
 
-    Tables are CSV, Markdown and LaTeX, figures PNG and PDF; index.html is one file that works offline. Runs that
-    differ in dataset, task, split or network are never in one table. Runs of two or more methods with another budget
-    are a table of their own; those of one method alone carry a dagger and are not ranked, unless asked with --uneven.
+    With SUITE, only its runs. Tables are CSV, Markdown and LaTeX, figures PNG and PDF; index.html is one file that
+    works offline. Runs that differ in dataset, task, split or network are never in one table. If two or more methods
+    have runs with another budget, these get a table of their own; if only one has, they are marked with a dagger and
+    ranked only with --uneven.
     """
-    writable(out or results, "--out" if out else "--results")
-    out = out or results
+    results, out = where.results, target.out or where.results
+    writable(out, "--out" if target.out else "--results")
     from benchmark.analysis import timing
     from benchmark.datasets.tables import decoded
     from benchmark.report import folder, prose
     from benchmark.report.tables import formatting
 
-    options = formatting.Options(metric, uneven, margin, suite or "")
-    speeds = timing.load(results)
-    rows = _rows(results, suite, bool(speeds))
-    pictures = _Pictures(results, data, device) if panels else folder.no_pictures
-    sentences = results / prose.FILE
-    said = prose.read(decoded(sentences), rows, options) if sentences.exists() and not suite else ""
-    names = folder.draw(rows, out, options, pictures, progress.watching, speeds, said)
-    if readme:
-        delete_unfinished(readme.parent)
-        text = readme.read_text(encoding="utf-8")
-        block = folder.headline(rows, Path(out).as_posix(), said, options)
-        written = folder.with_headline(text, block)
-        write_text(readme, written)
-    if table := folder.main_table(rows, options)[1]:
+    options = formatting.Options(tables.metric, tables.uneven, tables.margin, suite or "")
+    speed_records = timing.load(results)
+    run_records = _run_records(results, suite, bool(speed_records))
+    pictures = _Pictures(where) if target.panels else folder.no_pictures
+    template = results / prose.FILE
+    text = prose.read(decoded(template), run_records, options) if template.exists() and not suite else ""
+    names = folder.draw(run_records, out, options, pictures, progress.watching, speed_records, text)
+    if target.readme:
+        delete_unfinished(target.readme.parent)
+        headline = folder.headline(run_records, Path(out).as_posix(), text, options)
+        write_text(target.readme, folder.with_headline(target.readme.read_text(encoding="utf-8"), headline))
+    if table := folder.main_table(run_records, options)[1]:
         _print(table)
     for name in names:
         click.echo(f"{name}: {out / 'tables' / folder.slug(name)}, {out / 'figures' / folder.slug(name)}")
     for path in folder.left_over(out, names) if not suite else ():
-        click.echo(f"Left     {path}: no rows draw it any more; delete it")
+        click.echo(f"Old      {path}: no run record belongs to it any more; delete it")
     click.echo(f"Page     {out / 'index.html'}")
     click.echo(f"Index    {out / 'README.md'}")
 
 
-def _print(table) -> None:
-    """The means of a table; their intervals are in its files."""
+def _print(table: Any) -> None:
+    """Prints the means of a table; its files have the intervals."""
     from rich.table import Table
     from rich.text import Text
 
@@ -111,100 +123,108 @@ def _print(table) -> None:
     for note in table.notes:
         if note.endswith(NOTHING):
             click.echo(note)
-    marks = "* not significantly worse than the best of its column. " * any(
-        cell.bold for line in table.lines for cell in line.cells
-    )
-    click.echo(f"{marks}Intervals, and what else must be said, are in the files:")
+    if any(cell.bold for line in table.lines for cell in line.cells):
+        click.echo("* not significantly worse than the best of its column")
+    click.echo("Intervals and notes are in the files:")
 
 
-def _rows(results: Path, suite: str | None, timed: bool) -> list[RunRecord]:
-    """The rows of a suite, whatever their dataset and recipe, or all: none where rows of speed (`timed`) are enough."""
+def _run_records(results: Path, suite: str | None, timed: bool) -> list[RunRecord]:
+    """The run records of a suite, for every dataset and recipe, or all.
+
+    Args:
+        results: folder of the records.
+        suite: its name; None is all runs.
+        timed: there are speed records, so that no run record is needed.
+
+    Raises:
+        ValueError: if there is none.
+    """
     from benchmark.analysis import family, run_table
 
     paths = records.paths(results)
     if not paths and timed and suite is None:
         return []
     if not paths:
-        raise ValueError(f"There are no rows in {results / 'runs'}; give `bench sweep quick` first.")
-    with progress.watching("Reading rows", len(paths)) as tell:
-        rows = run_table.load(results, tell)
+        raise ValueError(f"There are no run records in {results / 'runs'}; give `bench sweep quick` first.")
+    with progress.watching("Reading run records", len(paths)) as tell:
+        run_records = run_table.load(results, tell)
     if suite is None:
-        return rows
-    rows = family.of_suite(rows, suite)
-    if not rows:
+        return run_records
+    run_records = family.of_suite(run_records, suite)
+    if not run_records:
         raise ValueError(
-            f"None of the rows in {results / 'runs'} is of the suite '{suite}'; give `bench sweep {suite}`."
+            f"No run record in {results / 'runs'} belongs to the suite '{suite}'; give `bench sweep {suite}`."
         )
-    return rows
+    return run_records
 
 
 class _Pictures:
-    """Predictions of test images, where the weights of runs and the dataset are here."""
+    """Predictions of test images, for runs with weights and a dataset on this machine."""
 
-    def __init__(self, results: Path, data: Path, device: str):
-        self.results, self.data, self.device = results, data, device
+    def __init__(self, where: Where):
+        self.where = where
 
-    def __call__(self, rows: list[RunRecord]):
+    def __call__(self, run_records: list[RunRecord]):
         from benchmark.report import folder
 
-        there = [row for row in rows if (self.results / "weights" / f"{row.key}.safetensors").exists()]
-        name = rows[0].run.dataset
-        if not there or not (self.data / name / "index.json").exists():
+        weights = self.where.results / "weights"
+        weighted = [record for record in run_records if (weights / f"{record.key}.safetensors").exists()]
+        name = run_records[0].run.dataset
+        if not weighted or not (self.where.data / name / "index.json").exists():
             return folder.Pictures()
         from benchmark.datasets import store as stores
         from benchmark.report.figures import panels
         from benchmark.report.page import overlays
 
-        store = open_store(name, self.data)
-        if store.content != rows[0].run.content:
+        store = open_store(name, self.where.data)
+        if store.content != run_records[0].run.content:
             return folder.Pictures()  # the dataset here is not the one that was scored
-        store = stores.at_resolution(store, rows[0].run)
-        figure = panels.qualitative(panels.panels(there, store, self.predict), rows[0].classes)
-        place = {record.name: i for i, record in enumerate(store.records)}
-        images = overlays.telling_images(there)
+        store = stores.at_resolution(store, run_records[0].run)
+        figure = panels.qualitative(panels.panels(weighted, store, self.predict), run_records[0].classes)
+        place = {image.name: i for i, image in enumerate(store.records)}
+        images = overlays.telling_images(weighted)
         shown = []
-        for row in there:
-            if row.run.draw or row.run.seed:
+        for record in weighted:
+            if record.run.draw or record.run.seed:
                 continue  # one run of a cell is enough to look at
             pixels = [store.image(place[image]) for image in images]
-            for image, original, found in zip(images, pixels, self.predict(row, pixels), strict=True):
-                truth = store.label(place[image], row.run.task)
-                shown.append(overlays.panel(image, row.key, original, truth, found))
+            for image, original, predicted in zip(images, pixels, self.predict(record, pixels), strict=True):
+                truth = store.label(place[image], record.run.task)
+                shown.append(overlays.panel(image, record.key, original, truth, predicted))
         return folder.Pictures(figure, shown)
 
-    def predict(self, row: RunRecord, images: list) -> list:
+    def predict(self, record: RunRecord, images: list) -> list:
+        """The predicted classes of images, with the weights of a run."""
         from benchmark import machine
         from benchmark.protocol import checkpoint, evaluate
 
-        method, run, device = (
-            checkpoint.trained(row, self.results, self.device),
-            row.run,
-            machine.device(self.device),
-        )
+        method = checkpoint.trained(record, self.where.results, self.where.device)
+        run, device = record.run, machine.device(self.where.device)
         return [
             evaluate.segment(method.predict, image, tile=run.tile, device=device, precision=run.precision)
             for image in images
         ]
 
 
-@click.command(
+@cloup.command(
     epilog="""\b
 Examples:
   bench verify results/tables/glas/comparison.tex
-  bench verify paper.tex README.md           tables inside other text are found by the line that came with them
-  bench verify --records                     every run record in results/, and the weights that are there"""
+  bench verify paper.tex README.md           tables inside other text are found by their line "bench table"
+  bench verify --records                     every run record in results/, and the weights"""
 )
-@click.argument("files", nargs=-1, type=RegularFile())
-@click.option("--records", "of_records", is_flag=True, help="Check every run record and every file of weights.")
+@cloup.argument("files", nargs=-1, type=RegularFile())
+@cloup.option("--records", "of_records", is_flag=True, help="Check every run record and every file of weights.")
 @results_option
 def verify(files, of_records, results) -> None:
-    """Computes every number of generated tables again from the run records and names each that does not hold.
+    """Recomputes the numbers of tables from the run records.
 
     FILES are .csv, .md or .tex. Lines and columns may be reordered or left out and words changed, as long as the line
-    that begins with "bench table" stays with its table. Fails if a number does not hold.
+    that begins with "bench table" stays with its table. Names each number that does not match, and fails if there is
+    one.
 
     With --records, checks the run records themselves: the name of each is the hash of its fields, scores are complete
-    and in their range, Jaccard belongs to Dice, and weights have the SHA-256 of their record.
+    and in their range, Jaccard matches Dice, and weights have the SHA-256 of their record.
     """
     if not files and not of_records:
         raise click.UsageError("Give the files of tables, or --records to check the run records.")
@@ -215,7 +235,7 @@ def verify(files, of_records, results) -> None:
 
 
 def _verify_records(results: Path) -> None:
-    """Names every run record, and every file of weights, that does not hold."""
+    """Prints an error for every run record and file of weights that is damaged or was changed."""
     from benchmark import records
     from benchmark.protocol import checkpoint
 
@@ -236,26 +256,27 @@ def _verify_records(results: Path) -> None:
                 click.echo(sentence(error))
             tell(done, path.stem)
     if wrong:
-        raise click.ClickException(f"{wrong} of {len(paths)} run records do not hold.")
-    also = f", and {some(weights, 'file')} of weights" if weights else ""
-    click.echo(f"All {some(len(paths), 'run record')} hold{also}.")
+        raise click.ClickException(f"{wrong} of {some(len(paths), 'run record')} failed the check.")
+    also = f" and {some(weights, 'file')} of weights" if weights else ""
+    click.echo(f"Checked {some(len(paths), 'run record')}{also}: no error.")
 
 
 def _verify_tables(files: Sequence[Path], results: Path) -> None:
-    """Names every number of tables that does not hold."""
+    """Prints every number of tables that does not match the run records."""
     from benchmark.analysis import timing
     from benchmark.report import verify as checks
 
-    speeds = timing.load(results)
-    rows = checks.Published(_rows(results, None, bool(speeds)))
+    speed_records = timing.load(results)
+    published = checks.Published(_run_records(results, None, bool(speed_records)))
     wrong = 0
     for path in files:
-        verdict = checks.verify(path, rows, speeds)
+        verdict = checks.verify(path, published, speed_records)
         wrong += len(verdict.findings)
         for finding in verdict.findings:
             click.echo(f"{path}, {finding}")
-        tables = f"{verdict.tables} table" + "s" * (verdict.tables != 1)
         if not verdict.findings:
-            click.echo(f"{path}: all {verdict.numbers} numbers of {tables} hold.")
+            tables = some(verdict.tables, "table")
+            click.echo(f"{path}: all {verdict.numbers} numbers of {tables} match the run records.")
     if wrong:
-        raise click.ClickException(f"{wrong} place{'s' * (wrong != 1)} do{'es' * (wrong == 1)} not hold.")
+        verb = "does" if wrong == 1 else "do"
+        raise click.ClickException(f"{some(wrong, 'number')} {verb} not match the run records.")

@@ -1,101 +1,115 @@
-"""`bench tune`: as many trials for every method, judged on validation images alone."""
+"""`bench tune`: the same number of trials for every method, scored on validation images only."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from benchmark.cli import show
 from benchmark.cli.errors import writable
-from benchmark.cli.executors import Who, follow, takes, who_options
+from benchmark.cli.executors import Execution, execution_options, follow, takes
 from benchmark.cli.numbers import MOST_RUNS, Number
-from benchmark.cli.options import RECIPE, RECIPE_HELP, open_stores, run_options
-from benchmark.cli.sweep import SUITE, check_size, list_options
-from benchmark.names import choose
+from benchmark.cli.options import SUITE, Setup, open_stores, run_options
+from benchmark.cli.sweep import check_size, list_option
 from benchmark.protocol import suites
+from benchmark.runs import Run
 from benchmark.words import some
 
+if TYPE_CHECKING:
+    from benchmark.datasets.store import Store
+    from benchmark.sweep.plan import Planned
 
-@click.command(
+
+@cloup.command(
     epilog="""\b
 Examples:
   bench tune quick --trials 10 && bench sweep quick --tuned
   bench tune main --dataset ebhi-seg --task epithelium --ratios 0.1 --dry-run
   bench tune main --methods cdma,mean_teacher --ratios 0.05 --on slurm --partition gpu --gpus-per-task 1"""
 )
-@click.argument("suite", type=SUITE, default="main")
-@list_options("methods", "ratios")
-@click.option(
-    "--trials",
-    type=Number(int, 1, MOST_RUNS, example=20),
-    default=20,
-    show_default=True,
-    help="Of each method at each ratio.",
-)
-@run_options("variant", "ratio", "draw", "seed")
-@click.option("--recipe", type=RECIPE, envvar="BENCH_RECIPE", help=f"{RECIPE_HELP}  [default: the suite's]")
-@who_options
-def tune(
-    suite, methods, ratios, trials, recipe, workers, threads, device, on, partition, minutes, gpus, flags, dry_run,
-    results: Path, data: Path, **fields,
-) -> None:  # fmt: skip
-    """Looks for the learning rate and settings of every method of SUITE, with as many trials for each.
+@cloup.argument("suite", type=SUITE, default="main")
+@list_option("methods")
+@list_option("ratios")
+@cloup.option("--trials", type=Number(int, 1, MOST_RUNS, example=20), default=20, show_default=True,
+              help="Of each method at each labelled fraction.")  # fmt: skip
+@run_options("variant", "ratio", "draw", "seed", recipe=None)
+@execution_options
+def tune(suite, methods, ratios, trials, setup: Setup, execution: Execution) -> None:
+    """Finds learning rate and settings of every method of SUITE.
 
-    A trial is a run with other settings, the published ones first, judged on the validation images, which are never
-    more than the labelled ones; test images stay closed. Trials lie in RESULTS/tuning and in no table. Ctrl-C stops at
-    once; the same command goes on. Afterwards `bench sweep SUITE --tuned` and `bench run --tuned` take what was best,
-    with the same options, at this ratio or a larger one.
+    Every method has the same number of trials. A trial is a run with other settings, the published ones first, scored
+    on the validation images, which are never more than the labelled ones; test images are not opened. Trials are in
+    RESULTS/tuning and in no table. Ctrl-C stops at once; the same command continues. Afterwards `bench sweep SUITE
+    --tuned` and `bench run --tuned`, with the same options, use the best settings at this fraction and larger ones.
     """
-    who = Who.of(on, device, workers, threads, partition, minutes, gpus, flags)
-    chosen = suites.SUITES[choose(suite, list(suites.SUITES), "suite")]
-    lists = {name: value for name, value in {"methods": methods, "recipe": recipe}.items() if value}
-    given = {field: value for field, value in fields.items() if value is not None}
-    one_each = dataclasses.replace(chosen, draws=(0,), seeds=(0,), ablated=None, fields=given)
-    one_each = dataclasses.replace(one_each, **lists)
-    one_each = one_each.at(ratios) if ratios else one_each
-    if dataset := given.pop("dataset", None):
-        one_each = one_each.on(dataset)
-    check_size(one_each, trials)
-    wanted = suites.planned(one_each)
-    results, data = results.resolve(), data.resolve()
+    runs = _one_of_each(suites.SUITES[suite], methods, ratios, setup, trials)
+    results = execution.results
     writable(results)
-    stores = open_stores((run.dataset for run in wanted), data)
-    from benchmark.sweep import live, plan, task
+    stores = open_stores((run.dataset for run in runs), execution.data)
+    from benchmark.sweep import plan, task
     from benchmark.sweep import tune as tuning
 
     folder = results / tuning.FOLDER
     writable(folder)
-    methods_at = [one.run for one in plan.plan(wanted, stores, results)]
-    for run in methods_at:
+    runs = [planned.run for planned in plan.plan(runs, stores, results)]
+    for run in runs:
         tuning.check(run, stores[run.dataset])
-    before = [found for run in methods_at if (found := tuning.outcome(run, trials, folder))]
-    left = [run for run in methods_at if not tuning.outcome(run, trials, folder)]
-    told_by = folder if task.keys_in(folder, "runs") else results
-    who, estimated = who.settled([plan.Planned(run, run.key, plan.MISSING) for run in methods_at], stores, told_by)
-    _print_plan(suite, estimated, trials, folder, who)
-    while left and not dry_run:
-        known = [tuning.trials(run, trials, folder) for run in left]
-        planned = plan.plan([trial for of_run in known for trial in of_run], stores, folder)
-        if all(one.state == task.DONE for one in planned):
-            break
-        click.echo(f"Up to trial {max(map(len, known))} of {trials} of each method:", err=True)
-        follow(planned, who.executor(folder, data, trial=True), folder, who.workers, live.BestTrials)
-        failed = task.keys_in(folder, "failed")
-        left = [run for run in left if not failed & {trial.key for trial in tuning.trials(run, trials, folder)}]
-    if dry_run:
+    before = [outcome for run in runs if (outcome := tuning.outcome(run, trials, folder))]
+    left = [run for run in runs if not tuning.outcome(run, trials, folder)]
+    timed = folder if task.keys_in(folder, "runs") else results
+    execution, estimated = execution.settled([plan.Planned(run, run.key, plan.MISSING) for run in runs], stores, timed)
+    _print_plan(suite, estimated, trials, folder, execution)
+    if execution.dry_run:
         return
-    _print_outcomes(before + [tuning.save(run, tuning.trials(run, trials, folder), folder) for run in left])
-    if failing := len(methods_at) - len(before) - len(left):
+    complete = _execute_trials(left, trials, stores, folder, execution)
+    _print_outcomes(before + [tuning.save(run, tuning.trials(run, trials, folder), folder) for run in complete])
+    if failed := len(left) - len(complete):
         raise click.ClickException(
-            f"Trials of {some(failing, 'method')} failed; {folder / 'failed'} says why. The same "
-            "command tries them again."
+            f"Trials of {some(failed, 'method')} failed; {folder / 'failed'} has the errors. The same command tries "
+            "them again."
         )
     click.echo(f"Outcomes: {folder}\nTo use them: bench sweep {suite} --tuned, with the same options")
 
 
-def _print_plan(name: str, planned: Sequence, trials: int, folder: Path, who: Who) -> None:
-    """What is tuned of each method, how many trials are done, and how long the rest will take."""
+def _one_of_each(
+    suite: suites.Suite, methods: tuple[str, ...] | None, ratios: tuple[float, ...] | None, setup: Setup, trials: int
+) -> list[Run]:
+    """A run of each method at each labelled fraction, with draw 0 and seed 0."""
+    fields = {name: value for name, value in setup.fields.items() if name != "dataset"}
+    suite = dataclasses.replace(suite, draws=(0,), seeds=(0,), ablated=None, fields=fields)
+    lists = {"methods": methods, "recipe": setup.recipe}
+    suite = dataclasses.replace(suite, **{name: value for name, value in lists.items() if value})
+    suite = suite.at(ratios) if ratios else suite
+    if "dataset" in setup.fields:
+        suite = suite.on(setup.fields["dataset"])
+    check_size(suite, trials)
+    return suites.planned(suite)
+
+
+def _execute_trials(
+    left: list[Run], trials: int, stores: Mapping[str, "Store"], folder: Path, execution: Execution
+) -> list[Run]:
+    """Executes the trials of runs, a few of each at a time; returns the runs of which no trial failed."""
+    from benchmark.sweep import live, plan, task
+    from benchmark.sweep import tune as tuning
+
+    while left:
+        known = [tuning.trials(run, trials, folder) for run in left]
+        planned = plan.plan([trial for of_run in known for trial in of_run], stores, folder)
+        if all(planned_run.state == task.DONE for planned_run in planned):
+            break
+        click.echo(f"Up to trial {max(map(len, known))} of {trials} of each method:", err=True)
+        follow(planned, execution.executor(folder, trial=True), folder, execution.workers, live.BestTrials)
+        failed = task.keys_in(folder, "failed")
+        left = [run for run in left if not failed & {trial.key for trial in tuning.trials(run, trials, folder)}]
+    return left
+
+
+def _print_plan(name: str, planned: Sequence["Planned"], trials: int, folder: Path, execution: Execution) -> None:
+    """Prints what is tuned of each method, how many trials are done, and the estimated time of the others."""
     from rich.table import Table
 
     from benchmark.sweep import live, task
@@ -107,24 +121,25 @@ def _print_plan(name: str, planned: Sequence, trials: int, folder: Path, who: Wh
     table = Table(title=title, title_justify="left")
     for column in ("method", "ratio", "from … to", "done", "left", "time"):
         table.add_column(column, justify="left" if column in ("method", "from … to") else "right")
-    rows, ahead = task.keys_in(folder, "runs"), []
-    for one in planned:
-        known = tuning.outcome(one.run, trials, folder)
-        done = trials if known else sum(trial.key in rows for trial in tuning.trials(one.run, trials, folder))
-        ahead += [one] * (trials - done)
-        spans = "  ".join(f"{what} {low:g}…{high:g}" for what, (low, high) in tuning.ranges(one.run).items())
-        time = live.duration(one.seconds * (trials - done)) if one.seconds else "unknown"
+    finished, left = task.keys_in(folder, "runs"), []
+    for method in planned:
+        run = method.run
+        known = tuning.outcome(run, trials, folder)
+        done = trials if known else sum(trial.key in finished for trial in tuning.trials(run, trials, folder))
+        left += [method] * (trials - done)
+        spans = "  ".join(f"{what} {low:g}…{high:g}" for what, (low, high) in tuning.ranges(run).items())
+        time = live.duration(method.seconds * (trials - done)) if method.seconds else "unknown"
         counts = (str(count) if count else "–" for count in (done, trials - done))
-        table.add_row(one.run.method, f"{one.run.ratio:g}", spans, *counts, time if done < trials else "–")
+        table.add_row(run.method, f"{run.ratio:g}", spans, *counts, time if done < trials else "–")
     console = show.console()
     console.print(table)
-    if ahead:
-        said = f"{some(len(ahead), 'trial')} left, {takes(ahead, who.workers)}, {who.sentence}."
-        console.print(said, highlight=False)
+    if left:
+        line = f"{some(len(left), 'trial')} left, {takes(left, execution.workers)}, {execution.sentence}."
+        console.print(line, highlight=False)
 
 
-def _print_outcomes(outcomes: Sequence[dict]) -> None:
-    """What tuning gained on validation images, and with which settings."""
+def _print_outcomes(outcomes: Sequence[dict[str, Any]]) -> None:
+    """Prints the Dice on validation images with published and with the best settings."""
     from rich.table import Table
 
     table = Table(title="Dice on validation images: with published settings, and the best", title_justify="left")

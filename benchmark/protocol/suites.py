@@ -12,9 +12,7 @@ from benchmark.runs import Run
 
 BASELINE = "supervised"
 
-# sets of a run's fields
-RECIPES: dict[str, dict] = {
-    # seconds: a toy network that learns nothing, to try a command with
+RECIPES: dict[str, dict[str, Any]] = {  # fields of a run; the others have the defaults of `Run`
     "rehearsal": {
         "encoder": "tu-test_efficientnet",
         "weights": "none",
@@ -25,9 +23,7 @@ RECIPES: dict[str, dict] = {
         "labelled": 2,
         "unlabelled": 2,
     },
-    # two CPU cores, minutes: a small encoder whose ImageNet weights a package brings
     "quick": {},
-    # one GPU: 256-pixel crops (give --crop 224 for sets of smaller images)
     "full": {
         "encoder": "resnet34",
         "width": 256,
@@ -38,7 +34,6 @@ RECIPES: dict[str, dict] = {
         "lr": 3e-4,
         "precision": "bf16",
     },
-    # a foundation model's plain vision transformer under DPT; give its file with --weights
     "vit": {
         "encoder": "tu-vit_small_patch14_dinov2",
         "decoder": "dpt",
@@ -49,8 +44,6 @@ RECIPES: dict[str, dict] = {
         "lr": 1e-4,
         "precision": "bf16",
     },
-    # CDMA's protocol: DeepLabv3+ on ResNet-50, its dropout, SGD, 8 + 8 images, windows of 256. The learning rate is
-    # that of its new layers; the released code gives the backbone a tenth of it, and both fall in steps, here evenly
     "digestpath": {
         "encoder": "resnet50",
         "decoder": "deeplabv3plus",
@@ -61,10 +54,19 @@ RECIPES: dict[str, dict] = {
         "labelled": 8,
         "unlabelled": 8,
         "optimiser": "sgd",
+        # The learning rate of the new layers in the released code. There the rate of the backbone is a tenth of it, and
+        # both fall in steps; here the rate is the same everywhere and falls with the schedule.
         "lr": 1e-2,
         "weight_decay": 5e-4,
         "precision": "bf16",
     },
+}
+ABOUT_RECIPES = {
+    "rehearsal": "seconds on a CPU: a toy network that learns nothing, to try a command",
+    "quick": "minutes on two CPU cores: a small encoder with ImageNet weights that are installed with the project",
+    "full": "one GPU: ResNet-34 and crops of 256 pixels (for smaller images give --crop 224)",
+    "vit": "one GPU: the vision transformer of a foundation model with a DPT decoder; give its file with --weights",
+    "digestpath": "one GPU: the protocol of CDMA's paper, DeepLabv3+ on ResNet-50 trained with SGD",
 }
 
 

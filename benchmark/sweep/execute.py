@@ -42,7 +42,7 @@ class Show(Protocol):
         """Called a few times a second."""
 
 
-def carry_out(planned: Sequence[Planned], executor: Executor, results: Path, show: Show) -> Counter[str]:
+def execute(planned: Sequence[Planned], executor: Executor, results: Path, show: Show) -> Counter[str]:
     """Runs what is not done, and counts how runs ended. One that fails does not stop the others.
 
     A run whose process is lost is started again, and goes on from its checkpoint; after the third loss it has failed.

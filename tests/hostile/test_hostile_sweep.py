@@ -27,7 +27,7 @@ def test_a_full_disk_ends_a_sweep_after_its_first_run_with_one_sentence(
     planned = plan.plan(wanted(("mean_teacher", "cdma"), seeds=(0, 1)), {"toy": store}, tmp_path)
     monkeypatch.setattr(module, writes, full)
     with pytest.raises(OSError, match="No space left"):
-        execute.carry_out(planned, executor, tmp_path, quiet)
+        execute.execute(planned, executor, tmp_path, quiet)
     assert len(executor.carried) == 1 and not quiet.said
     assert not list(tmp_path.glob("failed/*")) and not list(tmp_path.glob("running/*"))
 
@@ -43,7 +43,7 @@ def test_a_failure_that_cannot_be_recorded_ends_a_sweep_too(store, data, tmp_pat
 
 
 def test_the_command_says_it_in_one_sentence(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(executors.Who, "executor", lambda self, results, data: Here(Task(results, data, "cpu")))
+    monkeypatch.setattr(executors.Execution, "executor", lambda self, results: Here(Task(results, self.data, "cpu")))
     monkeypatch.setattr(records, "save", full)
     words = ["sweep", "quick", "--methods", "mean_teacher", *options(data, tmp_path)]
     done = CliRunner().invoke(main, [str(word) for word in words])

@@ -86,7 +86,7 @@ class Quiet:
 def carried_out(these, store, data, results) -> tuple[list[str], list]:
     """Carries out what is missing in this process: the methods that ran, and what was said."""
     executor, quiet = Here(Task(results, data, "cpu")), Quiet()
-    execute.carry_out(plan.plan(these, {"toy": store}, results), executor, results, quiet)
+    execute.execute(plan.plan(these, {"toy": store}, results), executor, results, quiet)
     return [run.method for run in executor.carried], quiet.said
 
 
@@ -311,7 +311,7 @@ def test_a_run_that_another_process_holds_is_left_to_it_and_returned_to(store, d
 
     held = contextlib.ExitStack()
     held.enter_context(files.claimed(tmp_path, one.key, lambda other: None))
-    assert execute.carry_out([one], Watching(job), tmp_path, Quiet()) == {"done": 1}
+    assert execute.execute([one], Watching(job), tmp_path, Quiet()) == {"done": 1}
     assert endings == ["elsewhere", ""]
 
 
@@ -334,7 +334,7 @@ def test_a_run_that_takes_its_process_along_three_times_has_failed(store, data, 
 
     executor, quiet = Deadly(Task(tmp_path, data, "cpu")), Quiet()
     planned = plan.plan(wanted(), {"toy": store}, tmp_path)
-    assert execute.carry_out(planned, executor, tmp_path, quiet) == {"failed": 1, "done": 1}
+    assert execute.execute(planned, executor, tmp_path, quiet) == {"failed": 1, "done": 1}
     assert [run.method for run in executor.carried].count("supervised") == 3
     failure = task.failure(tmp_path, planned[0].key)
     assert failure["error"] == "It was lost 3 times; the last time: Its process was ended by signal SIGKILL."
@@ -667,7 +667,7 @@ def rows_here(store, data, tmp_path):
 @pytest.mark.slow
 def test_local_workers_leave_the_same_rows(rows_here, store, data, tmp_path):
     planned = plan.plan(wanted(seeds=(0, 1)), {"toy": store}, tmp_path)
-    execute.carry_out(planned, Local(Task(tmp_path, data, "cpu"), ["cpu"] * 2), tmp_path, Quiet())
+    execute.execute(planned, Local(Task(tmp_path, data, "cpu"), ["cpu"] * 2), tmp_path, Quiet())
     assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
 
 
@@ -686,7 +686,7 @@ def slurm():
 def test_slurm_leaves_the_same_rows_and_goes_on_after_a_timeout(rows_here, slurm, store, data, tmp_path):
     planned = plan.plan(wanted(seeds=(0, 1)), {"toy": store}, tmp_path)
     executor = slurm.Slurm(Task(tmp_path, data, "cpu"), tmp_path / "slurm", 2, {"time": 10})
-    execute.carry_out(planned, executor, tmp_path, Quiet())
+    execute.execute(planned, executor, tmp_path, Quiet())
     assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
 
 
@@ -761,7 +761,7 @@ def test_a_ray_cluster_of_several_nodes_leaves_the_same_rows(rows_here, ray_clus
     from benchmark.sweep.executors.on_ray import OnRay
 
     planned = plan.plan(wanted(seeds=(0, 1)), {"toy": store}, tmp_path)
-    execute.carry_out(planned, OnRay(Task(tmp_path, data, "cpu"), 0), tmp_path, Quiet())
+    execute.execute(planned, OnRay(Task(tmp_path, data, "cpu"), 0), tmp_path, Quiet())
     assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
 
 

@@ -275,7 +275,7 @@ def options(data: Path, results: Path, **fields) -> list[str]:
 def here(monkeypatch):
     """Runs are carried out in this process."""
     monkeypatch.setattr(
-        executors.Who, "executor", lambda self, results, data, trial=False: Here(Task(results, data, "cpu", 1, trial))
+        executors.Execution, "executor", lambda self, results, trial=False: Here(Task(results, self.data, "cpu", 1, trial))
     )
 
 
