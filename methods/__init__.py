@@ -1,9 +1,8 @@
 """Finds every method: each is one file of this folder, or one entry point `bench.methods` of another package."""
 
-import ast
 import difflib
 import functools
-import importlib.util
+import importlib
 import inspect
 import math
 import pkgutil
@@ -14,7 +13,6 @@ import traceback
 import typing
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -162,26 +160,11 @@ def variants(name: str) -> dict[str, dict[str, Any]]:
 
 
 def year(name: str) -> int | None:
-    """The year in a method's source, read without importing it; None if it cannot be read."""
-    points = _elsewhere().get(name, [])
-    module = f"methods.{name}" if name in _here() else points[0].module if points else None
+    """The year of publication of a method; None if there is no such method, or it cannot be used."""
     try:
-        spec = module and importlib.util.find_spec(module)
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8")) if spec and spec.origin else ast.Module([])
-        for node in ast.walk(tree):
-            for target, value in _assigned(node) if isinstance(node, ast.Assign) else ():
-                if isinstance(target, ast.Name) and target.id == "year":
-                    return int(ast.literal_eval(value))
-    except Exception:  # a file of another author may contain anything; `get` reports the error
+        return get(name).year
+    except ValueError:  # also `Broken`
         return None
-    return None
-
-
-def _assigned(node: ast.Assign) -> list[tuple[ast.expr, ast.expr]]:
-    """The (target, value) pairs of an assignment; tuples are split into their elements."""
-    target, value = node.targets[0], node.value
-    both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
-    return list(zip(target.elts, value.elts, strict=True)) if both else [(target, value)]
 
 
 def build(name: str, arch: "Arch", /, **settings: Any) -> "Method":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import cloup
 
 from benchmark import progress, records
@@ -37,11 +38,12 @@ Examples:
 def predict(images, key, ensemble, mpp, slide_mpp, out, device, results) -> None:
     """Predicts masks of new images and slides.
 
-    IMAGES are files of any size, or folders of them. For an image, writes NAME_mask.png, with class numbers as
-    pixel values, and NAME_overlay.png, the image with outlines. A run at a reduced resolution (--scale, --mpp) reduces new images by the same factor; masks have the size of the images.
+    IMAGES are files of any size, or folders of them. For an image, writes NAME_mask.png, with class numbers as pixel
+    values, and NAME_overlay.png, the image with outlines. A run at a reduced resolution (--scale, --mpp) reduces new
+    images by the same factor; masks have the size of the images.
 
-    Of a slide, which is read at the resolution of the run: NAME.geojson, which QuPath opens, NAME_mask.ome.tif (255
-    where there is no tissue) and NAME_overlay.png. With --ensemble also NAME_disagreement.ome.tif: the percentage of
+    A slide is read at the resolution of the run. Writes NAME.geojson, which QuPath opens, NAME_mask.ome.tif (255 where
+    there is no tissue) and NAME_overlay.png. With --ensemble also NAME_disagreement.ome.tif: the percentage of
     repeats with another class.
     """
     record = record_of(results, key)

@@ -60,8 +60,11 @@ Examples:
   bench run --method cdma --variant no_um --set temperature=5 --seed 1
   bench run --method supervised --ratio 1 --dataset glas --recipe full --device cuda"""
 )
-@cloup.option("--method", type=METHOD, default="cdma", show_default=True, help="See `bench methods`.")
-@cloup.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best.")
+@cloup.option_group(
+    "Method",
+    cloup.option("--method", type=METHOD, default="cdma", show_default=True, help="See `bench methods`."),
+    cloup.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best."),
+)
 @cloup.option("--all-scores", is_flag=True, help="Print every score, not only the short table.")
 @run_options(settings=True)
 @here_options

@@ -120,7 +120,7 @@ Examples:
   bench sweep main --on slurm --partition gpu --gpus-per-task 1 --time 240"""
 )
 @cloup.argument("suite", type=SUITE, required=False)
-@list_option("methods")
+@cloup.option_group("Methods", list_option("methods"))
 @_sweep_options(
     cloup.option("--tuned", is_flag=True, help="With the settings that `bench tune` found best."),
     cloup.option("--labelled-list", "lists", multiple=True, type=RegularFile(),

@@ -31,10 +31,13 @@ Examples:
   bench tune main --methods cdma,mean_teacher --ratios 0.05 --on slurm --partition gpu --gpus-per-task 1"""
 )
 @cloup.argument("suite", type=SUITE, default="main")
-@list_option("methods")
-@list_option("ratios")
-@cloup.option("--trials", type=Number(int, 1, MOST_RUNS, example=20), default=20, show_default=True,
-              help="Of each method at each labelled fraction.")  # fmt: skip
+@cloup.option_group(
+    "What is tuned",
+    list_option("methods"),
+    list_option("ratios"),
+    cloup.option("--trials", type=Number(int, 1, MOST_RUNS, example=20), default=20, show_default=True,
+                 help="Of each method at each labelled fraction."),
+)  # fmt: skip
 @run_options("variant", "ratio", "draw", "seed", recipe=None)
 @execution_options
 def tune(suite, methods, ratios, trials, setup: Setup, execution: Execution) -> None:

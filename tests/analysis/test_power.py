@@ -148,14 +148,14 @@ def test_the_command_prints_a_plan_for_every_comparison(tmp_path):
     assert found.exit_code == 0, found.output
     assert "phantom, ratio 0.1: 3 methods, 3 × 2 draws × seeds, 6 test patients" in found.output
     assert "Fewest runs:" in found.output
-    assert "glas: no two methods share two runs" in found.output
-    assert "No number of runs suffices: on these 6 patients" in told(tmp_path, [], "--detect", "0.0001").output
+    assert "glas: no two methods have two runs in common" in found.output
+    assert "No number of runs is enough: on these 6 patients" in told(tmp_path, [], "--detect", "0.0001").output
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--detect", "1", "--dataset", "glass"], "no rows of glass"),
+        (["--detect", "1", "--dataset", "glass"], "no run records of glass"),
         (["--detect", "1", "--metric", "hd95"], "no metric 'hd95'"),
         (["--detect", "0"], "give a number above 0"),
         (["--detect", "1", "--ratio", "0.3"], "Nothing can be planned"),

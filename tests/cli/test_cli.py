@@ -41,7 +41,7 @@ def finished(data, tmp_path_factory):
     return results, said
 
 
-def test_a_run_leaves_a_table_a_row_weights_and_a_picture(finished):
+def test_a_run_writes_a_record_weights_and_a_picture(finished):
     results, said = finished
     for what in ("Dice", "Jaccard", "95 % interval"):
         assert what in said
@@ -61,18 +61,18 @@ def test_a_finished_run_is_shown_again_without_training(finished, data):
     }
 
 
-def test_a_run_of_which_only_the_row_is_here_is_carried_out_and_compared_with_it(finished, data, tmp_path):
+def test_a_run_with_only_a_record_is_trained_again_and_compared_with_it(finished, data, tmp_path):
     (path,) = finished[0].glob("runs/*.json")
-    row = records.read(path)
-    row.scores["dice"][0][0], row.scores["jaccard"][0][0] = 0.5, 0.3333
-    row.best.scores = {name: row.scores[name] for name in ("dice", "jaccard")}
-    records.save(row, tmp_path)
+    record = records.read(path)
+    record.scores["dice"][0][0], record.scores["jaccard"][0][0] = 0.5, 0.3333
+    record.best.scores = {name: record.scores[name] for name in ("dice", "jaccard")}
+    records.save(record, tmp_path)
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
     assert code == 0, said
-    assert "which was there before" in said and "stays as it is." in said
-    assert f"commit {row.machine.commit})" in said, "whoever wants the same bits has to know it"
+    assert "which was there before" in said and "is kept." in said
+    assert f"commit {record.machine.commit})" in said, "whoever wants the same bits has to know it"
     assert len(list(tmp_path.glob("weights/*.safetensors"))) == 1
-    assert records.find(tmp_path, row.key).scores["dice"][0][0] == 0.5
+    assert records.find(tmp_path, record.key).scores["dice"][0][0] == 0.5
 
 
 def test_predict_writes_masks_and_overlays_of_any_size(finished, tmp_path):
@@ -99,12 +99,12 @@ def test_a_run_at_half_the_resolution_trains_scores_and_predicts_there(data, tmp
     options = [*toy_options(data, tmp_path), "--scale", 0.5, "--crop", 16]
     code, said = bench("run", "--method", "supervised", *options)
     assert code == 0, said
-    (row,) = records.load(tmp_path)
-    assert row.run.scale == 0.5
+    (record,) = records.load(tmp_path)
+    assert record.run.scale == 0.5
     assert len(list(tmp_path.glob("pictures/*.png"))) == 1
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (61, 47, 3), np.uint8)).save(tmp_path / "new.png")
     where = ["--results", tmp_path, "--out", tmp_path / "out"]
-    code, said = bench("predict", "--run", row.key, *where, tmp_path / "new.png")
+    code, said = bench("predict", "--run", record.key, *where, tmp_path / "new.png")
     assert code == 0, said
     assert np.asarray(Image.open(tmp_path / "out" / "new_mask.png")).shape == (61, 47), "as large as the image"
     code, said = bench("run", "--method", "supervised", *options, "--crop", 32)
@@ -124,22 +124,22 @@ def test_a_recipe_for_every_command_can_be_set_once(data, tmp_path, monkeypatch)
     where = ["--dataset", "toy", "--ratio", 0.5, "--data", data, "--results", tmp_path]
     code, said = bench("run", "--method", "supervised", *where)
     assert code == 0, said
-    (row,) = records.load(tmp_path)
-    assert (row.run.encoder, row.run.steps) == ("tu-test_efficientnet", 6)
+    (record,) = records.load(tmp_path)
+    assert (record.run.encoder, record.run.steps) == ("tu-test_efficientnet", 6)
     assert "The test images come from only 3 patients" in " ".join(said.split())
 
 
 def test_without_a_score_there_is_no_picture_and_the_run_says_so(finished, data, tmp_path):
-    (row,) = records.load(finished[0])
-    row.scores |= {name: [[None] for _ in row.scores["name"]] for name in ("dice", "jaccard")}
-    row.best.scores = {name: row.scores[name] for name in ("dice", "jaccard")}
-    records.save(row, tmp_path)
+    (record,) = records.load(finished[0])
+    record.scores |= {name: [[None] for _ in record.scores["name"]] for name in ("dice", "jaccard")}
+    record.best.scores = {name: record.scores[name] for name in ("dice", "jaccard")}
+    records.save(record, tmp_path)
     shutil.copytree(finished[0] / "weights", tmp_path / "weights")
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
     assert code == 0 and "Picture  none, as no test image has a score" in said
 
 
-def test_what_to_do_next_fits_few_masks_and_small_images(blobs, tmp_path):
+def test_the_next_command_fits_few_masks_and_small_images(blobs, tmp_path):
     for folder in ("images", "masks"):
         (tmp_path / "few" / folder).mkdir(parents=True)
         for i in range(4):
@@ -152,7 +152,7 @@ def test_what_to_do_next_fits_few_masks_and_small_images(blobs, tmp_path):
     ("words", "sentence"),
     [
         (["--method", "cmda"], "There is no method 'cmda'; did you mean 'cdma'?"),
-        (["--dataset", "phantm"], "did you mean 'phantom'? Yours are looked for in"),
+        (["--dataset", "phantm"], "did you mean 'phantom'? The folder"),
         (["--recipe", "quik"], "There is no recipe 'quik'; did you mean 'quick'?"),
         (["--ratio", "0"], "--ratio is '0'; give a number above 0 and at most 1, such as 0.1."),
         (["--ratio", "1.5"], "--ratio is '1.5'"),
@@ -182,7 +182,7 @@ def test_a_results_folder_that_is_a_file_is_refused(data, tmp_path):
     assert code != 0 and "results" in said
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(data, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_sentence_and_no_file_is_half_written(data, tmp_path, monkeypatch):
     def full(self, content):
         raise OSError(28, "No space left on device")
 
@@ -211,20 +211,20 @@ def test_data_is_added_listed_shown_and_audited(blobs, tmp_path):
     assert (tmp_path / "data" / "mine" / "contact_sheet.png").exists()
     listed = bench("data", "list", "--data", tmp_path / "data")[1]
     assert "mine" in listed
-    assert "0.62 µm a pixel" in listed, "of GlaS"
+    assert "0.62 µm per pixel" in listed, "of GlaS"
     assert listed.count("    cite: ") == 3, "the three that are published"
     assert bench("data", "show", "mine", "--data", tmp_path / "data")[0] == 0
     code, said = bench("data", "audit", "mine", "--data", tmp_path / "data")
     assert code == 0 and "patient" in said
 
 
-def test_check_says_what_holds_and_what_does_not():
+def test_check_prints_what_passes_and_what_fails():
     code, said = bench("check", "supervised")
     assert code == 0 and "keeps the contract" in said
     assert bench("check", "supervise")[0] != 0
 
 
-def test_doctor_finds_this_machine_well(tmp_path, monkeypatch):
+def test_doctor_finds_no_fault_with_this_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "bf16_speed", lambda device: 0.8)
     code, said = bench("doctor", "--results", tmp_path / "r", "--data", tmp_path / "d")
     assert code == 0, said

@@ -95,7 +95,7 @@ def test_a_record_as_a_run_leaves_it_is_taken(results):
     edited(results, "title", "CDMA")
     assert len(records.load(results)) == len(run_table.load(results)) == 5
     code, said = bench("verify", "--records", "--results", results)
-    assert code == 0 and "All 5 run records hold." in said
+    assert code == 0 and "Checked 5 run records: no error." in said
 
 
 @pytest.mark.parametrize(("place", "value", "said"), EDITS.values(), ids=EDITS)
@@ -123,7 +123,7 @@ def test_verify_names_every_record_that_does_not_hold(results):
     two.write_text("{")
     two.with_name("c.json").write_bytes(b"\x89PNG\r\n")
     code, said = bench("verify", "--records", "--results", results)
-    assert code == 1 and "4 of 7 run records do not hold." in said
+    assert code == 1 and "4 of 7 run records failed the check." in said
     for name in ("b.json", f"{RECORD.key}.json", two.name, "c.json"):
         assert sum(f"/{name} " in line for line in said.splitlines()) == 1
     code, said = bench("verify", "--results", results)
@@ -218,7 +218,7 @@ def test_weights_are_those_of_their_record(here):
     for one in found(here):
         checkpoint.trained(one, here, "cpu")
     code, said = bench("verify", "--records", "--results", here)
-    assert code == 0 and "All 3 run records hold, and 3 files of weights." in said
+    assert code == 0 and "Checked 3 run records and 3 files of weights: no error." in said
 
 
 def test_weights_of_another_run_are_refused(here):

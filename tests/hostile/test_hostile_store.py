@@ -315,7 +315,7 @@ def test_the_list_says_which_stores_are_damaged_and_names_no_other_folder(copy):
     os.mkfifo(copy / "pipe" / "index.json")
     said = CliRunner().invoke(main, ["data", "list", "--data", str(copy)]).output.splitlines()
     named = [line for line in said if not line.startswith(" ")]
-    assert "toy  (here)" in named
+    assert "toy  (added)" in named
     assert any(line.startswith("bad  (damaged: ") and "is not the index of a store" in line for line in named)
     assert any(line.startswith("pipe  (damaged: ") and "is a named pipe" in line for line in named)
     assert not any(line.startswith(("a", "x")) for line in named)

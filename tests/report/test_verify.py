@@ -288,7 +288,7 @@ def test_verify_fails_and_names_what_does_not_hold(results, tmp_path):
     done = CliRunner().invoke(main, ["verify", str(path), "--results", str(results)])
     assert done.exit_code == 1
     assert f"{path}, line" in done.output
-    assert "1 place does not hold." in done.output
+    assert "1 number does not match the run records." in done.output
 
 
 @pytest.mark.slow
@@ -309,7 +309,7 @@ def test_a_suite_is_drawn_alone_and_one_without_rows_is_refused(results, tmp_pat
     done = CliRunner().invoke(main, ["report", "quik", *plain])
     assert "no suite 'quik'; did you mean 'quick'" in done.output
     done = CliRunner().invoke(main, ["report", "--results", str(tmp_path / "none")])
-    assert "There are no rows" in done.output
+    assert "There are no run records" in done.output
     assert "bench sweep quick" in done.output
 
 

@@ -468,7 +468,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(store, data, tmp_path):
     measured(wanted()[0], store, tmp_path, 40, 2**30, device="here")
     code, said = bench("sweep", "quick", "--methods", "mean_teacher", *options(data, tmp_path), "--dry-run")
     assert code == 0, said
-    assert "quick: 3 runs on toy" in said and "2 runs left, for about" in said
+    assert "quick: 3 runs on toy" in said and "2 runs left, about" in said
     plan_lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if "│" in line]
     assert ["supervised", "0.5 1", "1", "1", "–"] in [line[:5] for line in plan_lines]
     assert ["mean_teacher", "0.5", "–", "1", "–"] in [line[:5] for line in plan_lines]
@@ -480,7 +480,7 @@ def test_a_finished_suite_starts_no_worker(store, data, tmp_path, monkeypatch):
     carried_out(wanted(bounds=(1.0,)), store, data, tmp_path)
     monkeypatch.setattr(Local, "start", None)
     code, said = bench("sweep", "quick", "--methods", "mean_teacher", *options(data, tmp_path))
-    assert code == 0 and "Everything is done" in said
+    assert code == 0 and "All runs are done" in said
     assert f"bench report --results {tmp_path}" in said.replace("\n", "")
 
 
@@ -501,7 +501,7 @@ def test_seeds_are_a_number_or_a_list(data, tmp_path, monkeypatch, given, seeds)
     ("words", "said"),
     [
         (["sweep", "quikc"], "did you mean 'quick'"),
-        (["sweep", "main", "--partition", "gpu"], "--partition means nothing with --on local"),
+        (["sweep", "main", "--partition", "gpu"], "--partition has no effect with --on local"),
         (["sweep", "main", "--on", "slurm", "--slurm", "account"], "--slurm KEY=VALUE"),
         (["sweep", "main", "--seeds", "x"], "--seeds is 'x'; give a whole number"),
         (["ablate", "supervised"], "nor variants, so there is nothing to ablate"),

@@ -275,7 +275,9 @@ def options(data: Path, results: Path, **fields) -> list[str]:
 def here(monkeypatch):
     """Runs are carried out in this process."""
     monkeypatch.setattr(
-        executors.Execution, "executor", lambda self, results, trial=False: Here(Task(results, self.data, "cpu", 1, trial))
+        executors.Execution,
+        "executor",
+        lambda self, results, trial=False: Here(Task(results, self.data, "cpu", 1, trial)),
     )
 
 
