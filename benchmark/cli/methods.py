@@ -7,6 +7,7 @@ import click
 import cloup
 
 import methods
+from benchmark import progress
 from benchmark.cli import show
 from benchmark.cli.options import METHOD
 from benchmark.protocol import suites
@@ -30,27 +31,51 @@ def list_methods(name) -> None:
     The list has the idea of each method, what it is built of, and its cost relative to supervised training. With NAME,
     shows formulas, settings, differences from the paper, variants and cost of one method.
     """
-    from benchmark.speed import cards
-
     if name:
-        _print_card(cards.card(name))
+        _print_card(_card(name))
         return
     from rich import box
     from rich.table import Table
 
-    known, broken = cards.every()
+    cards, broken = _cards()
     table = Table(
         caption="cost: counted operations of a training step, relative to supervised", caption_justify="left",
         box=box.SIMPLE_HEAD, pad_edge=False,
     )  # fmt: skip
     for column in ("name", "published", "idea", "needs", "cost"):
         table.add_column(column, no_wrap=column in ("name", "cost"), justify="right" if column == "cost" else "left")
-    for card in known:
+    for card in cards:
         published = " ".join(str(part) for part in (card.title, card.venue, card.year) if part)
         table.add_row(card.name, published, card.idea, card.needs, f"{card.relative_flops:.2f} ×")
     show.console().print(table)
     for sentence in (*broken, *methods.misnamed()):
         click.echo(f"✗ {sentence}")
+
+
+def _card(name: str) -> "Card":
+    """The card of a method, stored or computed; a ValueError if the method cannot be used."""
+    from benchmark.speed.cards import stored_card
+
+    if card := stored_card(name):
+        return card
+    from benchmark.speed.method_info import computed
+
+    return computed(name)
+
+
+def _cards() -> tuple[list["Card"], list[str]]:
+    """The cards of all methods by year, and a sentence for each method that cannot be used."""
+    cards, broken = [], []
+    with progress.watching("Reading methods", len(methods.names())) as tell:
+        for done, name in enumerate(methods.names(), 1):
+            try:
+                cards.append(_card(name))
+            except methods.Broken as error:
+                broken.append(str(error))
+            except Exception as error:  # the file of a method may raise anything
+                broken.append(f"A step of '{name}' fails: {methods.described(error)}")
+            tell(done, name)
+    return sorted(cards, key=lambda card: (card.year, card.name)), broken
 
 
 def _print_card(card: "Card") -> None:
@@ -139,6 +164,8 @@ def recipes() -> None:
         values = [str(recipe.get(field, getattr(Run, field))) for recipe in suites.RECIPES.values()]
         table.add_row(f"--{field.replace('_', '-')}", *values)
     console = show.console()
+    descriptions = Table.grid(padding=(0, 2))
     for name, about in suites.ABOUT_RECIPES.items():
-        console.print(f"{name:10} {about}", highlight=False)
+        descriptions.add_row(name, about)
+    console.print(descriptions)
     console.print(table)

@@ -1,11 +1,10 @@
 """What is known of a method (its card), stored for the methods of this project so that it is read without torch.
 
-`python -m benchmark.speed.method_info` writes the stored cards, `method_cards.json`. The card of a method with another
-file, such as a new one, is computed.
+`python -m benchmark.speed.method_info` writes `method_cards.json`, the stored cards. The card of a method without a
+stored one, such as a new method, is computed (`method_info.computed`).
 """
 
 import hashlib
-import math
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 import methods
-from benchmark import progress
 
 PATH = Path(__file__).with_name("method_cards.json")
 
@@ -42,38 +40,15 @@ class Card(msgspec.Struct, kw_only=True):
         return self.text.partition("\n")[0].partition(": ")[2].rstrip(".")
 
 
-def card(name: str) -> Card:
-    """The card of a method: the stored one if the method's file is the same, else a computed one.
-
-    Raises:
-        ValueError: if there is no such method.
-        methods.Broken: if it cannot be used.
-    """
-    found = stored().get(name)
-    if found and found.source == source_hash(name) and not entry_points(group="bench.methods", name=name):
-        return found
-    from benchmark.speed import method_info
-
-    return method_info.computed(name)
-
-
-def every() -> tuple[list[Card], list[str]]:
-    """The cards of all methods by year, and a sentence for each method that cannot be used."""
-    cards, broken = [], []
-    with progress.watching("Reading methods", len(methods.names())) as tell:
-        for done, name in enumerate(methods.names(), 1):
-            try:
-                cards.append(card(name))
-            except methods.Broken as error:
-                broken.append(str(error))
-            except Exception as error:  # the file of a method may raise anything
-                broken.append(f"A step of '{name}' fails: {methods.described(error)}")
-            tell(done, name)
-    return sorted(cards, key=lambda card: (card.year or math.inf, card.name)), broken
+def stored_card(name: str) -> Card | None:
+    """The stored card of a method; None if there is none, the method's file has changed, or a package provides it."""
+    card = _stored().get(name)
+    current = card is not None and card.source == source_hash(name)
+    return card if current and not entry_points(group="bench.methods", name=name) else None
 
 
 @cache
-def stored() -> dict[str, Card]:
+def _stored() -> dict[str, Card]:
     """The stored cards, by name."""
     return {card.name: card for card in msgspec.json.decode(PATH.read_bytes(), type=list[Card])}
 

@@ -4,6 +4,7 @@ import datetime
 import inspect
 import keyword
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,16 +174,15 @@ def _batch() -> Batch:
 
 
 def main() -> None:
-    """Writes the cards of all methods of this project."""
-    names = sorted(
-        path.stem for path in Path(methods.__file__).parent.glob("*.py") if path.stem not in ("__init__", "base")
-    )
+    """Writes the stored cards; computes those of new and changed methods, and of the methods named as arguments."""
+    files = Path(methods.__file__).parent.glob("*.py")
+    names = sorted(path.stem for path in files if path.stem not in ("__init__", "base"))
+    current = {name: card for name in names if name not in sys.argv[1:] and (card := cards.stored_card(name))}
     with progress.watching("Computing cards", len(names)) as tell:
-        computed_cards = []
         for done, name in enumerate(names, 1):
-            computed_cards.append(computed(name))
+            current[name] = current.get(name) or computed(name)
             tell(done, name)
-    lines = ",\n".join(msgspec.json.encode(card).decode() for card in computed_cards)
+    lines = ",\n".join(msgspec.json.encode(current[name]).decode() for name in names)
     write_text(cards.PATH, f"[\n{lines}\n]\n")
 
 
