@@ -493,8 +493,8 @@ def test_seeds_are_a_number_or_a_list(data, tmp_path, monkeypatch, given, seeds)
     monkeypatch.setattr(suites, "planned", lambda suite: asked.append(suite) or [])
     words = [word for text in given for word in ("--seeds", text)]
     with contextlib.suppress(IndexError):
-        bench("sweep", "quick", *words, "--methods", "a,b", "--methods", "c")
-    assert asked[0].seeds == seeds and asked[0].methods == ("a", "b", "c")
+        bench("sweep", "quick", *words, "--methods", "cdma,cps", "--methods", "urpc")
+    assert asked[0].seeds == seeds and asked[0].methods == ("cdma", "cps", "urpc")
 
 
 @pytest.mark.parametrize(
