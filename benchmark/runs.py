@@ -84,8 +84,8 @@ class Run:
 
     @property
     def plain(self) -> bool:
-        """Whether the method has its default settings and its own views, and is no variant."""
-        return not self.variant and not self.settings and self.views == Run.views
+        """Whether the method has its default settings, its own views and a random draw, and is no variant."""
+        return not self.variant and not self.settings and self.views == Run.views and not self.chosen
 
     @property
     def key(self) -> str:

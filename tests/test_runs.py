@@ -18,6 +18,7 @@ OTHER |= {
     "precision": "bf16",
     "dropout": 0.25,
     "views": "rgb",
+    "chosen": ("a1",),
 }
 
 
@@ -30,14 +31,14 @@ def test_every_field_changes_the_key(field):
 
 def test_a_field_that_was_added_later_changes_no_older_key():
     run = Run(method="cdma", ratio=0.05)
-    later = ("tuned", "adapt", "views")
+    later = ("tuned", "adapt", "views", "chosen", "chosen_by")
     older = {name: value for name, value in dataclasses.asdict(run).items() if name not in later}
     assert run.key.endswith(hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()[:10])
 
 
 def test_only_a_run_without_variant_settings_and_other_views_is_plain():
     assert Run(method="fixmatch", ratio=0.5, lr=1).plain
-    for other in ({"variant": "no_cutmix"}, {"settings": (("threshold", 0.8),)}, {"views": "stain"}):
+    for other in ({"variant": "no_cutmix"}, {"settings": (("threshold", 0.8),)}, {"views": "stain"}, {"chosen": ("a",)}):
         assert not Run(method="fixmatch", **other).plain
 
 
