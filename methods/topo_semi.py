@@ -18,8 +18,8 @@ Settings:
 - `warmup` 0.25 is our own value: the noise of an untrained network has thousands of components, which cost the most
   time.
 
-Cost: this is the only method here that waits for the device. Each step copies both maps to the host. On one core, a map
-of 256 × 256 takes about 20 ms if it is smooth and 150 ms if it is pure noise, and each unlabelled image has two maps.
+Cost: this is the only method here that waits for the device. Each step copies both maps to the host, where threads
+compute the tiles.
 
 Differences from the paper and the released code:
 - Only the topological loss has been released. The mean teacher and its consistency loss are our own implementation. The

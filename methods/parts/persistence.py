@@ -4,6 +4,8 @@ Components are those of {p ≥ level} with four neighbours. Each is born at a lo
 it meets a component that was born at a higher level (Edelsbrunner & Harer, "Computational topology", 2010).
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -19,8 +21,8 @@ def components(p: Float[np.ndarray, "h w"]) -> tuple[Places, Places]:
     """The places where each component is born and dies; −1 for the highest, which never dies.
 
     Components that die at birth are left out. First every pixel is assigned to a maximum along its highest neighbours,
-    for all pixels at once. Union-find then joins these basins in the order of their saddles, so that its loop is over
-    neighbouring maxima and not over pixels.
+    for all pixels at once. Then these basins join, many at once: a basin whose highest saddle leads to a higher maximum
+    dies there, and its other saddles become those of the basin that it has joined (as in Borůvka's algorithm).
     """
     order = np.argsort(-p, axis=None, kind="stable")  # of equal pixels the first one counts as higher
     rank = np.empty(p.size, np.int64)
@@ -30,25 +32,33 @@ def components(p: Float[np.ndarray, "h w"]) -> tuple[Places, Places]:
     peak = np.minimum.reduce(around).ravel()[order]  # for each rank the best rank in its neighbourhood
     while ((higher := peak[peak]) != peak).any():
         peak = higher
-    beside = np.concatenate([np.stack([grid[1:-1, 1:-2], grid[1:-1, 2:-1]]).reshape(2, -1),
-                             np.stack([grid[1:-2, 1:-1], grid[2:-1, 1:-1]]).reshape(2, -1)], 1)  # fmt: skip
-    basins, saddle = np.sort(peak[beside], 0), beside.max(0)
-    edges = np.unique(np.stack([saddle, *basins])[:, basins[0] != basins[1]], axis=1)
-    death = {int(top): -1 for top in np.flatnonzero(peak == np.arange(p.size))}
-    joined = {top: top for top in death}
-
-    def oldest(top: int) -> int:
-        while joined[top] != top:
-            joined[top] = top = joined[joined[top]]
-        return top
-
-    for level, first, second in edges.T.tolist():
-        old, young = sorted((oldest(first), oldest(second)))
-        if old != young:
-            joined[young], death[young] = old, level
-    born, dead = order[list(death)], np.array([order[level] if level >= 0 else -1 for level in death.values()])
+    first = np.concatenate([grid[1:-1, 1:-2].ravel(), grid[1:-2, 1:-1].ravel()])
+    second = np.concatenate([grid[1:-1, 2:-1].ravel(), grid[2:-1, 1:-1].ravel()])
+    tops = np.flatnonzero(peak == np.arange(p.size))
+    basin = np.cumsum(peak == np.arange(p.size))[peak] - 1  # the place of each rank's maximum in `tops`
+    death = _deaths(len(tops), basin[first], basin[second], np.maximum(first, second))
+    born, dead = order[tops], np.where(death < 0, -1, order[death])
     lasting = (dead < 0) | (p.flat[born] > p.flat[dead])
     return born[lasting], dead[lasting]
+
+
+def _deaths(count: int, first: Places, second: Places, saddle: Places) -> Places:
+    """For each of the basins 0, 1, … (from high to low) the level where it joins a higher one; −1 if it never does.
+
+    Basins `first` and `second` meet at level `saddle`, a rank: 0 is the highest.
+    """
+    death, into = np.full(count, -1), np.arange(count)
+    while len(saddle := saddle[apart := first != second]):
+        old, young = np.minimum(first[apart], second[apart]), np.maximum(first[apart], second[apart])
+        highest = np.full(count, np.iinfo(np.int64).max)
+        np.minimum.at(highest, old, saddle)
+        np.minimum.at(highest, young, saddle)
+        dies = saddle == highest[young]
+        death[young[dies]], into[young[dies]] = saddle[dies], old[dies]
+        while ((root := into[into]) != into).any():
+            into = root
+        first, second = into[old], into[young]
+    return death
 
 
 def matched(births: Values, deaths: Values, other_births: Values, other_deaths: Values) -> Pairs:
@@ -74,9 +84,13 @@ def pulls(f: Tensor, q: Tensor, active: Tensor, threshold: float, tile: int) -> 
         return f.new_zeros(3, *f.shape)
     student, teacher = torch.stack([f, q]).cpu().numpy()
     maps = np.zeros((3, *student.shape), student.dtype)
-    for i, row, column in np.ndindex(len(f), -(-f.shape[1] // tile), -(-f.shape[2] // tile)):
-        here = np.s_[i, row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
-        where, values = targets(student[here], teacher[here], threshold)
+    tiles = [
+        np.s_[i, row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
+        for i, row, column in np.ndindex(len(f), -(-f.shape[1] // tile), -(-f.shape[2] // tile))
+    ]
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # NumPy lets them compute at the same time
+        found = list(threads.map(lambda here: targets(student[here], teacher[here], threshold), tiles))
+    for here, (where, values) in zip(tiles, found, strict=True):
         where = np.unravel_index(where, student[here].shape)
         for power in range(3):
             np.add.at(maps[power][here], where, values**power)

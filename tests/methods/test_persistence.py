@@ -40,6 +40,40 @@ def test_as_many_components_live_at_each_level_as_flooding_finds(levels):
             assert sum(birth >= level > death for birth, death in points) == label(p >= level)[1]
 
 
+def one_after_the_other(p: np.ndarray) -> dict[int, int]:
+    """Where each component is born and dies, pixel by pixel from the highest: a component joins those it touches."""
+    order = np.argsort(-p, axis=None, kind="stable").tolist()
+    rank, parent, pairs = {pixel: k for k, pixel in enumerate(order)}, {}, {}
+
+    def root(pixel: int) -> int:
+        while parent[pixel] != pixel:
+            pixel = parent[pixel]
+        return pixel
+
+    for pixel in order:
+        row, column = divmod(pixel, p.shape[1])
+        beside = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+        inside = [r * p.shape[1] + c for r, c in beside if 0 <= r < p.shape[0] and 0 <= c < p.shape[1]]
+        roots = sorted({root(other) for other in inside if other in parent}, key=rank.__getitem__)
+        parent[pixel] = roots[0] if roots else pixel
+        for young in roots[1:]:
+            parent[young] = roots[0]
+            pairs[young] = pixel
+    pairs[order[0]] = -1
+    return {born: dead for born, dead in pairs.items() if dead < 0 or p.flat[born] > p.flat[dead]}
+
+
+@pytest.mark.parametrize("levels", [3, 40, 10**6])
+def test_births_and_deaths_are_those_of_one_pixel_after_the_other(levels):
+    """Many basins join at once in the code; with few levels, several meet at the same saddle."""
+    random = np.random.default_rng(levels)
+    for _ in range(60):
+        p = random.integers(1, levels, random.integers(1, 12, 2)) / levels
+        born, dead = components(p)
+        assert dict(zip(born.tolist(), dead.tolist(), strict=True)) == one_after_the_other(p)
+        assert (np.diff(p.flat[born]) <= 0).all(), "from the highest to the lowest, so that sums keep their order"
+
+
 def test_points_are_matched_with_their_nearest_or_with_the_diagonal():
     births, deaths = np.array([0.9, 1.0, 0.3]), np.array([0.1, 0.0, 0.25])
     pairs = matched(births, deaths, np.array([1.0, 0.8]), np.array([0.05, 0.1]))

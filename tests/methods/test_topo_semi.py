@@ -35,6 +35,16 @@ def test_tiles_know_nothing_of_each_other():
             assert torch.equal(whole[:, :, rows, columns], here)
 
 
+def test_the_number_of_threads_changes_no_bit():
+    f, q = torch.rand(2, 2, 9, 8)
+    before, maps = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        maps.append(pulls(f, q, ON, 0.3, 4))
+    torch.set_num_threads(before)
+    assert torch.equal(*maps)
+
+
 def test_a_saddle_between_three_glands_is_pulled_twice():
     star = torch.tensor([[0.0, 0.9, 0.0], [0.8, 0.2, 0.7], [0.0, 0.0, 0.0]])
     count, total, _ = pulls(star[None], star[None], ON, 0.9, 3)[:, 0]
