@@ -26,40 +26,39 @@ if TYPE_CHECKING:
     from benchmark.sweep.plan import Planned
 
 
-class Numbers(List):
-    """Numbers of draws or seeds: `3` is the first three, 0, 1 and 2; `0,4` is these two; `4,` is this one."""
+def counted(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Numbers of draws or seeds: `3` is the first three, 0, 1 and 2; `0,4` is these two; `4,` is this one.
 
-    def __init__(self) -> None:
-        super().__init__(SEED)
+    Raises:
+        ValueError: for a count of 0, or of more runs than a plan may have.
+    """
+    numbers = joined(ctx, param, tuple(List(SEED).convert(text, param, ctx) for text in given))
+    if len(given) != 1 or "," in given[0]:
+        return numbers
+    (count,), option = numbers, param.opts[0]
+    if not count:
+        raise ValueError(f"{option} 0 is none at all; give {option} 1, or {option} 0, for the one with number 0.")
+    if count > MOST_RUNS:
+        raise ValueError(
+            f"{option} {count} means {count:,} {param.name}, numbered from 0, and a plan may have at most "
+            f"{MOST_RUNS:,} runs; for the one with number {count}, write it with a comma: {option} {count},"
+        )
+    return tuple(range(count))
 
-    def convert(self, value, param, ctx) -> tuple[int, ...]:
-        values = super().convert(value, param, ctx)
-        if isinstance(value, tuple) or "," in value or len(values) != 1:
-            return values
-        (count,), option = values, param.opts[0]
-        if not count:
-            raise ValueError(f"{option} 0 is none at all; give {option} 1, or {option} 0, for the one with number 0.")
-        if count > MOST_RUNS:
-            raise ValueError(
-                f"{option} {count} means {count:,} {param.name}, numbered from 0, and a plan may have at most "
-                f"{MOST_RUNS:,} runs; for the one with number {count}, write it with a comma: {option} {count},"
-            )
-        return tuple(range(count))
 
-
-LISTS = {  # option -> its help and type
-    "methods": ("Methods, instead of those of the suite.", List(METHOD)),
-    "ratios": ("Labelled fractions, such as 0.1,0.5.", List(RATIO)),
-    "draws": ("Labelled subsets, each with every seed: 3 is draws 0, 1 and 2; 0,4 is these two.", Numbers()),
-    "seeds": ("Seeds: 3 is seeds 0, 1 and 2; 0,4 is these two.", Numbers()),
-    "variants": ("Ablations of the methods, such as no_um,no_cdkd.", List()),
+LISTS = {  # option -> its help, type and callback
+    "methods": ("Methods, instead of those of the suite.", List(METHOD), joined),
+    "ratios": ("Labelled fractions, such as 0.1,0.5.", List(RATIO), joined),
+    "draws": ("Labelled subsets, each with every seed: 3 is draws 0, 1 and 2; 0,4 is these two.", str, counted),
+    "seeds": ("Seeds: 3 is seeds 0, 1 and 2; 0,4 is these two.", str, counted),
+    "variants": ("Ablations of the methods, such as no_um,no_cdkd.", List(), joined),
 }
 
 
 def list_option(name: str) -> Callable:
     """An option for what a suite has several of."""
-    text, kind = LISTS[name]
-    return cloup.option(f"--{name}", type=kind, multiple=True, callback=joined, help=text)
+    text, kind, callback = LISTS[name]
+    return cloup.option(f"--{name}", type=kind, multiple=True, metavar="LIST", callback=callback, help=text)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Whether a method with everything switched off is `supervised`: then an ablation begins where the baseline stands."""
+"""Checks that a method with every part switched off equals `supervised`, so that its ablation has the same baseline."""
 
 import dataclasses
 import inspect
@@ -14,22 +14,22 @@ from benchmark.runs import Run
 from methods.base import Batch, Method
 
 IMAGES, SIDE = 2, 64  # labelled, and as many unlabelled; pixels
-PROGRESS = 0.0, 0.5, 1.0  # of training: a term that begins late must be off, too
-SAME = 1e-9  # differences in double precision, beside numbers near 1
+PROGRESS = 0.0, 0.5, 1.0  # of training: terms that begin late must be off, too
+SAME = 1e-9  # differences in double precision of numbers near 1
 
 
 class Off(NamedTuple):
-    """A method with all its unsupervised weights 0, beside `supervised` with the same initial weights."""
+    """A method with all unsupervised weights 0, compared with `supervised` with the same initial weights."""
 
     name: str  # the variant
-    same_network: bool  # whether what learns has the shapes of `supervised`
+    same_network: bool  # whether the trained parameters have the shapes of `supervised`
     loss: float  # largest difference
     gradient: float
 
     @property
     def sentence(self) -> str:
         if not self.same_network:
-            return f"{self.name} learns another network than {BASELINE}, so the two are not compared."
+            return f"{self.name} trains another network than {BASELINE}, so the two are not compared."
         equal = "equals" if self.equal else "does not equal"
         return (
             f"{self.name} {equal} {BASELINE} on the same network: its losses differ by {self.loss:.1g}, its gradients "
@@ -42,7 +42,7 @@ class Off(NamedTuple):
 
 
 def everything_off(run: Run, classes: int) -> list[Off]:
-    """Compares every variant that leaves no unsupervised weight.
+    """Compares every variant without unsupervised weights with `supervised`.
 
     On the network of the run, untrained and without dropout, in double precision, on random images.
     """
@@ -81,7 +81,7 @@ def _built(run: Run, classes: int) -> Method:
 
 
 def _step(method: Method, batch: Batch, t: float) -> tuple[float, dict[str, tuple[Tensor, Tensor]]]:
-    """The loss of a step, and each parameter that may learn with its gradient."""
+    """The loss of a step, and each trainable parameter with its gradient."""
     method.zero_grad()
     total = sum(method.losses(batch, torch.tensor(t, dtype=torch.float64)).values())
     total.backward()

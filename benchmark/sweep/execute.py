@@ -1,4 +1,4 @@
-"""A suite's missing runs, carried out by workers here, by Slurm or by Ray: the same runs, rows and failures."""
+"""Executes the missing runs of a suite with any executor: local workers, Slurm or Ray."""
 
 import contextlib
 import errno
@@ -14,26 +14,26 @@ from benchmark.runs import Run
 from benchmark.sweep.plan import Planned
 from benchmark.sweep.task import DONE, ELSEWHERE, FAILED, FULL, failure, failure_path, record_failure, running_path
 
-LOSSES = 3  # times that a run may take its process along before it is recorded as failed
-TICK_S = 0.5  # seconds between two looks
-RETURN_S = 5.0  # seconds until a run that another process holds is looked at again
+LOSSES = 3  # times that the process of a run may be lost before the run is recorded as failed
+TICK_S = 0.5  # seconds between two checks
+RETURN_S = 5.0  # seconds until a run that another process holds is tried again
 
 
 class Executor(Protocol):
-    """What carries out runs, each as a `Task` in a process of its own."""
+    """Executes runs, each as a `Task` in a process of its own."""
 
     def start(self, wanted: Sequence[Run]) -> None:
-        """Takes runs; they may begin at once or much later."""
+        """Accepts runs; they may begin at once or much later."""
 
     def ended(self, within_s: float) -> list[tuple[Run, str]]:
-        """Runs that ended, each with "" (see its row or failure), "elsewhere", "full", or how its process was lost."""
+        """Runs that ended, each with "" (it has a record), "elsewhere", "full", or how its process was lost."""
 
     def stop(self) -> None:
-        """Ends what still runs, and forgets what waits."""
+        """Ends the runs in progress, and drops those that wait."""
 
 
 class Show(Protocol):
-    """What tells a person of it."""
+    """Shows the progress to a person."""
 
     def ended(self, run: Run, ending: str, sentence: str) -> None:
         """A run is "done" or "failed"; the sentence says why it failed."""
@@ -43,14 +43,21 @@ class Show(Protocol):
 
 
 def execute(planned: Sequence[Planned], executor: Executor, results: Path, show: Show) -> Counter[str]:
-    """Runs what is not done, and counts how runs ended. One that fails does not stop the others.
+    """Executes the runs that are not done, and counts how runs ended. A failed run does not stop the others.
 
-    A run whose process is lost is started again, and goes on from its checkpoint; after the third loss it has failed.
+    If the process of a run is lost, the run is started again and continues from its checkpoint; after the third loss it
+    has failed.
+
+    Args:
+        planned: the runs.
+        executor: where they are executed.
+        results: folder of the run records.
+        show: the view of the progress.
 
     Raises:
-        OSError: if the disk of the results is full, as every further run would fail on it, too.
+        OSError: if the disk of the results is full, because every further run would fail, too.
     """
-    left = {one.key: one.run for one in planned if one.state != DONE}
+    left = {planned_run.key: planned_run.run for planned_run in planned if planned_run.state != DONE}
     for key in left:
         running_path(results, key).unlink(missing_ok=True)  # of a process that was killed
     losses: Counter[str] = Counter()
@@ -90,7 +97,7 @@ def execute(planned: Sequence[Planned], executor: Executor, results: Path, show:
 
 
 def _ending(results: Path, run: Run, how: str) -> tuple[str | None, str]:
-    """How a run ended, by its files; None if it has left neither row nor failure."""
+    """How a run ended, from its files; None if there is neither a run record nor a failure record."""
     if records.path_of(results, run.key).exists():
         failure_path(results, run.key).unlink(missing_ok=True)
         return DONE, ""

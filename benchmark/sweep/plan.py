@@ -1,4 +1,4 @@
-"""What of a suite is done, what is missing, and what the rest will take, judged by the rows at hand."""
+"""Plans the runs of a suite: which are done or missing, with estimates of time and memory from run records."""
 
 import contextlib
 import dataclasses
@@ -33,10 +33,10 @@ NETWORK = (
     "encoder", "decoder", "norm", "width", "dropout", "weights_hash", "labelled", "unlabelled", "crop", "precision",
     "adapt",
 )  # fmt: skip
-READ = 40  # rows of a method that an estimate looks at
-LEARNING = 16  # bytes for each parameter that learns: itself, its gradient and two moments
-CONTEXT = 600 * 2**20  # bytes of a GPU that a process takes before it has a tensor
-SPARE = 0.85  # share of the free memory that is planned with
+READ = 40  # run records of a method that an estimate reads
+LEARNING = 16  # bytes for each trained parameter: itself, its gradient and two moments
+CONTEXT = 600 * 2**20  # bytes of GPU memory that a process uses without any tensor
+SPARE = 0.85  # fraction of the free memory that is used
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,19 @@ class Planned:
     run: Run
     key: str
     state: str  # "done", "missing" or "failed"
-    seconds: float | None = None  # that it will take, training and scoring; None where no row tells
-    memory: float | None = None  # bytes at its peak
+    seconds: float | None = None  # estimate for training and scoring; None if there is none
+    memory: float | None = None  # estimate of the peak in bytes
 
 
 def plan(wanted: Sequence[Run], stores: Stores, results: Path) -> list[Planned]:
-    """Every run with its key, and whether it is done; `stores` has the store of each dataset by its name.
+    """Every run, complete, with its key and whether it is done.
 
-    Weights are hashed, labelled subsets drawn and settings checked once, not for each run.
+    Weights are hashed, labelled subsets computed and settings checked once, not for each run.
+
+    Args:
+        wanted: the runs.
+        stores: dataset -> its store.
+        results: folder of the run records.
 
     Raises:
         ValueError: if a run cannot start, for example with a crop larger than an image.
@@ -61,7 +66,7 @@ def plan(wanted: Sequence[Run], stores: Stores, results: Path) -> list[Planned]:
     filled: dict[tuple, dict[str, Any]] = {}
     tried: set[tuple] = set()
     done, failed = keys_in(results, "runs"), keys_in(results, "failed")
-    found: dict[str, Planned] = {}
+    by_key: dict[str, Planned] = {}
     for run in wanted:
         store = stores[run.dataset]
         fixed = (run.method, run.variant, run.dataset, run.task, run.split, run.scale, run.mpp, run.encoder,
@@ -76,36 +81,40 @@ def plan(wanted: Sequence[Run], stores: Stores, results: Path) -> list[Planned]:
             check_crop(run, at_resolution(store, run), draw(store, run))
             tried.add(of)
         if (of := (run.method, str(run.settings))) not in tried:
-            with contextlib.suppress(methods.Broken):  # its runs are recorded as failed, and the others go on
+            with contextlib.suppress(methods.Broken):  # its runs are recorded as failed, and the others continue
                 methods.check(run.method, dict(run.settings))
             tried.add(of)
         key = run.key
-        found[key] = Planned(run, key, DONE if key in done else FAILED if key in failed else MISSING)
-    return list(found.values())
+        by_key[key] = Planned(run, key, DONE if key in done else FAILED if key in failed else MISSING)
+    return list(by_key.values())
 
 
 def estimated(
     planned: Sequence[Planned], estimates: "Estimates", threads: int, tell: Callable[[int, str], None] = silent
 ) -> list[Planned]:
-    """The plan with seconds and memory, one setting and repeat after the other: `supervised` first, then by cost."""
-    known = []
-    for done, one in enumerate(planned, 1):
-        if one.state != DONE:
-            seconds, memory = estimates.of(one.run, threads)
-            one = dataclasses.replace(one, seconds=seconds, memory=memory)
-        known.append(one)
-        tell(done, one.key)
-    order = {setting: place for place, setting in enumerate(dict.fromkeys(_setting(one.run) for one in planned))}
+    """The plan with estimates, in the order of execution.
 
-    def cheap_first(one: Planned) -> tuple[int, int, int, bool, float]:
-        seconds = math.inf if one.seconds is None else one.seconds
-        return order[_setting(one.run)], one.run.seed, one.run.draw, one.run.method != BASELINE, seconds
+    One setting and repeat after the other; in each, `supervised` first, then the others by estimated time.
+    """
+    known = []
+    for done, planned_run in enumerate(planned, 1):
+        if planned_run.state != DONE:
+            seconds, memory = estimates.of(planned_run.run, threads)
+            planned_run = dataclasses.replace(planned_run, seconds=seconds, memory=memory)
+        known.append(planned_run)
+        tell(done, planned_run.key)
+    settings = dict.fromkeys(_setting(planned_run.run) for planned_run in planned)
+    order = {setting: place for place, setting in enumerate(settings)}
+
+    def cheap_first(planned_run: Planned) -> tuple[int, int, int, bool, float]:
+        run, seconds = planned_run.run, math.inf if planned_run.seconds is None else planned_run.seconds
+        return order[_setting(run)], run.seed, run.draw, run.method != BASELINE, seconds
 
     return sorted(known, key=cheap_first)
 
 
 def _setting(run: Run) -> Run:
-    """A run without what differs inside a table."""
+    """A run without the fields that differ inside a table."""
     return dataclasses.replace(
         run, method=BASELINE, variant="", settings=(), tuned="", views=Run.views, chosen=(), chosen_by="", lr=1,
         ratio=1, draw=0, seed=0
@@ -113,8 +122,8 @@ def _setting(run: Run) -> Run:
 
 
 def makespan(planned: Sequence[Planned], workers: int) -> float | None:
-    """Seconds until all that is not done is, in this order; None if that of any is unknown."""
-    left = [one.seconds for one in planned if one.state != DONE]
+    """Seconds until all missing runs are done, in this order; None if the time of one is unknown."""
+    left = [planned_run.seconds for planned_run in planned if planned_run.state != DONE]
     if None in left:
         return None
     free = [0.0] * max(1, workers)
@@ -124,12 +133,12 @@ def makespan(planned: Sequence[Planned], workers: int) -> float | None:
 
 
 def fitting(planned: Sequence[Planned], device: torch.device, devices: int, cores: int) -> int:
-    """How many workers: as many of the largest runs as the memory holds at once, and no more than cores or runs.
+    """The number of workers: as many of the largest runs as fit into memory together, at most one per core and run.
 
-    Where no row tells how large a run is: one for each GPU, or one for each core.
+    If the memory of a run is unknown: one for each GPU, or one for each core.
     """
-    left = [one for one in planned if one.state != DONE]
-    sizes = sorted((one.memory for one in left if one.memory is not None), reverse=True)
+    left = [planned_run for planned_run in planned if planned_run.state != DONE]
+    sizes = sorted((run.memory for run in left if run.memory is not None), reverse=True)
     if device.type == "cuda":
         if len(sizes) < len(left):
             return min(devices, len(left))
@@ -152,21 +161,30 @@ def fitting(planned: Sequence[Planned], device: torch.device, devices: int, core
 
 
 class Estimates:
-    """What a run will take: seconds of training and scoring, and bytes of memory at its peak.
+    """Estimates for a run: seconds of training and scoring, and peak memory in bytes.
 
-    From rows of the same network and batch: of the same settings, else of the same method; else from counted
-    operations beside the rows of `supervised`, or beside a few steps of it where it has none. Rows of this device count
-    before others of its kind. Scoring is reckoned as forward passes of `supervised` over all validation and test
-    images.
+    From run records of the same network and batch, with the same settings or else of the same method. If there are
+    none, from counted operations relative to run records of `supervised`, or to a few timed steps of it. Run records of
+    this device are preferred to those of others of its kind. Scoring is estimated as forward passes of `supervised`
+    over all validation and test images.
     """
 
     def __init__(
         self, planned: Sequence[Planned], stores: Stores, results: Path, device: str, gpu: bool,
         measure: Callable[[Run], float | None] | None = None,
     ):  # fmt: skip
-        """`device` is the name that rows give it; `measure` says how many seconds a step of a run takes there."""
+        """Estimates from the run records in a folder.
+
+        Args:
+            planned: the runs; their methods decide which records are read.
+            stores: dataset -> its store.
+            results: folder of the run records.
+            device: its name in run records.
+            gpu: whether it is a GPU.
+            measure: the seconds of a step of a run on the device, timed; None: not timed.
+        """
         self.stores, self.results, self.device, self.gpu, self.measure = stores, results, device, gpu, measure
-        names = sorted({one.run.method for one in planned} | {BASELINE}, key=len, reverse=True)
+        names = sorted({planned_run.run.method for planned_run in planned} | {BASELINE}, key=len, reverse=True)
         self.keys: dict[str, list[str]] = {name: [] for name in names}
         for key in sorted(keys_in(results, "runs")):
             if of := next((name for name in names if key.startswith((f"{name}_", f"{name}-"))), None):
@@ -176,21 +194,21 @@ class Estimates:
         )
 
     def of(self, run: Run, threads: int) -> tuple[float | None, float | None]:
-        """Seconds and bytes; None where nothing tells."""
+        """Seconds and bytes; None if there is no estimate."""
         network = tuple(getattr(run, name) for name in NETWORK)
-        found = self._pace(run.method, network, _labels(run), threads)
+        own = self._pace(run.method, network, _labels(run), threads)
         base = self._pace(BASELINE, network, ("", "()", run.dataset), threads)
-        if found is None and base is None and (seconds := self._measured(_as_baseline(run))):
+        if own is None and base is None and (seconds := self._measured(_as_baseline(run))):
             base = seconds / (1 if self.gpu else threads), None
-        if found is None and base is not None:
-            found = self._beside(base, run)
-        if found is None:
+        if own is None and base is not None:
+            own = self._relative(base, run)
+        if own is None:
             return None, None
-        pace, memory = found
-        forward = (base or found)[0] / (3 * run.labelled * run.crop**2)  # seconds a pixel: a step is three such passes
+        pace, memory = own
+        forward = (base or own)[0] / (3 * run.labelled * run.crop**2)  # seconds per pixel: a step is three such passes
         return pace * run.steps + forward * self._scored_pixels(run), memory
 
-    def _beside(self, base: tuple[float, float | None], run: Run) -> tuple[float, float | None] | None:
+    def _relative(self, base: tuple[float, float | None], run: Run) -> tuple[float, float | None] | None:
         one, other = self._count(_common(run)), self._count(_as_baseline(run))
         if one is None or other is None:
             return None
@@ -202,32 +220,32 @@ class Estimates:
         return seconds, memory
 
     def _pace(self, method: str, network: tuple, labels: tuple, threads: int) -> tuple[float, float] | None:
-        """Seconds a step and bytes, of the rows that are most like a run."""
-        rows = [row for row in self._read(method, labels[-1]) if row["network"] == network]
-        if not rows:
+        """Seconds per step and bytes, from the run records most similar to a run."""
+        measured = [cost for cost in self._read(method, labels[-1]) if cost["network"] == network]
+        if not measured:
             return None
         unlike = [
-            (row["device"] != self.device, row["labels"][:-1] != labels[:-1], row["threads"] != threads,
-             row["labels"] != labels)
-            for row in rows
+            (cost["device"] != self.device, cost["labels"][:-1] != labels[:-1], cost["threads"] != threads,
+             cost["labels"] != labels)
+            for cost in measured
         ]  # fmt: skip
-        alike = [row for row, its in zip(rows, unlike, strict=True) if its == min(unlike)]
-        seconds = [row["pace"] * (1 if self.gpu else row["threads"] / threads) for row in alike]
-        return statistics.median(seconds), max(row["memory"] for row in alike)
+        alike = [cost for cost, its in zip(measured, unlike, strict=True) if its == min(unlike)]
+        seconds = [cost["pace"] * (1 if self.gpu else cost["threads"] / threads) for cost in alike]
+        return statistics.median(seconds), max(cost["memory"] for cost in alike)
 
     def _read(self, method: str, dataset: str) -> list[dict[str, Any]]:
-        """What a few rows of a method tell, those of the dataset first, on a device of the kind that will be used."""
+        """The costs in a few run records of a method, those of the dataset first, on the same kind of device."""
         keys = sorted(self.keys[method], key=lambda key: f"_{dataset}" not in key)
-        rows = (records.find(self.results, key) for key in keys[:READ])
-        return [_told(row) for row in rows if row and row.status == "done" and self.gpu == _on_gpu(row)]
+        read = (records.find(self.results, key) for key in keys[:READ])
+        return [_cost(record) for record in read if record and record.status == "done" and self.gpu == _on_gpu(record)]
 
     def _measured(self, run: str) -> float | None:
-        """Seconds of a step, on a CPU with one thread; None where nobody takes the time."""
+        """Seconds of a step, on a CPU with one thread; None if they cannot be timed."""
         seconds = self.measure(_parsed(run)) if self.measure else None
         return seconds and seconds * (1 if self.gpu else torch.get_num_threads())
 
     def _count(self, run: str) -> dict[str, Any] | None:
-        """What a step of a run costs, counted without computing it; None for a method that breaks its contract."""
+        """The cost of a step of a run, counted without computing it; None for a method that breaks its contract."""
         run = _parsed(run)
         images = torch.empty(run.labelled + run.unlabelled, 3, run.crop, run.crop, device="meta")
         masks = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device="meta")
@@ -258,7 +276,7 @@ class Estimates:
 
 
 def _common(run: Run, **changed: Any) -> str:
-    """A run like all that take as long a step, as a text, which a cache can hold."""
+    """A run with the fields that decide the time of a step, as a text, which can be cached."""
     alike = dataclasses.replace(run, ratio=1.0, draw=0, seed=0, steps=Run.steps, scale=Run.scale, **changed)
     return json.dumps(dataclasses.asdict(alike))
 
@@ -271,15 +289,16 @@ def _parsed(run: str) -> Run:
     return Run.of(json.loads(run))
 
 
-def _told(row: RunRecord) -> dict[str, Any]:
-    run = row.run
+def _cost(record: RunRecord) -> dict[str, Any]:
+    """The cost of a run, and what it depends on."""
+    run = record.run
     return {
         "network": tuple(getattr(run, name) for name in NETWORK),
         "labels": _labels(run),
-        "pace": row.measured.seconds / run.steps,
-        "memory": row.measured.peak_memory,
-        "device": row.machine.device,
-        "threads": row.machine.threads,
+        "pace": record.measured.seconds / run.steps,
+        "memory": record.measured.peak_memory,
+        "device": record.machine.device,
+        "threads": record.machine.threads,
     }
 
 
@@ -287,5 +306,5 @@ def _labels(run: Run) -> tuple[str, str, str]:
     return run.variant, str(run.settings), run.dataset
 
 
-def _on_gpu(row: RunRecord) -> bool:
-    return row.machine.kind == "cuda"
+def _on_gpu(record: RunRecord) -> bool:
+    return record.machine.kind == "cuda"

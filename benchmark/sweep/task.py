@@ -1,4 +1,4 @@
-"""One run carried out, wherever that is: it leaves a row, or a failure that says why."""
+"""Executes one run, with any executor: it writes a run record, or a failure record with the error."""
 
 import contextlib
 import dataclasses
@@ -24,8 +24,8 @@ from benchmark.protocol import setup, train
 from benchmark.runs import Run
 
 ENDINGS = DONE, FAILED, ELSEWHERE, FULL = "done", "failed", "elsewhere", "full"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # what every other run would meet, too
-TELL_S = 1.0  # seconds between two words of how far a run has come
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # errors that every other run would have, too
+TELL_S = 1.0  # seconds between two writes of the progress of a run
 
 
 class _Elsewhere(Exception):
@@ -34,32 +34,32 @@ class _Elsewhere(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """All that a run needs besides itself. It travels to other processes and machines."""
+    """Everything that a run needs besides its fields; it is sent to other processes and machines."""
 
     results: Path
     data: Path
     device: str = "auto"
     threads: int = 1
-    trial: bool = False  # judged on validation images alone
+    trial: bool = False  # scored on validation images only
 
     def __call__(self, run: Run) -> str:
-        """Trains and scores a complete run, and says how that ended.
+        """Trains and scores a complete run.
 
         Returns:
             "done" with a run record, "failed" with a failure record, "elsewhere" if another process holds the run, or
-            "full" if the disk of the results takes nothing more.
+            "full" if the disk of the results is full.
         """
         torch.set_num_threads(self.threads)
         try:
             store = stores.open_store(run.dataset, self.data)
             _same(setup.complete(run, store), run)
             failure_path(self.results, run.key).unlink(missing_ok=True)
-            with _telling(self.results, run) as watch:
+            with _reported(self.results, run) as watch:
                 options = train.Options(device=self.device, watch=watch, trial=self.trial, busy=_refuse)
                 train.train(run, store, self.results, options)
         except _Elsewhere:
             return ELSEWHERE
-        except Exception as error:  # whatever a method does wrong, the other runs go on
+        except Exception as error:  # whatever a method does wrong, the other runs continue
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 return FULL
             return self._failed(run, error)
@@ -88,7 +88,7 @@ class Task:
 
 
 def record_failure(results: Path, run: Run, sentence: str, details: str, device: str) -> None:
-    """Writes why a run has left no row, for people and for the next sweep, which tries it again."""
+    """Writes the error of a run, for people and for the next sweep, which tries the run again."""
     failure = {
         "key": run.key,
         "run": dataclasses.asdict(run),
@@ -106,13 +106,13 @@ def failure_path(results: Path, key: str) -> Path:
 
 
 def failure(results: Path, key: str) -> dict[str, Any] | None:
-    """Why a run has left no row: `error`, a sentence; `traceback`, `time`, `machine`. None if it has not failed."""
+    """The failure record of a run: `error`, a sentence; `traceback`, `time`, `machine`. None if it has not failed."""
     path = failure_path(results, key)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def keys_in(results: Path, folder: str) -> set[str]:
-    """The runs that have a file in `runs`, `failed` or `running`: one look, however many there are."""
+    """The keys of the runs with a file in `runs`, `failed` or `running`; lists the folder once."""
     with contextlib.suppress(FileNotFoundError):
         return {name.removesuffix(".json") for name in os.listdir(results / folder) if not name.startswith(".")}
     return set()
@@ -123,7 +123,7 @@ def _sentence(error: Exception) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# How far a run has come
+# The progress of a run
 
 
 def running_path(results: Path, key: str) -> Path:
@@ -131,7 +131,7 @@ def running_path(results: Path, key: str) -> Path:
 
 
 def running(results: Path, key: str) -> dict[str, Any] | None:
-    """What a run is doing: `what`, `done`, `total`, `text`, `host`; None if it is not."""
+    """The progress of a run: `what`, `done`, `total`, `text`, `host`; None if it is not running."""
     try:
         return json.loads(running_path(results, key).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -139,16 +139,16 @@ def running(results: Path, key: str) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def _telling(results: Path, run: Run) -> Iterator[train.Watch]:
-    """A small file that says how far the run is, the same whoever carries it out.
+def _reported(results: Path, run: Run) -> Iterator[train.Watch]:
+    """Writes the progress of a run to a small file, with every executor.
 
-    It is gone before the row appears, so that it does not outlive its run if that is killed at this moment.
+    The file is deleted before the run record appears, so that it does not remain if the run is killed at that moment.
     """
     path, host, depth = running_path(results, run.key), os.uname().nodename, 0
 
     def say(what: str, done: int, total: int, text: str) -> None:
-        said = json.dumps({"what": what, "done": done, "total": total, "text": text.strip(), "host": host})
-        write_text(path, said)
+        progress = json.dumps({"what": what, "done": done, "total": total, "text": text.strip(), "host": host})
+        write_text(path, progress)
 
     @contextlib.contextmanager
     def watch(what: str, total: int) -> Iterator[Tell]:
@@ -177,10 +177,10 @@ def _refuse(other: str) -> None:
 
 
 def _same(here: Run, planned: Run) -> None:
-    """Refuses a run whose data or weights are others than those it was planned with."""
+    """Refuses a run if data or weights differ from those that it was planned with."""
     for name, what in (("content", "dataset"), ("weights_hash", "pretrained weights")):
         if getattr(here, name) != getattr(planned, name):
             raise ValueError(
-                f"The {what} of '{planned.dataset}' here are not those that the run was planned with "
+                f"The {what} of '{planned.dataset}' here differ from those that the run was planned with "
                 f"({getattr(here, name)}, not {getattr(planned, name)}); bring the same ones to every machine."
             )

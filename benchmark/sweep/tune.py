@@ -1,7 +1,7 @@
-"""Equal tuning: as many trials for every method, each judged on validation images alone.
+"""Tuning: the same number of trials for every method, scored on validation images only.
 
-A trial is a run, carried out and resumed as any, in a folder of its own; its test images stay closed. Which settings
-it has follows from the rows of the trials before it and from nothing else, so a tuning goes on wherever its rows are.
+A trial is a run in a folder of its own, executed and resumed like any run; its test images are not opened. Its settings
+follow from the run records of the trials before it alone, so tuning continues wherever these records are.
 """
 
 import dataclasses
@@ -22,35 +22,40 @@ from benchmark.records import RunRecord
 from benchmark.runs import Run
 
 FOLDER = "tuning"  # of the results
-ROUND = 5  # trials that are proposed together, however many workers there are, so that it is always the same ones
+ROUND = 5  # trials that are proposed together, however many workers there are, so that they are always the same
 WIDE = 10.0  # rates and weights: from a tenth of the published value to ten times it; so wide a range is logarithmic
 DIGITS = 3  # of a proposed value
-FREE = ("ratio", "draw", "seed", "tuned")  # in which a run may differ from the one that was tuned
+FREE = ("ratio", "draw", "seed", "tuned")  # fields in which a run may differ from the tuned one
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def ranges(run: Run) -> dict[str, tuple[float, float]]:
-    """What is tuned, and where: `lr`, every weight, and what the method names itself (`Method.tuned`)."""
+    """What is tuned, with its range: `lr`, every weight, and the settings in `Method.tuned`."""
     published = {"lr": run.lr} | _published(run.method)
     wide = [name for name, value in published.items() if name == "lr" or (name.startswith("weight") and value)]
     return {name: (published[name] / WIDE, published[name] * WIDE) for name in wide} | methods.get(run.method).tuned
 
 
 def check(run: Run, store: Store) -> None:
-    """Refuses a run whose trials nothing could judge."""
+    """Refuses a run without validation images, on which trials are scored."""
     if not draw(store, run).val:
         raise ValueError(
-            f"Split '{run.split}' of '{store.name}' has no validation image, and test images judge no trial; choose "
+            f"Split '{run.split}' of '{store.name}' has no validation image, on which trials are scored; choose "
             "another split, or add images of more patients with masks."
         )
 
 
 def trials(run: Run, count: int, tuning: Path) -> list[Run]:
-    """The trials of a run as far as they are known: a round is, once every trial of the rounds before has a row.
+    """The trials of a run that are known: a round is known once all trials of earlier rounds have run records.
 
-    The first is the run itself, with published settings; the rest of its round is drawn at random, the further rounds
-    by a tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) from all before. `run` is complete.
+    The first trial is the run itself, with published settings. The rest of the first round is random; further rounds
+    are proposed by a tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) from all earlier trials.
+
+    Args:
+        run: a complete run.
+        count: number of trials.
+        tuning: folder of the run records of trials.
     """
     where = {
         name: optuna.distributions.FloatDistribution(low, high, log=low > 0 and high / low >= WIDE)
@@ -65,63 +70,65 @@ def trials(run: Run, count: int, tuning: Path) -> list[Run]:
         asked = [study.ask(where) for _ in range(min(ROUND, count - len(known)))]
         these = [_with(run, trial.params) if trial.number else run for trial in asked]
         known += these
-        rows = [records.find(tuning, one.key) for one in these]
-        if None in rows:
+        finished = [records.find(tuning, trial.key) for trial in these]
+        if None in finished:
             break
-        for trial, row in zip(asked, rows, strict=True):
-            study.tell(trial, judged(row))
+        for trial, record in zip(asked, finished, strict=True):
+            study.tell(trial, score(record))
     return known
 
 
-def judged(row: RunRecord) -> float:
-    """A trial's mean Dice on validation images at the last step; 0 where it diverged."""
-    return row.validation["dice"][-1] if row.status == "done" else 0.0
+def score(record: RunRecord) -> float:
+    """The mean Dice of a trial on validation images at the last step; 0 if it diverged."""
+    return record.validation["dice"][-1] if record.status == "done" else 0.0
 
 
 def outcome(run: Run, count: int, tuning: Path) -> dict[str, Any] | None:
-    """What came of so many trials, if that is known: also where their rows are not, as of published results."""
+    """The outcome of a tuning, even if the run records of its trials are missing; None if there is none."""
     path = tuning / f"{run.key}_{count}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def save(run: Run, known: Sequence[Run], tuning: Path) -> dict[str, Any]:
-    """Writes what came of all trials: their settings and scores, and which is `chosen`, the first of the best."""
-    rows = [records.find(tuning, one.key) for one in known]
-    scores = [judged(row) for row in rows]
-    held = rows[0].certificate
-    found = {
+    """Writes the outcome of all trials: their settings and scores, and which is `chosen`, the first of the best."""
+    trial_records = [records.find(tuning, trial.key) for trial in known]
+    scores = [score(record) for record in trial_records]
+    certificate = trial_records[0].certificate
+    outcome = {
         "key": f"{run.key}_{len(known)}",
         "run": dataclasses.asdict(run),
-        "title": rows[0].title,
+        "title": trial_records[0].title,
         "ranges": ranges(run),
         "chosen": scores.index(max(scores)),
         "trials": [
-            {"key": one.key, "lr": one.lr, "settings": one.settings, "status": row.status, "dice": score}
-            for one, row, score in zip(known, rows, scores, strict=True)
+            {"key": trial.key, "lr": trial.lr, "settings": trial.settings, "status": record.status, "dice": dice}
+            for trial, record, dice in zip(known, trial_records, scores, strict=True)
         ],
-        "validation": {"images": held.images["val"], "list": held.lists["val"]},
+        "validation": {"images": certificate.images["val"], "list": certificate.lists["val"]},
         "sampler": f"TPE of optuna {optuna.__version__}, seed {run.seed}",
     }
-    text = json.dumps(found, indent=1, allow_nan=False)
-    write_text(tuning / f"{found['key']}.json", text + "\n")
-    return found
+    text = json.dumps(outcome, indent=1, allow_nan=False)
+    write_text(tuning / f"{outcome['key']}.json", text + "\n")
+    return outcome
 
 
 def tuned(wanted: Sequence[Run], results: Path) -> list[Run]:
-    """The runs, complete ones, with the learning rate and settings that their methods were tuned to.
+    """Complete runs with the tuned learning rate and settings of their methods.
 
-    A run takes those of the largest ratio that is not above its own: labelled draws are nested, so of its own draw they
-    know no label that it does not. All of its other fields must be those that were tuned. Methods tuned by unequal
-    numbers of trials are refused.
+    A run takes the outcome with the largest labelled fraction that is not above its own: labelled subsets are nested,
+    so that tuning used no label that the run does not have. All other fields must be those that were tuned.
+
+    Raises:
+        ValueError: if a method was not tuned, or methods were tuned with unequal numbers of trials.
     """
     outcomes = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((results / FOLDER).glob("*.json"))]
     taken = [_taken(run, outcomes) for run in wanted]
     counted = [(len(outcome["trials"]), run) for run, outcome in zip(wanted, taken, strict=True)]
-    (least, fewest), (most, other) = (of(counted, key=lambda one: one[0]) for of in (min, max))
+    (least, fewest), (most, other) = (of(counted, key=lambda pair: pair[0]) for of in (min, max))
     if least < most:
         raise ValueError(
-            f"'{fewest.method}' at ratio {fewest.ratio:g} was tuned by {least} trials and '{other.method}' at "
-            f"{other.ratio:g} by {most}, so they do not compare; give: bench tune --methods {fewest.method} "
+            f"'{fewest.method}' at ratio {fewest.ratio:g} was tuned with {least} trials and '{other.method}' at "
+            f"{other.ratio:g} with {most}, so they cannot be compared; give: bench tune --methods {fewest.method} "
             f"--ratios {fewest.ratio:g} --trials {most}."
         )
     return [_chosen(run, outcome) for run, outcome in zip(wanted, taken, strict=True)]

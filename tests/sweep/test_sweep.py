@@ -558,7 +558,7 @@ def test_the_live_view_has_a_line_for_each_run(store, tmp_path, width):
         )
     board = live.Board(live.Progress(planned, tmp_path, 2), live.Live(console=live.Console(width=width)))
     with board.console.capture() as shown:
-        board.console.print(board._drawn())
+        board.console.print(board._view())
     first, *running, following = shown.get().splitlines()
     assert first.strip() == "0 of 3 done, 3 left" and following.startswith("Next: unimatch_v2 at 0.5, draw 0, seed 10")
     assert len(running) == 2 and all(len(line) <= width and "━" in line and "1234 images/s" in line for line in running)
@@ -574,7 +574,7 @@ def test_where_there_is_no_terminal_lines_say_now_and_then_how_far_runs_are(stor
     lines.look()
     lines.look()
     assert capsys.readouterr().err == f"started   {key}\n"
-    monkeypatch.setattr(live, "TELL_S", 0)
+    monkeypatch.setattr(live, "REPORT_S", 0)
     lines.look()
     assert capsys.readouterr().err == f"running   {key}: training 30 of 60\n          0 of 2 done, 2 left\n"
 

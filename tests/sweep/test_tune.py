@@ -136,13 +136,13 @@ def test_of_equal_trials_the_published_settings_are_chosen(store, tmp_path):
 # Test images stay closed
 
 
-def test_a_trial_is_judged_on_no_more_validation_images_than_labelled_ones_and_has_no_scores(store, data, tmp_path):
+def test_a_trial_is_scored_on_no_more_validation_images_than_labelled_ones_and_has_no_scores(store, data, tmp_path):
     run = complete(store, "supervised", ratio=0.1)
     assert Task(tmp_path, data, "cpu", trial=True)(run) == "done"
     row = records.find(tmp_path, run.key)
     assert row.status == "done" and not row.scores and row.best is None
     assert 0 < row.certificate.images["val"] <= row.certificate.images["labelled"]
-    assert tune.judged(row) == row.validation["dice"][-1] > 0
+    assert tune.score(row) == row.validation["dice"][-1] > 0
     assert {path.name for path in tmp_path.iterdir() if any(path.iterdir())} == {"locks", "runs"}
 
 
@@ -273,7 +273,7 @@ def options(data: Path, results: Path, **fields) -> list[str]:
 
 @pytest.fixture
 def here(monkeypatch):
-    """Runs are carried out in this process."""
+    """Runs are executed in this process."""
     monkeypatch.setattr(
         executors.Execution,
         "executor",

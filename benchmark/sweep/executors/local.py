@@ -1,4 +1,4 @@
-"""Runs on this machine: a few workers, each a process that nothing but its own run depends on."""
+"""Executes runs on this machine, with a few worker processes."""
 
 import contextlib
 import dataclasses
@@ -19,9 +19,9 @@ from benchmark.runs import Run
 from benchmark.sweep.executors.worker import READY
 from benchmark.sweep.task import ELSEWHERE, ENDINGS, FULL, Task
 
-STARTS = 3  # workers in a row that end before they are ready: then something is wrong with all of them
+STARTS = 3  # workers one after the other that end before they are ready: then something is wrong with all of them
 STOP_S = 5.0  # seconds that a worker may take to end
-LAST_WORDS = 2000  # characters of what a lost run has printed
+LAST_OUTPUT = 2000  # characters of the output of a lost run
 
 
 @dataclass(eq=False)
@@ -34,7 +34,7 @@ class _Worker:
 
 
 class Local:
-    """Hands runs to workers, one after the other. A worker that is killed is replaced; its run is told as lost."""
+    """Hands runs to workers, one after the other. A worker that is killed is replaced; its run is reported as lost."""
 
     def __init__(self, task: Task, devices: Sequence[str]):
         """One worker for each of `devices`, which may name a device several times."""
@@ -48,21 +48,21 @@ class Local:
         self.waiting.extend(wanted)
         idle = sum(worker.run is None for worker in self.workers)
         for task in self.tasks[len(self.workers) :][: max(0, len(self.waiting) - idle)]:
-            self._employ(task)
+            self._start_worker(task)
         for worker in self.workers:
             self._hand_out(worker)
 
     def ended(self, within_s: float) -> list[tuple[Run, str]]:
-        """Runs that ended, each with "" (see its row or failure), "elsewhere", "full", or how its process was lost."""
-        found = []
+        """Runs that ended, each with "" (it has a record), "elsewhere", "full", or how its process was lost."""
+        endings = []
         with contextlib.suppress(queue.Empty):
-            found += self._heard(*self.answers.get(timeout=within_s))
+            endings += self._heard(*self.answers.get(timeout=within_s))
             while True:
-                found += self._heard(*self.answers.get_nowait())
-        return found
+                endings += self._heard(*self.answers.get_nowait())
+        return endings
 
     def stop(self) -> None:
-        """Ends every worker and its run at once; a run goes on from its last checkpoint another time."""
+        """Ends every worker and its run at once; a run later continues from its last checkpoint."""
         for worker in self.workers:
             with contextlib.suppress(BrokenPipeError):
                 worker.process.stdin.close()
@@ -72,13 +72,13 @@ class Local:
             _kill(worker)
         self.workers.clear()
 
-    def _employ(self, task: Task) -> None:
+    def _start_worker(self, task: Task) -> None:
         threads = {f"{library}_NUM_THREADS": str(task.threads) for library in ("OMP", "MKL", "OPENBLAS")}
         printed = tempfile.TemporaryFile("a+b")  # noqa: SIM115 – lives as long as the worker
         process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-m", "benchmark.sweep.executors.worker", task.encoded()],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed, text=True, env=os.environ | threads,
-            start_new_session=True,  # Ctrl-C is for the sweep, which tells its workers
+            start_new_session=True,  # only the sweep receives Ctrl-C, and stops its workers
         )  # fmt: skip
         worker = _Worker(process, printed, task)
         self.workers.append(worker)
@@ -106,14 +106,14 @@ class Local:
         return [(run, how)]
 
     def _replace(self, worker: _Worker) -> list[tuple[Run, str]]:
-        """Another worker for one that has ended, unless none of them come to work."""
+        """Starts another worker for one that has ended; a ValueError if none of them starts."""
         _kill(worker)
         self.workers.remove(worker)
         how = _lost(worker, worker.process.returncode)
         self.stillborn += not worker.ready
         if self.stillborn >= STARTS:
             raise ValueError(f"No worker starts, so nothing can run. The last one: {how}")
-        self._employ(worker.task)
+        self._start_worker(worker.task)
         return [(worker.run, how)] if worker.run else []
 
     def _hand_out(self, worker: _Worker) -> None:
@@ -126,15 +126,15 @@ class Local:
 
 
 def _kill(worker: _Worker) -> None:
-    """Ends what may be left of a worker and its child, and waits for the worker."""
+    """Ends a worker and its child, and waits for the worker."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
 
 
 def _lost(worker: _Worker, status: int) -> str:
-    """How a process ended, with its last words."""
+    """How a process ended, with the end of its output."""
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
     worker.printed.seek(0)
-    words = worker.printed.read().decode(errors="replace")[-LAST_WORDS:].strip()
+    words = worker.printed.read().decode(errors="replace")[-LAST_OUTPUT:].strip()
     return f"Its process was ended by {how}." + (f"\n{words}" if words else "")

@@ -1,4 +1,4 @@
-"""Runs on a cluster that Slurm schedules: one array job, one task of it for each run."""
+"""Executes runs on a Slurm cluster: array jobs with one task for each run."""
 
 import contextlib
 import os
@@ -14,23 +14,23 @@ from benchmark.runs import Run
 from benchmark.sweep.task import ELSEWHERE, FULL, Task, failure_path, keys_in
 
 ARRAY = 1000  # tasks of an array job: what Slurm allows unless configured otherwise
-LOOK_S = 5.0  # seconds between two questions to the scheduler
-TIMEOUTS = 1000  # times that a run may reach its time limit and go on in a new job
-LAST_WORDS = 2000  # characters of what a lost job has printed
+LOOK_S = 5.0  # seconds between two calls of squeue
+TIMEOUTS = 1000  # times that a run may reach its time limit and continue in a new job
+LAST_OUTPUT = 2000  # characters of the output of a lost job
 
 
 class _Job(Task):
-    """A task that asks to be queued again when its time is up or its place is needed: the run has its checkpoint."""
+    """A task that is queued again when its time is up or it is preempted; the run continues from its checkpoint."""
 
     def checkpoint(self, run: Run) -> submitit.helpers.DelayedSubmission:
         return submitit.helpers.DelayedSubmission(self, run)
 
 
 class Slurm:
-    """Submits runs, follows them by files and by `squeue`; results and data lie where every node sees them."""
+    """Submits runs, and follows them by their files and `squeue`; every node can read results and data."""
 
     def __init__(self, task: Task, folder: Path, at_once: int, parameters: dict[str, Any]):
-        """`parameters` are submitit's; logs and jobs lie in `folder`."""
+        """`parameters` are those of submitit; logs and jobs are in `folder`."""
         self.job = _Job(**vars(task))
         try:
             self.executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=TIMEOUTS)
@@ -42,7 +42,7 @@ class Slurm:
         self.looked = 0.0
 
     def start(self, wanted: Sequence[Run]) -> None:
-        for run in wanted:  # so that a failure is this time's
+        for run in wanted:  # so that a failure record is of this job
             failure_path(self.job.results, run.key).unlink(missing_ok=True)
         for begin in range(0, len(wanted), ARRAY):
             part = list(wanted[begin : begin + ARRAY])
@@ -50,25 +50,25 @@ class Slurm:
                 jobs = self.executor.map_array(self.job, part)
             except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
                 why = str(error).strip().splitlines()[-1]
-                raise ValueError(f"Slurm does not take the jobs: {why}") from error
+                raise ValueError(f"Slurm refuses the jobs: {why}") from error
             self.jobs |= {job.job_id: (job, run) for job, run in zip(jobs, part, strict=True)}
 
     def ended(self, within_s: float) -> list[tuple[Run, str]]:
-        """Runs with a row, and those whose jobs left the queue with a failure or without a word."""
+        """Runs with a run record, and runs with a job that left the queue, with a failure record or without."""
         time.sleep(within_s)
         if time.monotonic() - self.looked < LOOK_S:
             return []
-        queued = _queued()  # first, so that what is written meanwhile is seen
-        rows = keys_in(self.job.results, "runs")
+        queued = _queued()  # first, so that records of jobs that end meanwhile are read
+        finished = keys_in(self.job.results, "runs")
         failures = keys_in(self.job.results, "failed")
         self.looked = time.monotonic()
-        found = []
+        endings = []
         for name, (job, run) in list(self.jobs.items()):
             gone = queued is not None and name not in queued
-            if gone or run.key in rows:
-                found.append((run, "" if run.key in rows or run.key in failures else _how(job)))
+            if gone or run.key in finished:
+                endings.append((run, "" if run.key in finished or run.key in failures else _how(job)))
                 del self.jobs[name]
-        return found
+        return endings
 
     def stop(self) -> None:
         for first in {name.partition("_")[0] for name in self.jobs}:
@@ -77,18 +77,18 @@ class Slurm:
 
 
 def _queued() -> set[str] | None:
-    """The names of this user's jobs that wait, run or are ending; None while the scheduler does not answer."""
+    """The names of the jobs of this user that wait, run or are ending; None if the scheduler does not answer."""
     ask = ["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i"]
-    said = subprocess.run(ask, capture_output=True, text=True)
-    return None if said.returncode else set(said.stdout.split())
+    done = subprocess.run(ask, capture_output=True, text=True)
+    return None if done.returncode else set(done.stdout.split())
 
 
 def _how(job: submitit.Job) -> str:
-    """How a job ended that has left neither row nor failure: by its result, or it was lost."""
+    """How a job without run record and failure record ended: its result, or that it was lost."""
     if job.paths.result_pickle.exists():
         with contextlib.suppress(Exception):  # the job's own, or a result that was cut off
             ending = job.result()
             if ending in (ELSEWHERE, FULL):
                 return ending
-    words = (job.stderr() or "")[-LAST_WORDS:].strip()
-    return f"Its job {job.job_id} ended without a row." + (f"\n{words}" if words else "")
+    words = (job.stderr() or "")[-LAST_OUTPUT:].strip()
+    return f"Its job {job.job_id} ended without a run record." + (f"\n{words}" if words else "")

@@ -1,7 +1,7 @@
-"""A worker: it reads the program once, and forks a child for every run that it is handed.
+"""A worker process: imports the program once, and forks a child for every run.
 
-So a run starts in milliseconds, has a memory of its own (what a row says of its peak is not that of an earlier run),
-and takes nobody along when it is killed. Runs arrive as lines on standard input; an exit status goes back for each.
+A run then starts in milliseconds, has its own peak memory, and does not end other runs if it is killed. Runs arrive as
+lines on standard input; for each, an exit status is written to standard output.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ READY = "ready"
 
 
 def main() -> None:
+    """Executes the runs on standard input, one after the other."""
     task = Task.decoded(sys.argv[1])
     with os.fdopen(os.dup(1), "w", buffering=1) as answers, contextlib.suppress(BrokenPipeError):
         os.dup2(2, 1)  # what a method prints is not an answer
@@ -26,15 +27,15 @@ def main() -> None:
         machine.inherited = machine.library_memory()
         for line in sys.stdin:
             if not (child := os.fork()):
-                _carry_out(task, Run.of(json.loads(line)), answers.fileno())
+                _execute(task, Run.of(json.loads(line)), answers.fileno())
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers)
 
 
-def _carry_out(task: Task, run: Run, answers: int) -> None:
-    """The child's whole life; its exit status is the place of its ending in `ENDINGS`."""
+def _execute(task: Task, run: Run, answers: int) -> None:
+    """Executes a run in the child; the exit status is the position of the ending in `ENDINGS`."""
     status = len(ENDINGS)
     try:
-        os.close(answers)  # so that the sweep hears it if the worker itself is killed
+        os.close(answers)  # so that the sweep notices if the worker itself is killed
         threading.Thread(target=_end_with_the_sweep, daemon=True).start()
         status = ENDINGS.index(task(run))
     finally:
@@ -43,9 +44,9 @@ def _carry_out(task: Task, run: Run, answers: int) -> None:
 
 
 def _end_with_the_sweep() -> None:
-    """Ends this process when nobody holds the other end of its standard input any more: the sweep is gone."""
+    """Ends this process when its standard input is closed, because the sweep has ended."""
     poll = select.poll()
-    poll.register(0, 0)  # of no event but the end
+    poll.register(0, 0)  # only the event that it is closed
     poll.poll()
     os._exit(len(ENDINGS))
 
