@@ -42,7 +42,7 @@ from torch import Tensor, nn
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce, ramp
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.pseudo import kept_dice, log_probabilities, own_label, paste_neighbour, pseudo_label
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
@@ -77,7 +77,7 @@ class AdMt(Method):
         self.view, self.predicts = arch.view({"colour": colour, "h&e": strong_stain}[view]), predicts
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled, u = len(batch.x), batch.u
+        u = batch.u
         log_p1, log_p2 = (log_probabilities(teacher(u)) for teacher in self.teachers)
         own_y, own_confidence = own_label(self.student, u)
         y, confidence = pseudo_label(ensemble(log_p1, log_p2))
@@ -85,9 +85,9 @@ class AdMt(Method):
         y, confidence = torch.where(conflict, own_y, y), torch.where(conflict, own_confidence, confidence)
         where = boxes(u, area=1 - beta(u, 4, 4), aspect=(1, 1), p=1) & ~self.first
         view, y, confidence = paste_neighbour(where, torch.where(self.first, self.view(u), u), y, confidence)
-        logits = self.student(torch.cat([batch.x, view]))
-        pseudo = kept_dice(logits[labelled:], y, confidence >= self.threshold)
-        return {"sup": dice_ce(logits[:labelled], batch.y), "pseudo": self.weight * ramp(t, self.ramp) * pseudo}
+        z, z_view = in_one_pass(self.student, batch.x, view)
+        pseudo = kept_dice(z_view, y, confidence >= self.threshold)
+        return {"sup": dice_ce(z, batch.y), "pseudo": self.weight * ramp(t, self.ramp) * pseudo}
 
     def after_step(self) -> None:
         first_teacher, second_teacher = self.teachers

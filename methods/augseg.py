@@ -39,7 +39,7 @@ from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.pseudo import kept_cross_entropy, log_probabilities, pseudo_label
 from methods.parts.schedule import adapted_decay
 from methods.parts.teacher import Teacher
@@ -67,21 +67,18 @@ class AugSeg(Method):
         self.weight, self.threshold, self.injects, self.predicts = weight, threshold, injects, predicts
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled, u = len(batch.x), batch.u
-        target = self.teacher(u)
+        u, target = batch.u, self.teacher(batch.u)
         y, confidence = pseudo_label(target)
-        view, i = self.view(u), torch.arange(len(u), device=u.device) % labelled
+        view, i = self.view(u), torch.arange(len(u), device=u.device) % len(batch.x)
         chosen = (torch.rand(len(u), device=u.device) > image_confidence(target)) & self.injects
         where = boxes(u, area=1 - beta(u, 8, 2), aspect=(1, 1), p=1) & chosen[:, None, None]
         injected = cutmix(view, batch.x[i], where), cutmix(y, batch.y[i], where), confidence.masked_fill(where, 1)
         where = boxes(u, area=1 - beta(u, 4, 4), aspect=(1, 1), p=1)
         mixtures = zip((view, y, confidence), injected, strict=True)
         view, y, confidence = (cutmix(ground, pasted.roll(1, 0), where) for ground, pasted in mixtures)
-        logits = self.student(torch.cat([batch.x, view]))
-        return {
-            "sup": dice_ce(logits[:labelled], batch.y),
-            "strong": self.weight * kept_cross_entropy(logits[labelled:], y, confidence >= self.threshold),
-        }
+        z, z_view = in_one_pass(self.student, batch.x, view)
+        strong_loss = kept_cross_entropy(z_view, y, confidence >= self.threshold)
+        return {"sup": dice_ce(z, batch.y), "strong": self.weight * strong_loss}
 
     def after_step(self) -> None:
         self.teacher.update(self.student)

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce, ramp
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.pseudo import kept_cross_entropy, log_probabilities, paste_neighbour
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
@@ -63,7 +63,7 @@ class Csds(Method):
         self.second, self.predicts = second, predicts
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        u, labelled, target = batch.u, len(batch.x), log_probabilities(self.teacher(batch.u))
+        u, target = batch.u, log_probabilities(self.teacher(batch.u))
         stained = random_stain(u), target
         if self.second == "structure":
             changed = paste_neighbour(boxes(u, p=self.cutmix), random_blur(u), target)
@@ -71,11 +71,11 @@ class Csds(Method):
             changed = random_stain(u), target
         sup, pseudo = [], []
         for student, (view, log_p) in zip(self.students, (stained, changed), strict=True):
-            logits = student(torch.cat([batch.x, view]))
+            z, z_view = in_one_pass(student, batch.x, view)
             moved = (log_p.exp() * (log_p - log_probabilities(self.teacher(view)))).sum(1)
             kept = torch.exp(-moved) if self.uncertainty else torch.ones_like(moved)
-            sup.append(dice_ce(logits[:labelled], batch.y))
-            pseudo.append(kept_cross_entropy(logits[labelled:], log_p.argmax(1), kept))
+            sup.append(dice_ce(z, batch.y))
+            pseudo.append(kept_cross_entropy(z_view, log_p.argmax(1), kept))
         strength = self.weight * ramp(t, self.ramp)
         return {"sup": sum(sup) / 2, "pseudo": strength * sum(pseudo) / 2}
 

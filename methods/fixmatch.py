@@ -31,12 +31,11 @@ like the surrounding tissue.
 
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.pseudo import kept_cross_entropy, kept_dice, own_label, paste_neighbour
 from methods.parts.views import boxes, strong
 
@@ -67,14 +66,10 @@ class FixMatch(Method):
         self.weight, self.threshold, self.cutmix, self.loss = weight, threshold, cutmix, LOSSES[loss]
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled = len(batch.x)
         y, confidence = own_label(self.net, batch.u)
         view, y, confidence = paste_neighbour(boxes(batch.u, p=self.cutmix), self.view(batch.u), y, confidence)
-        logits = self.net(torch.cat([batch.x, view]))
-        return {
-            "sup": dice_ce(logits[:labelled], batch.y),
-            "strong": self.weight * self.loss(logits[labelled:], y, confidence >= self.threshold),
-        }
+        z, z_view = in_one_pass(self.net, batch.x, view)
+        return {"sup": dice_ce(z, batch.y), "strong": self.weight * self.loss(z_view, y, confidence >= self.threshold)}
 
     def predict(self, x: Images) -> Logits:
         return self.net(x)

@@ -33,7 +33,7 @@ from torch import Tensor
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.consistency import probabilities
 from methods.parts.losses import dice_ce, mse, ramp
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
@@ -73,15 +73,11 @@ class Ict(Method):
         self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled, pairs = len(batch.x), (len(batch.u) + 1) // 2
-        share = self.shares(pairs).to(batch.u.dtype).view(-1, 1, 1, 1)
-        logits = self.student(torch.cat([batch.x, mixed(batch.u, share)]))
+        share = self.shares((len(batch.u) + 1) // 2).to(batch.u.dtype).view(-1, 1, 1, 1)
+        z, z_mixed = in_one_pass(self.student, batch.x, mixed(batch.u, share))
         target = mixed(probabilities(self.teacher(batch.u)), share)
-        consistency = mse(probabilities(logits[labelled:]), target)
-        return {
-            "sup": dice_ce(logits[:labelled], batch.y),
-            "consistency": self.weight * ramp(t, self.ramp) * consistency,
-        }
+        consistency = mse(probabilities(z_mixed), target)
+        return {"sup": dice_ce(z, batch.y), "consistency": self.weight * ramp(t, self.ramp) * consistency}
 
     def shares(self, pairs: int) -> Float[Tensor, "pairs"]:
         """Samples from Beta(α, α), computed on the device: the quantiles of uniform numbers, from a table."""

@@ -21,13 +21,12 @@ Differences from the paper and the released code:
 
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.consistency import jitter, probabilities
 from methods.parts.losses import dice_ce, mse, ramp
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
@@ -60,13 +59,10 @@ class MeanTeacher(Method):
         self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled = len(batch.x)
-        logits = self.student(torch.cat([batch.x, batch.u]))
+        z, z_u = in_one_pass(self.student, batch.x, batch.u)
         target = probabilities(self.teacher(jitter(batch.u, self.noise)))
-        return {
-            "sup": dice_ce(logits[:labelled], batch.y),
-            "consistency": self.weight * ramp(t, self.ramp) * mse(probabilities(logits[labelled:]), target),
-        }
+        consistency = mse(probabilities(z_u), target)
+        return {"sup": dice_ce(z, batch.y), "consistency": self.weight * ramp(t, self.ramp) * consistency}
 
     def after_step(self) -> None:
         self.teacher.update(self.student)

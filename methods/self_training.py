@@ -36,7 +36,7 @@ from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import cross_entropy, dice_ce
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.pseudo import cut_out
 from methods.parts.schedule import adapted_decay
 from methods.parts.teacher import Teacher
@@ -66,13 +66,13 @@ class SelfTraining(Method):
         self.strong_view, self.predicts = strong_view, predicts
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled, u = len(batch.x), batch.u
+        u = batch.u
         self.first_part.copy_(t < self.share)
         y = self.teacher(u).argmax(1)
         view, y = cut_out(u, self.view, y, self.cutout) if self.strong_view else (u, y)
-        logits = self.student(torch.cat([batch.x, view]))
-        pseudo = torch.where(self.first_part, 0.0, cross_entropy(logits[labelled:], y))
-        return {"sup": dice_ce(logits[:labelled], batch.y), "pseudo": self.weight * pseudo}
+        z, z_view = in_one_pass(self.student, batch.x, view)
+        pseudo = torch.where(self.first_part, 0.0, cross_entropy(z_view, y))
+        return {"sup": dice_ce(z, batch.y), "pseudo": self.weight * pseudo}
 
     def after_step(self) -> None:
         self.teacher.update(self.student, self.first_part)

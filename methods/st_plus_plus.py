@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from methods.base import IGNORE, Batch, Images, Logits, Masks, Method, register
 from methods.parts.losses import cross_entropy, dice_ce, one_hot
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.pseudo import cut_out
 from methods.parts.schedule import adapted_decay
 from methods.parts.teacher import Teacher
@@ -68,7 +68,7 @@ class StPlusPlus(Method):
         self.weight, self.cutout, self.select = weight, cutout, select
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled, u = len(batch.x), batch.u
+        u = batch.u
         self.following.copy_(torch.stack([t < end for end in self.ends]))
         _, _, first_part, second_part = self.following
         early, middle, first, second = (teacher(u) for teacher in self.teachers)
@@ -77,9 +77,9 @@ class StPlusPlus(Method):
         reliable = (upper_half(reliability) | (not self.select))[:, None, None]
         y = torch.where(reliable, first, second).masked_fill(~reliable & second_part, IGNORE)
         view, y = cut_out(u, self.view, y, self.cutout)
-        logits = self.student(torch.cat([batch.x, view]))
-        pseudo = torch.where(first_part, 0.0, cross_entropy(logits[labelled:], y))
-        return {"sup": dice_ce(logits[:labelled], batch.y), "pseudo": self.weight * pseudo}
+        z, z_view = in_one_pass(self.student, batch.x, view)
+        pseudo = torch.where(first_part, 0.0, cross_entropy(z_view, y))
+        return {"sup": dice_ce(z, batch.y), "pseudo": self.weight * pseudo}
 
     def after_step(self) -> None:
         for teacher, active in zip(self.teachers, self.following, strict=True):

@@ -27,12 +27,11 @@ Differences from FixMatch:
 
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.pseudo import kept_cross_entropy, own_label, paste_neighbour
 from methods.parts.views import VIEWS, boxes
 
@@ -62,14 +61,11 @@ class StainMatch(Method):
         self.weight, self.threshold, self.cutmix, self.view = weight, threshold, cutmix, arch.view(VIEWS[view])
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled = len(batch.x)
         y, confidence = own_label(self.net, batch.u)
         view, y, confidence = paste_neighbour(boxes(batch.u, p=self.cutmix), self.view(batch.u), y, confidence)
-        logits = self.net(torch.cat([batch.x, view]))
-        return {
-            "sup": dice_ce(logits[:labelled], batch.y),
-            "stain": self.weight * kept_cross_entropy(logits[labelled:], y, confidence >= self.threshold),
-        }
+        z, z_view = in_one_pass(self.net, batch.x, view)
+        stain_loss = kept_cross_entropy(z_view, y, confidence >= self.threshold)
+        return {"sup": dice_ce(z, batch.y), "stain": self.weight * stain_loss}
 
     def predict(self, x: Images) -> Logits:
         return self.net(x)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.pseudo import paste_neighbour
 from methods.parts.views import VIEWS, boxes, cutmix
 
@@ -57,14 +57,13 @@ class SupervisedStrong(Method):
         self.share, self.view, self.cutmix, self.one_pass = share, arch.view(VIEWS[view]), cutmix, one_pass
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        x, labelled = batch.x, len(batch.x)
+        x = batch.x
         view, y = paste_neighbour(boxes(x, p=self.cutmix), self.view(x), batch.y)
         if self.one_pass:
-            chosen = (torch.rand(labelled, device=x.device) < self.share)[:, None, None]
+            chosen = (torch.rand(len(x), device=x.device) < self.share)[:, None, None]
             return {"sup": dice_ce(self.net(cutmix(x, view, chosen)), cutmix(batch.y, y, chosen))}
-        logits = self.net(torch.cat([x, view]))
-        plain, strong = dice_ce(logits[:labelled], batch.y), dice_ce(logits[labelled:], y)
-        return {"sup": (1 - self.share) * plain + self.share * strong}
+        z, z_view = in_one_pass(self.net, x, view)
+        return {"sup": (1 - self.share) * dice_ce(z, batch.y) + self.share * dice_ce(z_view, y)}
 
     def predict(self, x: Images) -> Logits:
         return self.net(x)

@@ -34,12 +34,11 @@ Differences from the paper and the released code:
 
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce, mse, ramp
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.persistence import pulls
 from methods.parts.pseudo import log_probabilities
 from methods.parts.schedule import adapted_decay, adapted_share
@@ -73,16 +72,15 @@ class TopoSemi(Method):
         self.ramp = adapted_share(ramp, arch.steps)
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled = len(batch.x)
-        logits = self.student(torch.cat([batch.x, self.view(batch.u)]))
-        p, q = log_probabilities(logits[labelled:]).exp(), log_probabilities(self.teacher(batch.u)).exp()
-        topo = logits.new_zeros(())
+        z, z_view = in_one_pass(self.student, batch.x, self.view(batch.u))
+        p, q = log_probabilities(z_view).exp(), log_probabilities(self.teacher(batch.u)).exp()
+        topo = z.new_zeros(())
         if self.weight_topo and len(batch.u):
             f = 1 - p[:, 0]
             count, total, square = pulls(f.detach(), 1 - q[:, 0], t >= self.warmup, self.threshold, self.tile)
             topo = (count * f.square() - 2 * total * f + square).sum() / len(f)
         return {
-            "sup": dice_ce(logits[:labelled], batch.y),
+            "sup": dice_ce(z, batch.y),
             "consistency": self.weight * ramp(t, self.ramp) * mse(p, q),
             "topo": self.weight_topo * topo,
         }

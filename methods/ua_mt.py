@@ -31,7 +31,7 @@ from torch import Tensor
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.consistency import dropping, jitter, probabilities
 from methods.parts.losses import dice_ce, log_mean_softmax, ramp
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
@@ -61,17 +61,13 @@ class UaMt(Method):
         self.masked, self.predicts = masked, predicts
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled = len(batch.x)
-        logits = self.student(torch.cat([batch.x, batch.u]))
+        z, z_u = in_one_pass(self.student, batch.x, batch.u)
         target, uncertainty = self.teacher_samples(batch.u)
-        limit = (0.75 + 0.25 * ramp(t, self.ramp)) * math.log(logits.shape[1])
+        limit = (0.75 + 0.25 * ramp(t, self.ramp)) * math.log(z.shape[1])
         mask = (uncertainty < limit) if self.masked else torch.ones_like(uncertainty, dtype=torch.bool)
-        squares = (probabilities(logits[labelled:]) - target).square() * mask
-        consistency = squares.sum() / (logits.shape[1] * mask.sum()).clamp_min(1)
-        return {
-            "sup": dice_ce(logits[:labelled], batch.y),
-            "consistency": self.weight * ramp(t, self.ramp) * consistency,
-        }
+        squares = (probabilities(z_u) - target).square() * mask
+        consistency = squares.sum() / (z.shape[1] * mask.sum()).clamp_min(1)
+        return {"sup": dice_ce(z, batch.y), "consistency": self.weight * ramp(t, self.ramp) * consistency}
 
     def teacher_samples(self, u: Images) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n 1 h w"]]:
         """The probabilities of one prediction, and the entropy of the mean of the other predictions."""

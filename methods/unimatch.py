@@ -31,7 +31,7 @@ from torch import Tensor
 
 from methods.base import Batch, Images, Logits, Method, register
 from methods.parts.losses import dice_ce
-from methods.parts.nets import Arch
+from methods.parts.nets import Arch, in_one_pass
 from methods.parts.pseudo import kept_cross_entropy, kept_dice, paste_neighbour, pseudo_label, without_dropout
 from methods.parts.views import boxes, strong
 
@@ -65,7 +65,7 @@ class UniMatch(Method):
         self.threshold, self.cutmix, self.dropout = threshold, cutmix, dropout
 
     def losses(self, batch: Batch, t: Tensor) -> dict[str, Tensor]:
-        labelled, u = len(batch.x), batch.u
+        u = batch.u
         with without_dropout(self.net):
             image, *features = self.net.encoder(u)
             with torch.no_grad():
@@ -74,10 +74,10 @@ class UniMatch(Method):
         twice = torch.cat([u, u])  # across views: the first image of the second view gets a box of the first view
         pasted = boxes(twice, p=self.cutmix), self.view(twice), torch.cat([y, y]), torch.cat([confidence, confidence])
         views, y_views, confidence_views = paste_neighbour(*pasted)
-        logits = self.net(torch.cat([batch.x, views]))
-        strong_loss = self.loss(logits[labelled:], y_views, confidence_views >= self.threshold)
+        z, z_views = in_one_pass(self.net, batch.x, views)
+        strong_loss = self.loss(z_views, y_views, confidence_views >= self.threshold)
         return {
-            "sup": dice_ce(logits[:labelled], batch.y),
+            "sup": dice_ce(z, batch.y),
             "strong": self.weight_strong * strong_loss,
             "features": self.weight_fp * self.loss(perturbed, y, confidence >= self.threshold),
         }

@@ -138,6 +138,12 @@ class Net(nn.Module):
         return self.decoder(self.encoder(x))
 
 
+def in_one_pass(net: nn.Module, x: Images, u: Images) -> tuple[Logits, Logits]:
+    """The logits of labelled and of unlabelled images, from one forward pass of all of them."""
+    logits = net(torch.cat([x, u]))
+    return logits[: len(x)], logits[len(x) :]
+
+
 class Encoder(nn.Module):
     """Normalises images as its weights expect, pads them to whole strides, and returns features from fine to coarse.
 

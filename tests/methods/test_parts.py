@@ -14,7 +14,7 @@ from methods.base import IGNORE
 from methods.parts import weights as source
 from methods.parts.attention import Channel, ChannelSpatial, Spatial
 from methods.parts.losses import cross_entropy, dice, dice_ce, distill, entropy, log_mean_softmax, mse, ramp
-from methods.parts.nets import UPSAMPLES, Arch, weights_hash
+from methods.parts.nets import UPSAMPLES, Arch, in_one_pass, weights_hash
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
@@ -38,6 +38,19 @@ def random_logits(classes: int, seed: int = 0, scale: float = 3.0) -> Tensor:
 @BOTH
 @pytest.mark.parametrize("upsample", UPSAMPLES)
 @pytest.mark.parametrize("attention", [None, Channel, Spatial, ChannelSpatial])
+def test_labelled_and_unlabelled_images_pass_together_and_come_back_apart():
+    sizes = []
+
+    def net(images):
+        sizes.append(len(images))
+        return 2 * images
+
+    x, u = torch.rand(2, 3, 4, 4), torch.rand(3, 3, 4, 4)
+    z, z_u = in_one_pass(net, x, u)
+    assert torch.equal(z, 2 * x) and torch.equal(z_u, 2 * u) and sizes == [5]
+    assert len(in_one_pass(net, x, u[:0])[1]) == 0
+
+
 def test_encoder_and_decoder_give_logits_at_the_size_of_the_image(decoder, upsample, attention):
     arch = tiny(decoder, classes=3)
     encoder, head = arch.encoder(), arch.decoder(attention, upsample)
