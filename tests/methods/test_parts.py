@@ -38,19 +38,6 @@ def random_logits(classes: int, seed: int = 0, scale: float = 3.0) -> Tensor:
 @BOTH
 @pytest.mark.parametrize("upsample", UPSAMPLES)
 @pytest.mark.parametrize("attention", [None, Channel, Spatial, ChannelSpatial])
-def test_labelled_and_unlabelled_images_pass_together_and_come_back_apart():
-    sizes = []
-
-    def net(images):
-        sizes.append(len(images))
-        return 2 * images
-
-    x, u = torch.rand(2, 3, 4, 4), torch.rand(3, 3, 4, 4)
-    z, z_u = in_one_pass(net, x, u)
-    assert torch.equal(z, 2 * x) and torch.equal(z_u, 2 * u) and sizes == [5]
-    assert len(in_one_pass(net, x, u[:0])[1]) == 0
-
-
 def test_encoder_and_decoder_give_logits_at_the_size_of_the_image(decoder, upsample, attention):
     arch = tiny(decoder, classes=3)
     encoder, head = arch.encoder(), arch.decoder(attention, upsample)
@@ -637,3 +624,16 @@ def test_a_decoder_sees_no_border_in_features_that_have_none(decoder_name):
         flat = [torch.full_like(feature, 0.3) for feature in features]
         logits = arch.decoder(upsample="nearest").eval()(flat)
     torch.testing.assert_close(logits, logits[..., :1, :1].expand_as(logits))
+
+
+def test_labelled_and_unlabelled_images_pass_together_and_come_back_apart():
+    sizes = []
+
+    def net(images):
+        sizes.append(len(images))
+        return 2 * images
+
+    x, u = torch.rand(2, 3, 4, 4), torch.rand(3, 3, 4, 4)
+    z, z_u = in_one_pass(net, x, u)
+    assert torch.equal(z, 2 * x) and torch.equal(z_u, 2 * u) and sizes == [5]
+    assert len(in_one_pass(net, x, u[:0])[1]) == 0
