@@ -1,4 +1,4 @@
-"""What of this machine a run uses: device, threads, versions; and what is wrong with it."""
+"""The parts of this machine that a run uses: device, threads, memory, versions; and what is wrong with them."""
 
 import ctypes
 import os
@@ -44,12 +44,12 @@ def devices(name: str = "auto") -> list[str]:
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(chosen: "torch.device") -> dict[str, Any]:
-    """What a row says of the machine that made it."""
+    """The machine and versions, for a run record."""
     import torch
 
     return {
@@ -63,7 +63,7 @@ def describe(chosen: "torch.device") -> dict[str, Any]:
 
 
 def peak_memory(chosen: "torch.device") -> int:
-    """The most memory that was in use so far, in bytes: of the GPU, or of the process on a CPU."""
+    """The peak memory so far in bytes: of the GPU, or of the process on a CPU."""
     import torch
 
     if chosen.type == "cuda":
@@ -72,14 +72,16 @@ def peak_memory(chosen: "torch.device") -> int:
 
 
 def keep_memory() -> None:
-    """Lets this process keep the memory that it frees, as far as its allocator is the GNU C library's.
+    """Makes this process keep freed memory, with the allocator of the GNU C library.
 
-    By default every array of more than 32 MiB is new memory from the system, which clears it page by page, at every
-    step again.
+    By default the system provides new memory for every array of more than 32 MiB, and clears it page by page, in every
+    step.
     """
     choose = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     mmap_threshold, trim_threshold, most = -3, -1, 2**31 - 1  # as numbered in malloc.h
-    if choose and choose(mmap_threshold, most):  # older ones refuse so large a value, and the other alone does harm
+    if choose and choose(
+        mmap_threshold, most
+    ):  # older versions refuse so large a value; the other setting alone is harmful
         choose(trim_threshold, most)
 
 
@@ -87,18 +89,18 @@ inherited = 0  # bytes of libraries that a forked process uses, but that the sys
 
 
 def library_memory() -> int:
-    """Bytes of libraries and other files that this process holds in memory; 0 where the system does not tell."""
+    """Bytes of libraries and other files that this process holds in memory; 0 if the system does not report it."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssFile:")), 0)
 
 
 def memory_left() -> int:
-    """The main memory that programs could still take, in bytes: of the machine, or of the container it is shared by."""
+    """The main memory that is still available, in bytes: of the machine, or of the container."""
     pages, page = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES", "SC_PAGE_SIZE"
     left = [os.sysconf(pages) * os.sysconf(page)]
     info = Path("/proc/meminfo")
-    if info.exists():  # what the system could give back counts, too
+    if info.exists():  # also memory that the system can free
         lines = dict(line.split(":") for line in info.read_text().splitlines())
         left = [1024 * int(lines["MemAvailable"].split()[0])]
     limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
@@ -120,7 +122,7 @@ def mismatch() -> str:
 
 
 def check(results: Path, data: Path) -> list[tuple[str, str, bool]]:
-    """What `bench doctor` says: (what, finding, whether it is well)."""
+    """The findings of `bench doctor`: (what, finding, whether it is correct)."""
     import torch
 
     gpu = torch.cuda.is_available()

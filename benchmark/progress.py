@@ -1,22 +1,30 @@
-"""How far a long task has come: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a long task: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 
-Tell = Callable[[int, str], None]  # (how many are done, what to say beside it)
+Tell = Callable[[int, str], None]  # (number of items that are done, text)
 PLAIN_S = 10.0  # seconds between two plain lines
-SHORT_S = 2.0  # seconds of a task that is too short for a line
+SHORT_S = 2.0  # seconds; shorter tasks print no line
 
 
 def silent(done: int, text: str = "") -> None:
-    """Says nothing."""
+    """Shows no progress."""
 
 
 @contextlib.contextmanager
 def watching(what: str, total: int) -> Iterator[Tell]:
-    """Shows `what` on its way to `total`."""
+    """Shows the progress of a task.
+
+    Args:
+        what: the task, as text.
+        total: number of items.
+
+    Yields:
+        A function to call with the number of items that are done and a text.
+    """
     if sys.stderr.isatty():
         with _bar(what, total) as tell:
             yield tell

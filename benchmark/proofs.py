@@ -1,4 +1,4 @@
-"""What must hold in a run record by itself: its name is the hash of its fields, and its numbers fit together."""
+"""Checks of a run record: its name is the hash of its fields, and its numbers are consistent."""
 
 import math
 import re
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from benchmark.records import Columns, RunRecord
 
 NAME = re.compile(r"[A-Za-z0-9_-]*")  # of methods, variants, datasets and tasks: parts of the names of files
-SHARES = (  # columns whose values lie from 0 to 1
+FRACTIONS = (  # columns with values from 0 to 1
     "dice", "jaccard", "boundary_f1", "background_dice", "ece", "object_f1", "object_dice",
 )  # fmt: skip
-DISTANCES = ("hd95", "assd", "object_hausdorff")  # columns whose values are not below 0
+DISTANCES = ("hd95", "assd", "object_hausdorff")  # columns with values of at least 0
 PER_CLASS = ("dice", "jaccard", "hd95", "assd", "boundary_f1", "present", "predicted")
 TEXTS = ("name", "patient", "stratum")  # columns of text
 PARTS = ("labelled", "unlabelled", "val", "test")
@@ -22,7 +22,7 @@ ROUNDED = 2e-4  # Dice and Jaccard have four digits: half a digit of either, and
 
 
 def faults(record: "RunRecord", name: str) -> Iterator[str]:
-    """What does not hold in a record, each as the end of a sentence that begins with its path.
+    """The errors in a record, each as the end of a sentence that begins with its path.
 
     Args:
         record: as read; columns of scores are lists or arrays.
@@ -122,16 +122,16 @@ def _of_scores(columns: "Columns", prefix: str, images: int, classes: int, names
 
 def _in_range(columns: "Columns", prefix: str, names: Sequence[str]) -> Iterator[str]:
     for name, values in columns.items():
-        if name not in (*SHARES, *DISTANCES):
+        if name not in (*FRACTIONS, *DISTANCES):
             continue
         numbers = _numbers(values)
         if numbers is None:
             yield f"has something that is no number among its {prefix}{name}"
             continue
-        wrong = (numbers < 0) | ((numbers > 1) if name in SHARES else np.isinf(numbers))
+        wrong = (numbers < 0) | ((numbers > 1) if name in FRACTIONS else np.isinf(numbers))
         if wrong.any():
             at = tuple(np.argwhere(wrong)[0])
-            limits = "from 0 to 1" if name in SHARES else "at least 0"
+            limits = "from 0 to 1" if name in FRACTIONS else "at least 0"
             yield f"has {prefix}{name} {numbers[at]:g} for {_image(names, at[0])}, which must be {limits}"
 
 

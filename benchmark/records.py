@@ -1,4 +1,4 @@
-"""The run record: the JSON file that a finished run leaves, as a class with typed fields, and where it is kept."""
+"""The run record: the JSON file of a finished run, as a class with typed fields, and where it is stored."""
 
 import dataclasses
 from collections.abc import Callable

@@ -20,7 +20,7 @@ def _later(default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """Its fields are the options of `bench run`. What does not decide a result is in the run record only."""
+    """The settings of a run, options of `bench run`; what does not decide the result is in the run record only."""
 
     method: str = "cdma"
     variant: str = ""  # a named set of the method's settings
@@ -28,9 +28,9 @@ class Run:
     dataset: str = "phantom"
     task: str = ""  # "" is the dataset's first
     split: str = ""  # "" is the dataset's first
-    scale: float = 1.0  # images and masks are reduced to this share of their height and width
+    scale: float = 1.0  # images and masks are reduced to this fraction of their height and width
     mpp: float = 0.0  # µm per pixel, instead of a scale; 0 is as stored; before the run starts it becomes a scale
-    ratio: float = 0.1  # labelled share of the annotated training images
+    ratio: float = 0.1  # labelled fraction: of the annotated training images, the fraction with masks
     draw: int = 0  # which labelled subset
     seed: int = 0  # of weights, order, crops and views
     encoder: str = "tu-tf_efficientnet_lite0"
@@ -49,8 +49,8 @@ class Run:
     weight_decay: float = 1e-2
     schedule: str = "poly"
     precision: str = "float32"
-    weights_hash: str = ""  # of the pretrained weights; filled in before the run starts
-    content: str = ""  # hash of the dataset's pixels and masks; filled in before the run starts
+    weights_hash: str = ""  # of the pretrained weights; set before the run starts
+    content: str = ""  # hash of images and masks of the dataset; set before the run starts
     protocol: int = PROTOCOL
     # Fields from here on were added after protocol 2 began: they enter the key only where they differ from the default.
     tuned: str = _later("")  # the outcome of `bench tune` that learning rate and settings come from; "" has defaults
@@ -61,7 +61,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
-            raise ValueError(f"The ratio is {self.ratio:g}, but a labelled share lies above 0 and is at most 1.")
+            raise ValueError(f"The ratio is {self.ratio:g}, but a labelled fraction is above 0 and at most 1.")
         if not 0 < self.scale <= 1:
             raise ValueError(f"The scale is {self.scale:g}, but images are only reduced: give more than 0, at most 1.")
         if self.mpp < 0 or not math.isfinite(self.mpp):
@@ -78,7 +78,7 @@ class Run:
                 f"The learning rate {self.lr:g} must be above 0, the weight decay {self.weight_decay:g} not below."
             )
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"The dropout is {self.dropout:g}, but a share of features lies in [0, 1).")
+            raise ValueError(f"The dropout is {self.dropout:g}, but must be at least 0 and below 1.")
         for name, known in CHOICES.items():
             choose(getattr(self, name), known, name)
 
@@ -118,5 +118,5 @@ CHOICES = {
 
 
 def trials_of(tuned: str) -> int:
-    """How many trials are behind an outcome of `bench tune`, by its name."""
+    """The number of trials of an outcome of `bench tune`, from its name."""
     return int(tuned.rpartition("_")[2])

@@ -7,7 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+import house
 import pytest
+from click.testing import CliRunner
+
+from benchmark.cli import main
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", ".github/**/*.md"]
@@ -45,15 +50,59 @@ def unusual(line: str) -> list[str]:
     return [f"'{match[0]}': {word}" for pattern, word in FOUND.items() for match in pattern.finditer(line)]
 
 
-MODULES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "methods").rglob("*.py"))
-IN_METHODS = re.compile(r"'(rows?|drawn|teaching)'", re.I)  # of a matrix, of random numbers, in the title of a paper
+# Modules of code that are written in usual words; add a folder or a file here once it is.
+CODE = (
+    "methods", "benchmark/cli", "benchmark/sweep", "benchmark/datasets", "benchmark/protocol/audit.py",
+    "benchmark/protocol/batches.py", "benchmark/protocol/class_mean.py", "benchmark/protocol/flops.py",
+    "benchmark/protocol/metrics.py", "benchmark/protocol/rescore.py", "benchmark/protocol/scores.py",
+    "benchmark/protocol/suites.py", *(f"benchmark/{name}.py" for name in sorted(house.GROUND)),
+)  # fmt: skip
+MODULES = sorted(
+    str(path.relative_to(ROOT))
+    for place in CODE
+    for path in ([ROOT / place] if place.endswith(".py") else (ROOT / place).rglob("*.py"))
+)
+# Words with another meaning in code: rows of a matrix, an image or a CSV file, random numbers, the title of a paper
+ELSEWHERE = {
+    "methods": re.compile(r"'(rows?|drawn|teaching)'", re.I),
+    "benchmark/datasets": re.compile(r"'rows?'"),
+    "benchmark/protocol": re.compile(r"'rows?'"),
+}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_of_methods_has_only_usual_words(module):
+def test_a_module_has_only_usual_words(module):
+    allowed = [pattern for place, pattern in ELSEWHERE.items() if module.startswith(f"{place}/")]
     words = ((number, word) for number, line in lines(ROOT / module) for word in unusual(line))
-    wrong = [f"{module}:{number}: {word}" for number, word in words if not IN_METHODS.match(word)]
+    wrong = [f"{module}:{number}: {word}" for number, word in words if not any(p.match(word) for p in allowed)]
     assert not wrong, "\n".join(["Write it in other words:", *wrong])
+
+
+def commands(group: click.Group, before: str = "") -> dict[str, click.Command]:
+    """Every command with its name, the groups included."""
+    named = {f"{before}{name}": command for name, command in group.commands.items()}
+    inside = [commands(command, f"{name} ") for name, command in named.items() if isinstance(command, click.Group)]
+    return {name: command for part in (named, *inside) for name, command in part.items()}
+
+
+COMMANDS = {"": main, **commands(main)}
+
+
+def help_of(name: str, width: int) -> str:
+    result = CliRunner().invoke(main, [*name.split(), "--help"], terminal_width=width)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_has_only_usual_words(name):
+    wrong = [word for line in help_of(name, 100).splitlines() for word in unusual(line)]
+    assert not wrong, "\n".join(["Write it in other words:", *wrong])
+
+
+@pytest.mark.parametrize("group", [name for name, command in COMMANDS.items() if isinstance(command, click.Group)])
+def test_the_first_line_of_every_command_fits_its_column(group):
+    assert "..." not in help_of(group, 80)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/architecture.md"])

@@ -38,7 +38,12 @@ def test_a_field_that_was_added_later_changes_no_older_key():
 
 def test_only_a_run_without_variant_settings_and_other_views_is_plain():
     assert Run(method="fixmatch", ratio=0.5, lr=1).plain
-    for other in ({"variant": "no_cutmix"}, {"settings": (("threshold", 0.8),)}, {"views": "stain"}, {"chosen": ("a",)}):
+    for other in (
+        {"variant": "no_cutmix"},
+        {"settings": (("threshold", 0.8),)},
+        {"views": "stain"},
+        {"chosen": ("a",)},
+    ):
         assert not Run(method="fixmatch", **other).plain
 
 

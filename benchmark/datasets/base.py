@@ -1,4 +1,4 @@
-"""What a dataset is: where images and masks lie, whose they are, and how they may be split."""
+"""The interface of a dataset: its images, masks and patients, and its splits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,25 +11,25 @@ import numpy as np
 from benchmark.datasets.images import TURNED, read_image, read_mask
 from benchmark.words import PATIENT
 
-IGNORE = 255  # in a mask of class numbers: nobody has decided what this pixel is; equal to that of `methods.base`
+IGNORE = 255  # in a mask of class numbers: the pixel is not annotated; the same number as in `methods.base`
 
 
 @dataclass(frozen=True)
 class Item:
     """One image of a dataset, before it is read."""
 
-    name: str  # unique in its dataset, and what rows and pictures call it
+    name: str  # unique in its dataset; used in run records and pictures
     patient: str  # parts of a split never share one
     slide: str = ""
-    stratum: str = ""  # labelled draws and splits keep the shares of the strata
-    tags: tuple[str, ...] = ()  # what a published split says of this image
+    stratum: str = ""  # labelled subsets and splits keep the fractions of the strata
+    tags: tuple[str, ...] = ()  # of a published split
     image: Path | None = None
-    mask: Path | None = None  # None: nobody has annotated it
+    mask: Path | None = None  # None: not annotated
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image of a store, as its index tells it: an item that has been read and checked."""
+    """One image of a store, as its index describes it: an item that has been read and checked."""
 
     name: str
     patient: str
@@ -61,18 +61,18 @@ class Dataset(ABC):
     cite: ClassVar[str] = ""
     classes: tuple[str, ...] = ("background", "gland")  # class 0 is background
     tasks: ClassVar[tuple[str, ...]] = ("",)  # the first is the default
-    task_classes: ClassVar[dict[str, tuple[str, ...]]] = {}  # of tasks whose classes are not `classes`
+    task_classes: ClassVar[dict[str, tuple[str, ...]]] = {}  # of tasks with other classes than `classes`
     splits: dict[str, str]  # name -> one line; the first is the default
-    cautions: ClassVar[dict[str, str]] = {}  # of a task or a split: what whoever reads its scores must know
+    cautions: ClassVar[dict[str, str]] = {}  # of a task or a split: what readers of its scores must know
     leaks: ClassVar[dict[str, str]] = {}  # published splits that share patients or slides -> what is shared
-    unit: str = PATIENT  # what an item's `patient` is, and a split keeps together: patient, organ, tile …
+    unit: str = PATIENT  # what `Item.patient` names, and the parts of a split never share: patient, organ, tile …
     instances: ClassVar[bool] = False  # the masks number objects, so that the object scores can be computed
     pixel_um: float | None = None  # the side of a pixel in micrometres
     noticed: Sequence[str] = ()  # sentences for the summary on all masks together, known after `settle`
 
     @abstractmethod
     def items(self, root: Path) -> list[Item]:
-        """What lies under `root`, in a fixed order."""
+        """The images under `root`, in a fixed order."""
 
     @abstractmethod
     def parts(self, split: str, records: Sequence[Record]) -> dict[str, list[int]]:
@@ -121,11 +121,11 @@ class Dataset(ABC):
         return None
 
     def leaking(self, records: Sequence[Record]) -> dict[str, str]:
-        """The splits of these records whose parts share patients or slides, and what is shared."""
+        """The splits of these records with parts that share patients or slides, and what they share."""
         return self.leaks
 
     def remarks(self, records: Sequence[Record]) -> list[str]:
-        """What a person should know of these records before relying on them, a sentence each."""
+        """What to know of these records before relying on them, one sentence each."""
         return []
 
     def offered(self, records: Sequence[Record]) -> dict[str, str]:

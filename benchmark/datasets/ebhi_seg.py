@@ -27,7 +27,7 @@ class EbhiSeg(Dataset):
     task_classes = {"grade": ("background", "benign", "low-grade", "malignant")}  # noqa: RUF012
     cautions = {  # noqa: RUF012
         "grade": "The task grade is partly classification: all epithelium of an image has the class of the image's "
-        "diagnosis, so a score tells how well images are classified, too."
+        "diagnosis, so a score also depends on how well images are classified."
     }
     splits = {"case": "cases disjoint, shares of images and grades kept"}  # noqa: RUF012
 

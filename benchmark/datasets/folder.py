@@ -22,7 +22,7 @@ from benchmark.datasets.tables import LONGEST, read_table, read_text
 MOST_CLASSES = 64  # higher values are not class numbers but something else
 WHITE = "mask in black and white, stored as 0 and 1"
 WHOLE = "mask without any background"
-ONLY_IGNORED = "mask of 0 and 255 alone, whose 255 is the ignore label"
+ONLY_IGNORED = "mask of 0 and 255 only, with 255 as the ignore label"
 SAME_PATIENT = "patient written in several ways, taken as one"
 NO_PATIENT = {"", "-", "?", "na", "n/a", "#n/a", "nan", "none", "null", "nil", "unknown", "missing"}
 OF_MASKS = "_mask"  # may end a mask's name, as `bench predict` writes it
@@ -95,7 +95,7 @@ class Folder(Dataset):
         unknown = [name for name in names if patients and name not in patients]
         if unknown:
             more = f" and {len(unknown) - 1} more images" if len(unknown) > 1 else ""
-            raise ValueError(f"patients.csv does not name {unknown[0]}{more}; say of every image whose it is.")
+            raise ValueError(f"patients.csv does not name {unknown[0]}{more}; list the patient of every image.")
         for name, part in split.items():
             if part not in PARTS:
                 raise ValueError(f"split.csv puts {name} into the part '{part}'; the parts are train, val and test.")
@@ -174,8 +174,8 @@ class Folder(Dataset):
                 )
             if self._ignored:
                 notes[ONLY_IGNORED] = sorted(self._ignored)
-        drawn = set().union(*(mask.values for mask in self._masks.values()))
-        numbers = sorted(drawn - {IGNORE} | ({1} if WHITE in notes else set()))
+        present = set().union(*(mask.values for mask in self._masks.values()))
+        numbers = sorted(present - {IGNORE} | ({1} if WHITE in notes else set()))
         count = max(2, max(numbers, default=0) + 1)
         if count > 2 and WHITE in notes:
             raise ValueError(
@@ -185,7 +185,7 @@ class Folder(Dataset):
         share = np.mean([mask.share for mask in self._masks.values()]) if WHITE in notes else 0
         if share > 0.5:
             self.noticed.append(
-                f"{share:.0%} of the pixels are foreground, which is white (255) in the masks; if objects are drawn in "
+                f"{share:.0%} of the pixels are foreground, which is white (255) in the masks; if objects are shown in "
                 "black, invert the masks."
             )
         names = self._names(root, count, values)
@@ -395,12 +395,12 @@ def _column(path: Path, column: str, names: Sequence[str]) -> dict[str, str]:
     if not path.exists() and not path.is_symlink():
         return {}
     known = {name.removeprefix(f"{UNLABELLED}/"): name for name in reversed(names)} | {name: name for name in names}
-    told: dict[str, str] = {}
+    values: dict[str, str] = {}
     for row in read_table(path, ("image", column)):
         image = row["image"]
         name = known.get(image) or known.get(image.rpartition(".")[0])
         if name is None:
             raise ValueError(f"{path} names the image '{image}', which is neither in images/ nor in {UNLABELLED}/.")
-        if told.setdefault(name, row[column]) != row[column]:
+        if values.setdefault(name, row[column]) != row[column]:
             raise ValueError(f"{path} names the image '{image}' twice, with different entries; keep one.")
-    return told
+    return values

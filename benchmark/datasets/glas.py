@@ -61,7 +61,7 @@ class GlaS(Dataset):
 
 
 def _part(name: str) -> str:
-    """The challenge's part, told by the name: train, testA or testB; "" for other files."""
+    """The part of the challenge, from the name: train, testA or testB; "" for other files."""
     found = re.fullmatch(r"(train|testA|testB)_\d+", name)
     return found[1] if found else ""
 

@@ -144,13 +144,13 @@ def read_mask(path: Path, notes: list[str] | None = None) -> np.ndarray:
         first = tuple(picture.getpalette("RGB")[:3])
         if first != (0, 0, 0):
             colour = "white" if first == (255, 255, 255) else "#{:02x}{:02x}{:02x}".format(*first)
-            notes.append(f"palette mask, whose numbers are the indices: 0, shown in {colour}, is background")
+            notes.append(f"palette mask, read as the numbers of its colours: 0, shown in {colour}, is background")
         return values
     if packed.min_is_white and picture.mode == "1":
         notes.append('1-bit TIFF mask "min is white", read as it is shown: white is foreground')
     elif packed.min_is_white:
         values = 255 - values if picture.mode == "L" else values
-        notes.append('TIFF mask "min is white", whose stored numbers were taken: 0, shown in white, is background')
+        notes.append('TIFF mask "min is white", read as its stored numbers: 0, shown in white, is background')
     if values.ndim == 3 and picture.mode == "RGB":
         apart = int((values.max(-1) - values.min(-1)).max(initial=0))
         if apart == 0 or (apart <= COMPRESSION_NOISE and is_lossy(path)):
@@ -166,7 +166,7 @@ def read_mask(path: Path, notes: list[str] | None = None) -> np.ndarray:
 
 
 def black_and_white(values: np.ndarray, path: Path) -> np.ndarray:
-    """0 and 1 (uint8) of a mask that is drawn in 0/1 or in black and white with soft edges: above 127 is 1.
+    """0 and 1 (uint8) of a mask in 0/1 or in black and white with soft edges: above 127 is 1.
 
     Lossy compression keeps black and white apart, but not 0 and 1: such a mask is a ValueError unless it is all black.
     """
@@ -315,7 +315,7 @@ def _refuse(picture: Image.Image, path: Path, frames: int, deep: bool) -> None:
         raise ValueError(_too_large(path, picture))
     if frames > 1:
         raise ValueError(f"{path} holds {frames} pages or frames; save the one that is meant as a file of its own.")
-    # Pillow opens 16-bit colour as 8-bit RGB without a word: only the decoder's argument tells
+    # Pillow opens 16-bit colour as 8-bit RGB without a warning: only the argument of the decoder shows it
     sixteen = any(";16" in str(tile[3]) for tile in picture.tile) and picture.mode not in ("I;16", "I;16B", "I")
     remedy = "save whole numbers, as a grey PNG" if deep else "scale it to 8-bit RGB, all images by the same factor"
     if sixteen or (not deep and picture.mode.startswith("I")):

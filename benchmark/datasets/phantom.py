@@ -1,4 +1,4 @@
-"""The embedded dataset: H&E-like colon tissue drawn from a seed, so that everything can be tried without a download.
+"""The embedded dataset: H&E-like colon tissue generated from a seed, for trying everything without a download.
 
 Tissue is laid out as bodies (glands, and what resembles them) and painted as amounts of haematoxylin, eosin and blood.
 Only then does it become light, as in a slide scanner: absorbed along stain vectors near those of Ruifrok and Johnston
@@ -20,7 +20,7 @@ from scipy.ndimage import binary_opening, distance_transform_edt, gaussian_filte
 from benchmark.datasets.base import Dataset, Item, Record
 
 SEED = 2023
-SIDE, MARGIN = 256, 28  # glands leave the frame: they are drawn beyond it and cut
+SIDE, MARGIN = 256, 28  # glands leave the frame: they are rendered beyond it and cut
 CANVAS = SIDE + 2 * MARGIN
 PATIENTS, IMAGES = 36, 4
 ENDS = {"train": 8, "val": 12, "test": PATIENTS}  # the patient at which each part ends
@@ -62,9 +62,9 @@ DIAGNOSES = NORMAL, WELL, ADENOMA, MODERATE, NORMAL, POOR, ADENOMA, MODERATE  # 
 
 
 class Phantom(Dataset):
-    title = "Phantom: drawn H&E-like colon tissue"
+    title = "Phantom: synthetic H&E-like colon tissue"
     licence = "MIT"
-    source = "drawn on the spot; nothing to download"
+    source = "generated on this machine; nothing to download"
     size = f"{PATIENTS * IMAGES} images of {SIDE} × {SIDE} from {PATIENTS} patients"
     tasks = ("", "grade")
     task_classes: ClassVar[dict] = {"grade": ("background", "benign gland", "malignant gland")}
@@ -201,8 +201,8 @@ def textures() -> dict[str, np.ndarray]:
     """Noise (640, 640) with mean 0 and deviation 1 that joins its own edges; "fibre" runs along the second axis."""
     rng = np.random.default_rng([SEED, PATIENTS, 0])
     sigmas = {"fine": 1, "cell": 3, "fold": 9, "broad": 32, "fibre": (1, 9)}
-    drawn = {name: gaussian_filter(rng.normal(size=(640, 640)), sigma, mode="wrap") for name, sigma in sigmas.items()}
-    return {name: (noise - noise.mean()) / noise.std() for name, noise in drawn.items()}
+    noises = {name: gaussian_filter(rng.normal(size=(640, 640)), sigma, mode="wrap") for name, sigma in sigmas.items()}
+    return {name: (noise - noise.mean()) / noise.std() for name, noise in noises.items()}
 
 
 def grain(rng: np.random.Generator, name: str) -> np.ndarray:

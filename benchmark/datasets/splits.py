@@ -1,4 +1,4 @@
-"""Splits by patient: no two parts share one, and each part has its share of images, patients and strata."""
+"""Splits by patient: no two parts share a patient, and each has its fraction of images, patients and strata."""
 
 import hashlib
 from collections import Counter
@@ -54,7 +54,7 @@ def split_by_group(
 ) -> dict[str, list[int]]:
     """Places in `records` for each part, a fixed function of the records and not of their order.
 
-    Groups without any mask can only teach: they are in the first part, and do not count towards its share. An image
+    Groups without any mask are in the first part (training), and do not count towards its fraction. An image
     without a mask goes where its group goes; outside the first part nobody uses it. Too few groups with masks for the
     parts are a ValueError.
     """

@@ -1,4 +1,4 @@
-"""What the parts of a split share: patients, slides, copies and near-duplicates of images."""
+"""Audit of a split: patients, slides, copies and near-duplicates of images that its parts share."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ CHUNK = 128  # images compared with all others at a time
 def audit(store: Store, split: str = "") -> dict[str, Any]:
     """The findings on a split ("" is the dataset's first), by pairs of parts such as "train-test".
 
-    Each pair has `patients` and `slides` that both parts have, `patient_images` and `slide_images` of the second part
-    that come from one of those, `duplicates` (pairs of names with the same pixels) and `near` (pairs of names that look
-    the same, flips and quarter turns included, with the bits in which they differ). `counts` has their numbers.
+    Each pair has the shared `patients` and `slides`, the `patient_images` and `slide_images` of the second part that
+    come from them, `duplicates` (pairs of names with the same pixels) and `near` (pairs of names that look the same,
+    also flipped or turned by quarters, with the number of different bits). `counts` has their numbers.
     """
     split = split or next(iter(store.dataset.splits))
     parts = {part: [store.records[place] for place in places] for part, places in store.split(split).items()}
@@ -35,32 +35,32 @@ def audit(store: Store, split: str = "") -> dict[str, Any]:
         "leak": store.dataset.leaks.get(split, ""),
         "parts": {part: _described(records) for part, records in parts.items()},
         "pairs": pairs,
-        "counts": {pair: {what: len(names) for what, names in found.items()} for pair, found in pairs.items()},
+        "counts": {pair: {what: len(names) for what, names in shared.items()} for pair, shared in pairs.items()},
     }
 
 
 def sentences(findings: dict[str, Any]) -> list[str]:
     """The findings for people: a line for each part, then one for each thing that two parts share."""
-    said = []
+    lines = []
     for part, of in findings["parts"].items():
         strata = ", ".join(f"{count} {stratum}" for stratum, count in of["strata"].items())
         units = some(of["patients"], findings["unit"])
-        said.append(f"{part}: {some(of['images'], 'image')} of {units}" + (f" ({strata})" if strata else ""))
-    clean = len(said)
-    for pair, found in findings["pairs"].items():
+        lines.append(f"{part}: {some(of['images'], 'image')} of {units}" + (f" ({strata})" if strata else ""))
+    clean = len(lines)
+    for pair, shared in findings["pairs"].items():
         one, other = pair.split("-")
         images = findings["parts"][other]["images"]
-        for whose, key in ((findings["unit"], "patient"), ("slide", "slide")):
-            if names := found[f"{key}s"]:
-                count = len(found[f"{key}_images"])
-                said.append(
-                    f"{count} of {images} {other} images come from {plural(whose)} with {one} images: {_some(names)}"
+        for unit, key in ((findings["unit"], "patient"), ("slide", "slide")):
+            if names := shared[f"{key}s"]:
+                count = len(shared[f"{key}_images"])
+                lines.append(
+                    f"{count} of {images} {other} images come from {plural(unit)} with {one} images: {_some(names)}"
                 )
-        if found["duplicates"]:
-            said.append(f"{len(found['duplicates'])} {one} images are in {other}, too: {_some(found['duplicates'])}")
-        if found["near"]:
-            said.append(f"{len(found['near'])} {one} images look like one in {other}: {_some(found['near'])}")
-    return said if len(said) > clean else [*said, f"The parts share no {findings['unit']}, no slide and no image."]
+        if shared["duplicates"]:
+            lines.append(f"{len(shared['duplicates'])} {one} images are in {other}, too: {_some(shared['duplicates'])}")
+        if shared["near"]:
+            lines.append(f"{len(shared['near'])} {one} images look like one in {other}: {_some(shared['near'])}")
+    return lines if len(lines) > clean else [*lines, f"The parts share no {findings['unit']}, no slide and no image."]
 
 
 def _shared(first: Sequence[Record], second: Sequence[Record]) -> dict[str, list]:
@@ -80,22 +80,22 @@ def _shared(first: Sequence[Record], second: Sequence[Record]) -> dict[str, list
 
 
 def near_duplicates(first: Sequence[Record], second: Sequence[Record]) -> list[list]:
-    """Names of an image of each that look the same in some orientation, and the bits in which they differ.
+    """Pairs of images, one of each part, that look the same in some orientation, with the number of different bits.
 
     Images with exactly the same pixels are left out.
     """
     if not first or not second:
         return []
-    found = []
+    near = []
     ours = orientations([record.fingerprint for record in first])[0]
     theirs = orientations([record.fingerprint for record in second])
     for begin in range(0, len(first), CHUNK):
         apart = bits_apart(ours[begin : begin + CHUNK], theirs)
-        for row, place in np.argwhere(apart <= NEAR):
-            one, other = first[begin + row], second[place]
+        for ours_at, theirs_at in np.argwhere(apart <= NEAR):
+            one, other = first[begin + ours_at], second[theirs_at]
             if one.image_hash != other.image_hash:
-                found.append([one.name, other.name, int(apart[row, place])])
-    return sorted(found, key=lambda pair: pair[2])
+                near.append([one.name, other.name, int(apart[ours_at, theirs_at])])
+    return sorted(near, key=lambda pair: pair[2])
 
 
 def _described(records: Sequence[Record]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The labelled draw, the unlabelled pool, and the batch of a step: pure functions of seeds and steps."""
+"""The labelled subset, the unlabelled images, and the batch of a step: pure functions of draw, seed and step."""
 
 import hashlib
 import warnings
@@ -18,9 +18,9 @@ from benchmark.records import Certificate
 from benchmark.runs import Run
 from methods.base import Batch, Images
 
-ORDER, VIEW, NOISE, NORMAL = range(4)  # streams of randomness, so that one never shifts another
+ORDER, VIEW, NOISE, NORMAL = range(4)  # streams of random numbers that do not depend on each other
 NOISE_SHARE, NOISE_STD = 0.25, 0.1  # Gaussian noise on a quarter of the images, of up to this deviation in [0, 1]
-NORMALS = 2**22  # values, at least, of which an image's noise is a stretch: twenty times what 256 × 256 pixels need
+NORMALS = 2**22  # values, at least, of which the noise of an image is a part: 20 times those of 256 × 256 pixels
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Draw:
 
 
 def draw(store: Store, run: Run) -> Draw:
-    """The labelled draw of a run: seeded, stratified, and nested, so that a smaller ratio lies inside a larger one.
+    """The labelled subset of a run: seeded, stratified, and nested, so that a smaller fraction is part of a larger one.
 
     With a published list of the labelled images at this ratio (tags `train_5`, `train_10` …), draw 0 is that list. A
     run with a list of its own (`bench choose`) has the images of that list.
@@ -77,7 +77,7 @@ def _chosen(store: Store, run: Run, candidates: Sequence[int]) -> list[int]:
 
 
 def in_stratified_order(places: Sequence[int], records: Sequence[Record], seed: int) -> list[int]:
-    """A seeded order of which every beginning has each stratum's share, to within one image."""
+    """A seeded order in which every beginning has the fraction of each stratum, to within one image."""
     random = np.random.default_rng(seed)
     strata: dict[str, list[int]] = {}
     for place in sorted(places):
@@ -90,23 +90,23 @@ def in_stratified_order(places: Sequence[int], records: Sequence[Record], seed: 
     return [place for _, place in sorted(ranked)]
 
 
-def certificate(store: Store, run: Run, drawn: Draw, findings: dict[str, Any]) -> Certificate:
-    """What a reader needs to trust a split: its lists, their hashes, and what an audit found between the parts."""
-    parts = {"labelled": drawn.labelled, "unlabelled": drawn.unlabelled, "val": drawn.val, "test": drawn.test}
+def certificate(store: Store, run: Run, subset: Draw, findings: dict[str, Any]) -> Certificate:
+    """The certificate of a split: its lists, their hashes, and what an audit found between the parts."""
+    parts = {"labelled": subset.labelled, "unlabelled": subset.unlabelled, "val": subset.val, "test": subset.test}
     return Certificate(
         images={part: len(places) for part, places in parts.items()},
         patients={part: len({store.records[i].patient for i in places}) for part, places in parts.items()},
         lists={part: _hash("\n".join(store.records[i].name for i in places)) for part, places in parts.items()},
-        labelled=drawn.labelled,
+        labelled=subset.labelled,
         leak=store.dataset.leaks.get(run.split, ""),
         cautions=store.cautions(run.split, run.task),
         audit=findings,
     )
 
 
-def check_crop(run: Run, store: Store, drawn: Draw) -> None:
-    """Refuses a crop that is larger than an image it is to be cut from."""
-    smallest = min((store.records[i] for i in drawn.labelled + drawn.unlabelled), key=_side)
+def check_crop(run: Run, store: Store, subset: Draw) -> None:
+    """Refuses a crop that is larger than the smallest training image."""
+    smallest = min((store.records[i] for i in subset.labelled + subset.unlabelled), key=_side)
     if run.crop > _side(smallest):
         raise ValueError(
             f"The crop of {run.crop} pixels is larger than the image {smallest.name} ({smallest.width} × "
@@ -115,11 +115,11 @@ def check_crop(run: Run, store: Store, drawn: Draw) -> None:
 
 
 def check_batch(images: int, crop: int) -> None:
-    """Refuses a batch that main memory cannot hold, before the system ends whoever tries, without a word."""
+    """Refuses a batch that does not fit into main memory; the system would end the process without a message."""
     needed, left = images * crop**2 * 3 * 4, machine.memory_left()
     if needed > left:
         raise ValueError(
-            f"A batch of {images:,} crops of {crop} pixels takes {needed / 1e9:,.1f} GB before any network sees it, "
+            f"A batch of {images:,} crops of {crop} pixels takes {needed / 1e9:,.1f} GB without any network, "
             f"and {left / 1e9:.1f} GB are free; give fewer images (--labelled, --unlabelled) or a smaller --crop."
         )
 
@@ -127,45 +127,47 @@ def check_batch(images: int, crop: int) -> None:
 class Batches:
     """The batches of a run, cut on the device from the resident store. Holds masks of labelled images and no others."""
 
-    def __init__(self, run: Run, store: Store, drawn: Draw, device: torch.device, uses_unlabelled: bool = True):
+    def __init__(self, run: Run, store: Store, subset: Draw, device: torch.device, uses_unlabelled: bool = True):
         self.run, self.device = run, device
-        check_crop(run, store, drawn)
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # the store is read-only, and stays so
+        check_crop(run, store, subset)
+        with warnings.catch_warnings(
+            action="ignore", category=UserWarning
+        ):  # the store is read-only, and is not written to
             pixels = torch.from_numpy(store.pixels).view(-1, 3)
         if device.type == "cuda" and pixels.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
             pixels = pixels.to(device)
         self.pixels = pixels  # pixels of all images, one after the other
         self.check = store.check  # compares images with their hashes when they are first used
-        self.labelled = _Pool(store, drawn.labelled)
-        self.unlabelled = _Pool(store, drawn.unlabelled) if uses_unlabelled and run.unlabelled else None
-        if self.unlabelled and not drawn.unlabelled:
+        self.labelled = _Pool(store, subset.labelled)
+        self.unlabelled = _Pool(store, subset.unlabelled) if uses_unlabelled and run.unlabelled else None
+        if self.unlabelled and not subset.unlabelled:
             self.unlabelled = None
         if device.type == "cpu":
             check_batch(run.labelled + (run.unlabelled if self.unlabelled else 0), run.crop)
-        masks = [torch.from_numpy(store.label(i, run.task)).flatten() for i in drawn.labelled]
+        masks = [torch.from_numpy(store.label(i, run.task)).flatten() for i in subset.labelled]
         self.masks = torch.cat(masks).to(pixels.device)
         self.mask_starts = np.cumsum([0, *(len(mask) for mask in masks[:-1])])
         self.normals = normals(run.seed, run.draw, max(NORMALS, 6 * run.crop**2)).to(device)
 
     def at(self, step: int) -> Batch:
-        """The batch of a step: the same whatever came before, for every method of a comparison."""
+        """The batch of a step: a function of run and step alone, the same for every method of a comparison."""
         run = self.run
-        who, window = self._windows(self.labelled, run.labelled, step, 0)
-        x = self._views(self.labelled.starts[who], self.labelled.widths[who], window, step, 0)
-        y = self._cut(self.masks, self.mask_starts[who], self.labelled.widths[who], window, torch.int64)
+        chosen, window = self._windows(self.labelled, run.labelled, step, 0)
+        x = self._views(self.labelled.starts[chosen], self.labelled.widths[chosen], window, step, 0)
+        y = self._cut(self.masks, self.mask_starts[chosen], self.labelled.widths[chosen], window, torch.int64)
         if self.unlabelled is None:
             return Batch(x, y, x.new_zeros(0, 3, run.crop, run.crop))
-        who, window = self._windows(self.unlabelled, run.unlabelled, step, 1)
-        return Batch(x, y, self._views(self.unlabelled.starts[who], self.unlabelled.widths[who], window, step, 1))
+        chosen, window = self._windows(self.unlabelled, run.unlabelled, step, 1)
+        return Batch(x, y, self._views(self.unlabelled.starts[chosen], self.unlabelled.widths[chosen], window, step, 1))
 
     def _windows(self, pool: "_Pool", count: int, step: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which images, and of each its window: top, left, and one of the eight flips and quarter turns."""
-        who = np.array([pool.turn(self.run, side, step * count + k) for k in range(count)])
-        self.check(pool.places[k] for k in who)
+        """Which images, and their windows: top, left, and one of the eight flips and quarter turns."""
+        chosen = np.array([pool.turn(self.run, side, step * count + k) for k in range(count)])
+        self.check(pool.places[k] for k in chosen)
         random = np.random.default_rng([self.run.seed, self.run.draw, VIEW, side, step])
-        top = random.integers(0, pool.heights[who] - self.run.crop + 1)
-        left = random.integers(0, pool.widths[who] - self.run.crop + 1)
-        return who, np.stack([top, left, random.integers(0, 8, count)])
+        top = random.integers(0, pool.heights[chosen] - self.run.crop + 1)
+        left = random.integers(0, pool.widths[chosen] - self.run.crop + 1)
+        return chosen, np.stack([top, left, random.integers(0, 8, count)])
 
     def _cut(
         self, flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, dtype: torch.dtype = torch.uint8
@@ -222,7 +224,7 @@ def sliced(
 def gathered(
     flat: Tensor, starts: np.ndarray, widths: np.ndarray, window: np.ndarray, crop: int, dtype: torch.dtype
 ) -> Tensor:
-    """The same crops in one gather, on a GPU, where many small copies would wait for one another."""
+    """The same crops in one gather, on a GPU, where many small copies would be slow."""
     place = _sent(torch.from_numpy(np.stack([starts, widths, *window])), flat.device)[:, :, None, None]
     start, width, top, left, view = place
     side = torch.arange(crop, device=flat.device)
@@ -233,21 +235,21 @@ def gathered(
 
 
 def _scaled(bytes_: Tensor) -> Tensor:
-    """From 0 … 255 to [0, 1]; on a CPU by NumPy, which goes through memory once."""
+    """From 0 … 255 to [0, 1]; on a CPU with NumPy, which reads the memory only once."""
     if bytes_.device.type == "cpu":
         return torch.from_numpy(np.divide(bytes_.numpy(), np.float32(255)))
     return bytes_.float().div_(255)
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
-    """On the device. Pinned memory on the way to a GPU lets the next steps be prepared while it still computes."""
+    """On the device; through pinned memory to a GPU, so that the copy overlaps with its computation."""
     if device.type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
 
 
 class _Pool:
-    """Images that take turns: a new order every time all have been seen."""
+    """Images in a random order, a new one for every pass over all of them."""
 
     def __init__(self, store: Store, places: list[int]):
         self.places, records = places, [store.records[i] for i in places]

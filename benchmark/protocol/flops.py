@@ -1,4 +1,4 @@
-"""What one training step of a method costs, counted: images through encoders, and floating-point operations."""
+"""The cost of a training step of a method, counted: images through encoders, and floating-point operations."""
 
 import contextlib
 import copy
@@ -18,41 +18,41 @@ from methods.parts.nets import Encoder
 def count(method: Method, batch: Batch, precision: str = "float32") -> dict[str, Any]:
     """Images forwarded with and without gradient, FLOPs (forward and backward) and parameters of one step.
 
-    Counted on a copy, so the method is left as it was, and at the end of training's ramp (t = 1), so that a method
-    that starts cheaper is charged its full price. FLOPs are those of convolutions, matrix products and attention;
-    `counted` is their share of all operations, see `Others`.
+    Counted on a copy, so that the method does not change, and at the end of training (t = 1), when all terms are
+    active. FLOPs are those of convolutions, matrix products and attention; `counted` is their fraction of all
+    operations, see `Others`.
     """
     probe, end = copy.deepcopy(method).train(), batch.x.new_ones(())
-    with _images(probe) as images, _operations() as found, autocast(batch.x.device, precision):
+    with _images(probe) as images, _operations() as operations, autocast(batch.x.device, precision):
         sum(probe.losses(batch, end).values()).backward()
     parameters = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return {"images": images, **found, "parameters": parameters}
+    return {"images": images, **operations, "parameters": parameters}
 
 
 @torch.no_grad()
 def count_prediction(method: Method, x: Images, precision: str = "float32") -> dict[str, Any]:
-    """FLOPs of predicting these images, and the counted share of all operations."""
+    """FLOPs of predicting these images, and the counted fraction of all operations."""
     probe = copy.deepcopy(method).eval()
-    with _operations() as found, autocast(x.device, precision):
+    with _operations() as operations, autocast(x.device, precision):
         probe.predict(x)
-    return found
+    return operations
 
 
 @contextlib.contextmanager
 def _operations() -> Iterator[dict[str, Any]]:
-    """Fills in `flops` and `counted` at its end."""
-    found: dict[str, Any] = {}
+    """A dictionary that has `flops` and `counted` at the end of the context."""
+    operations: dict[str, Any] = {}
     counter = FlopCounterMode(display=False, custom_mapping=_COUNTED)
-    with Others(counter) as others, counter:  # what the counter takes apart, the outer one sees in parts
-        yield found
-    found["flops"] = counter.get_total_flops()
-    found["counted"] = found["flops"] / max(1, found["flops"] + others.elements)
+    with Others(counter) as others, counter:  # `Others` sees the parts into which the counter decomposes operations
+        yield operations
+    operations["flops"] = counter.get_total_flops()
+    operations["counted"] = operations["flops"] / max(1, operations["flops"] + others.elements)
 
 
 class Others(TorchDispatchMode):
-    """Counts what has no formula: an operation for each element of the largest tensor of real numbers involved.
+    """Counts operations without a formula: one for each element of the largest floating-point tensor involved.
 
-    Copies are among them, and so the counted share errs on the low side; views and empty tensors are not.
+    Copies count, so the counted fraction is rather too low; views and empty tensors do not count.
     """
 
     def __init__(self, counter: FlopCounterMode):
@@ -72,7 +72,7 @@ def _convolution_backward(
     grad: torch.Size, x: torch.Size, weight: torch.Size, bias, stride, padding, dilation, transposed: bool,
     output_padding, groups, mask: list[bool], **_,
 ) -> int:  # fmt: skip
-    """As much again as the forward pass for each gradient that is asked for; torch forgets the groups here."""
+    """As many as the forward pass for each requested gradient; the formula of torch ignores groups."""
     return conv_flop_count(x, weight, grad, transposed) * (mask[0] + mask[1])
 
 
@@ -81,7 +81,7 @@ _COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which networks compute at a precision: "float32" or "bf16"."""
-    kind = "cpu" if device.type == "meta" else device.type  # tensors without values are counted, too
+    kind = "cpu" if device.type == "meta" else device.type  # also for tensors without values
     return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")
 
 

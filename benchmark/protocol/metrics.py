@@ -18,7 +18,7 @@ from skimage.segmentation import relabel_sequential
 Mask = Int[np.ndarray, "h w"]  # 0 is background, anything else the class in question; bool will do
 Objects = Int[np.ndarray, "h w"]  # 0 is background, every object has a number of its own
 
-BOUNDARY_TOLERANCE = 3.0  # pixels; an outline drawn by hand is hardly more exact
+BOUNDARY_TOLERANCE = 3.0  # pixels; manual outlines are hardly more exact
 CALIBRATION_BINS = 15
 
 
@@ -246,7 +246,7 @@ def _boundary(objects: Objects) -> Bool[np.ndarray, "h w"]:
 
 
 def _partners(shared) -> list[tuple[int, int]]:
-    """For each row of a sparse table of common pixels: the column that shares most, and how many (0: nobody)."""
+    """For each line of a sparse table of common pixels: the column with the most, and their number (0: none)."""
     pairs = []
     for start, stop in zip(shared.indptr[:-1], shared.indptr[1:], strict=True):
         columns, counts = shared.indices[start:stop], shared.data[start:stop]

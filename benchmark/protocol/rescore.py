@@ -1,4 +1,4 @@
-"""Scores kept weights again: adds scores that a run record lacks, or scores another dataset (an external test set)."""
+"""Scores weights again: adds missing scores to a run record, or scores another dataset (an external test set)."""
 
 import dataclasses
 import hashlib
@@ -30,11 +30,11 @@ class ExternalScores(msgspec.Struct, kw_only=True):
     dataset: str
     task: str
     content: str  # hash of the images and masks of the dataset
-    unit: str  # what its column "patient" holds
+    unit: str  # of its column "patient"
     scale: float  # of its images
     pixel_um: float | None  # micrometres per pixel of the scored images; None: unknown
     classes: list[str]
-    left_out: list[str]  # names of images that the training dataset has, too
+    left_out: list[str]  # names of images that are also in the training dataset
     commit: str
     device: str
     scores: Columns  # as in a run record
@@ -42,7 +42,7 @@ class ExternalScores(msgspec.Struct, kw_only=True):
 
 
 def missing(record: RunRecord, store: Store) -> list[str]:
-    """The scores of the catalogue that a finished run lacks on its own dataset."""
+    """The scores of the catalogue that are missing in the record of a finished run."""
     computed = [score for score in COMPUTED if store.dataset.instances or not score.needs_instances]
     return [score.name for score in computed if not score.known(record.scores)]
 
@@ -51,28 +51,28 @@ def add_missing(
     record: RunRecord, store: Store, results: Path, *, device: str = "auto", tell: Tell = silent,
     wait: Callable[[str], None] = lambda other: None,
 ) -> tuple[list[str], float]:  # fmt: skip
-    """Scores the test images of a run again and adds the scores that its record lacks; the others stay as they are.
+    """Scores the test images of a run again and adds the missing scores to its record; the others are kept.
 
     Args:
         record: of a finished run with weights.
         store: its dataset, as stored (at full resolution).
         results: the folder of records and weights.
         device: where to predict.
-        tell: is called with how many images are done.
+        tell: is called with the number of images that are done.
         wait: is called with the name of another process that holds the run, before waiting for it.
 
     Returns:
-        The names of the added scores, and the Dice computed now less that of the record: not 0 if this machine rounds
-        in another way than the one that scored the run.
+        The names of the added scores, and the Dice computed now minus that of the record: not 0 if this machine rounds
+        differently from the one that scored the run.
 
     Raises:
-        ValueError: the dataset is not the one that was scored, or the weights are not here or not those of the record.
+        ValueError: the dataset is not the one that was scored, or the weights are missing or not those of the record.
     """
     run = record.run
     if store.content != run.content:
         raise ValueError(
             f"The dataset '{store.name}' is not the one that {record.key} was scored on: its images or masks have "
-            "changed. Add that one again, or give this one another name and score it with --dataset."
+            "changed. Add the original one again, or give this one another name and score it with --dataset."
         )
     names = missing(record, store)
     if not names:
@@ -97,7 +97,7 @@ def score_elsewhere(
 ) -> tuple[ExternalScores, Path]:  # fmt: skip
     """Scores all annotated images of another dataset with the weights of a run, and writes them to a file.
 
-    Images are brought to the µm per pixel of the run if both are known, otherwise to its scale.
+    Images are resampled to the µm per pixel of the run if both are known, otherwise to its scale.
 
     Args:
         record: of a finished run with weights.
@@ -106,10 +106,10 @@ def score_elsewhere(
         task: of the other dataset; "" is its first.
         own: the dataset of the run, if it is here; images with the same pixels are left out.
         device: where to predict.
-        tell: is called with how many images are done.
+        tell: is called with the number of images that are done.
 
     Raises:
-        ValueError: the classes are others than those of the run, no image is left, or the weights are not here.
+        ValueError: the classes differ from those of the run, no image is left, or the weights are missing.
     """
     task, run = task or store.dataset.tasks[0], record.run
     if list(store.classes(task)) != record.classes:
@@ -130,7 +130,7 @@ def score_elsewhere(
     scaled = stores.at_resolution(store, wanted)
     columns = _scored(record, scaled, places, task, results, device, tell)
     described = machine.describe(machine.device(device))
-    found = ExternalScores(
+    external = ExternalScores(
         key=record.key,
         weights_sha256=_sha256(checkpoint.weights_path(results, record.key)),
         dataset=store.name,
@@ -147,9 +147,9 @@ def score_elsewhere(
     )
     name = f"{store.name}-{task}" if task else store.name
     path = results / "scores" / record.key / f"{name}.json"
-    text = msgspec.json.encode(found)
+    text = msgspec.json.encode(external)
     write_whole(path, lambda temporary: temporary.write_bytes(text + b"\n"))
-    return found, path
+    return external, path
 
 
 def _scored(
@@ -162,7 +162,7 @@ def _scored(
     if record.weights_sha256 and _sha256(checkpoint.weights_path(results, record.key)) != record.weights_sha256:
         raise ValueError(
             f"The weights {checkpoint.weights_path(results, record.key)} are not those that the run record was scored "
-            "with; take the file that came with the record, or delete record and weights and run it again."
+            "with; use the file that belongs to the record, or delete record and weights and run it again."
         )
     where = torch.device(machine.device(device))
     with setup.exact(where, deterministic=False):

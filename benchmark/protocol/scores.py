@@ -70,7 +70,7 @@ class Score:
         source: the publication of the definition.
         column: the column of a record that the score is read from; "" is `name`.
         derive: the values from the columns of a record; None if they are the column itself.
-        mean_of: the name of the score of classes whose mean over classes it is; "" of all others.
+        mean_of: for a mean over classes, the name of the score of single classes; else "".
     """
 
     name: str

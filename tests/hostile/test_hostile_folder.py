@@ -244,7 +244,7 @@ def test_255_beside_class_numbers_means_ignored_in_the_other_masks_too(tmp_path)
     assert np.array_equal(store.label(0), only) and np.array_equal(store.label(1), some)
     store.verify()
     text = "\n".join(summary(store))
-    assert "in 2 masks (p0, p1)" in text and "whose 255 is the ignore label (p0)" in text
+    assert "in 2 masks (p0, p1)" in text and "with 255 as the ignore label (p0)" in text
     assert "black and white" not in text
     assert "mask without any object (p0)" in text
 

@@ -258,7 +258,7 @@ def test_min_is_white_says_what_was_read(tmp_path):
     for values in (disc(), 2 * disc(), 255 * disc()):
         found, notes = read(values)
         assert np.array_equal(found, values)
-        assert notes == ['TIFF mask "min is white", whose stored numbers were taken: 0, shown in white, is background']
+        assert notes == ['TIFF mask "min is white", read as its stored numbers: 0, shown in white, is background']
     found, notes = read(disc() > 0)
     assert np.array_equal(found, 1 - disc())
     assert notes == ['1-bit TIFF mask "min is white", read as it is shown: white is foreground']

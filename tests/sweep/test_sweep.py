@@ -706,7 +706,9 @@ def test_slurm_queues_a_run_again_whose_time_is_up(slurm, store, data, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("result", "how"), [("elsewhere", "elsewhere"), ("done", "Its job 7_0 ended without a row.")])
+@pytest.mark.parametrize(
+    ("result", "how"), [("elsewhere", "elsewhere"), ("done", "Its job 7_0 ended without a run record.")]
+)
 def test_a_slurm_job_whose_run_another_process_holds_is_not_lost(tmp_path, result, how):
     class Job:
         job_id, paths = "7_0", types.SimpleNamespace(result_pickle=tmp_path / "result")
@@ -719,7 +721,7 @@ def test_a_slurm_job_whose_run_another_process_holds_is_not_lost(tmp_path, resul
 
     from benchmark.sweep.executors import slurm
 
-    assert slurm._how(Job()) == "Its job 7_0 ended without a row."
+    assert slurm._how(Job()) == "Its job 7_0 ended without a run record."
     (tmp_path / "result").touch()
     assert slurm._how(Job()) == how
 
@@ -735,7 +737,7 @@ def test_ray_waits_while_all_that_is_left_is_held_elsewhere():
 
 def test_slurm_tells_what_it_does_not_take(slurm, data, tmp_path):
     executor = slurm.Slurm(Task(tmp_path, data, "cpu"), tmp_path / "slurm", 1, {"time": 10, "partition": "nowhere"})
-    with pytest.raises(ValueError, match="Slurm does not take the jobs.*partition"):
+    with pytest.raises(ValueError, match="Slurm refuses the jobs.*partition"):
         executor.start(wanted())
 
 
