@@ -58,7 +58,9 @@ Examples:
   bench run --method cdma --ratio 0.1
   bench run --method mean_teacher --ratio 0.05 --dataset ebhi-seg --task malignant
   bench run --method cdma --variant no_um --set temperature=5 --seed 1
-  bench run --method supervised --ratio 1 --dataset glas --recipe full --device cuda"""
+  bench run --method supervised --ratio 1 --dataset glas --recipe full --device cuda
+  bench run --method fixmatch --views stain
+  bench run --method self_training --recipe vit --weights vit.safetensors --adapt lora:8"""
 )
 @cloup.option_group(
     "Method",
