@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from benchmark import progress
 from benchmark.datasets.annotations import BACKGROUND, REGION, Annotations, Raster, read_geojson
 from benchmark.datasets.base import IGNORE, Dataset, Item, Record
 from benchmark.datasets.folder import FEW, HALVES, NO_PATIENT, read_classes, spelled
@@ -65,6 +66,7 @@ class Slides(Dataset):
         self.noticed = []
         self._rasters: dict[str, Raster] = {}  # of annotated slides
         self._tiles: dict[str, Tile] = {}  # by the names of the items
+        self._unused: Counter[str] = Counter()  # annotated tiles without a mask in the dataset, by the reason
         self._open = functools.lru_cache(OPEN)(lambda path: Slide(path, self.cut.slide_um))
 
     def items(self, root: Path) -> list[Item]:
@@ -80,23 +82,14 @@ class Slides(Dataset):
         if not patients:
             self.unit = BY_SLIDE
         self._read_annotations(root / "classes.txt", files)
-        items, bare, sparse = [], 0, 0
-        for name, path in self._paths.items():
-            factor = self._factor(name)
-            for tile, tissue in self._grid(name):
-                labelled = self._labelled(tile)
-                if tissue < TISSUE:
-                    bare += labelled > 0
-                    continue
-                sparse += 0 < labelled < LABELLED
-                place = f"{name} x{round(tile.left * factor)} y{round(tile.top * factor)}"
-                mask = files[name] if labelled >= LABELLED else None
-                items.append(Item(place, patients.get(name, name), name, image=path, mask=mask))
-                self._tiles[place] = tile
-        if bare:
-            self.noticed.append(f"{some(bare, 'annotated tile')} with less than {TISSUE:.0%} tissue left out.")
-        if sparse:
-            self.noticed.append(f"{some(sparse, 'tile')} with annotations on less than {LABELLED:.0%} have no mask.")
+        items: list[Item] = []
+        with progress.watching("Finding tissue", len(self._paths)) as tell:
+            for done, (name, path) in enumerate(self._paths.items(), 1):
+                for place, annotated in self._places(name):
+                    mask = files[name] if annotated else None
+                    items.append(Item(place, patients.get(name, name), name, image=path, mask=mask))
+                tell(done, name)
+        self.noticed += [f"{reason}: {some(count, 'tile')}." for reason, count in self._unused.items() if count]
         return items
 
     def read(self, item: Item) -> tuple:
@@ -162,6 +155,20 @@ class Slides(Dataset):
             if annotations.not_read:
                 what = ", ".join(f"{count} × {what}" for what, count in annotations.not_read.items())
                 self.noticed.append(f"{annotations.path.name}: {what}.")
+
+    def _places(self, name: str) -> Iterator[tuple[str, bool]]:
+        """The names of the tiles with tissue of a slide, and whether they are annotated."""
+        factor = self._factor(name)
+        for tile, tissue in self._grid(name):
+            labelled = self._labelled(tile)
+            if tissue < TISSUE:
+                self._unused[f"Annotated, but left out with less than {TISSUE:.0%} tissue"] += labelled > 0
+                continue
+            if 0 < labelled < LABELLED:
+                self._unused[f"Without a mask, as less than {LABELLED:.0%} is annotated"] += 1
+            place = f"{name} x{round(tile.left * factor)} y{round(tile.top * factor)}"
+            self._tiles[place] = tile
+            yield place, labelled >= LABELLED
 
     def _grid(self, name: str) -> Iterator[tuple[Tile, float]]:
         """Every square of a slide, line by line, with its share of tissue."""

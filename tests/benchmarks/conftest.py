@@ -77,7 +77,7 @@ def times_faster(request, benchmark) -> Callable[..., None]:
 
         ours(), other()  # what only the first call does
         benchmark.pedantic(ours, setup=before, rounds=turns)
-        ratios = [theirs / mine for theirs, mine in zip(seconds, benchmark.analysis.stats.stats.data, strict=True)]
+        ratios = [theirs / mine for theirs, mine in zip(seconds, benchmark.stats.stats.data, strict=True)]
         low, ratio, high = (float(f"{q:.4g}") for q in statistics.quantiles(ratios, n=4))
         described = {"ratio": ratio, "quartiles": [low, high], "turns": turns, "what": what, "least": least}
         benchmark.extra_info |= described

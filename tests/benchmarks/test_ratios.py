@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
+from slide_files import save_slide, tissue
 
 from benchmark import machine
 from benchmark.datasets.store import Store
+from benchmark.datasets.wsi import Slide
 from benchmark.protocol import checkpoint, setup, train
 from benchmark.protocol.batches import Batches, draw
 from benchmark.protocol.distributed import Team
 from benchmark.protocol.evaluate import bands
 from benchmark.protocol.step import Step, optimiser
 from benchmark.protocol.suites import RECIPES
+from benchmark.protocol.whole_slides import predict_slide
 from benchmark.runs import Run
 from benchmarks.conftest import CPU
 from benchmarks.field import apart, endless, loader, usual_memory
@@ -223,4 +226,31 @@ def test_tiles_beside_a_sliding_window(times_faster):
     times_faster(
         tiled, sliding, turns=7, name="tiles", least=1.3,
         what="Prediction of a large image, beside MONAI's sliding window",
+    )  # fmt: skip
+
+
+def test_a_slide_is_predicted_faster_than_by_a_loop_over_its_tiles(tmp_path, times_faster):
+    """A pyramid with tissue on a third of it. The loop reads every tile at full resolution, as scripts do."""
+    image, um, tile = tissue(size=(4096, 2048)), 0.25, 256
+    image[:, 4096 // 3 :] = 245
+    slide = Slide(save_slide(tmp_path / "slide.tif", image, um))
+    method = setup.build(Run(method="supervised", encoder="tu-test_efficientnet", weights="none", width=32), 2).eval()
+    width, height, step = *slide.size(2 * um), tile * 3 // 4
+
+    @torch.inference_mode()
+    def loop() -> None:
+        classes = np.zeros((height, width), np.uint8)
+        for top, left in itertools.product(range(0, height, step), range(0, width, step)):
+            pixels = slide._file.read_region((2 * left, 2 * top), 0, (2 * tile, 2 * tile)).convert("RGB")
+            x = torch.from_numpy(np.array(pixels.resize((tile, tile)))).permute(2, 0, 1)[None].float() / 255
+            found = method.predict(x).softmax(1).argmax(1)[0].numpy()
+            part = classes[top : top + tile, left : left + tile]
+            part[:] = found[: part.shape[0], : part.shape[1]]
+
+    def ours() -> None:
+        predict_slide([method.predict], slide, 2 * um, tmp_path / "raster.tif", tile=tile)
+
+    times_faster(
+        ours, loop, turns=5, name="slide", least=1.5,
+        what="Prediction of a slide with tissue on a third of it, beside a loop over its tiles at full resolution",
     )  # fmt: skip
