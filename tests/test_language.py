@@ -102,7 +102,8 @@ def test_the_help_of_a_command_has_only_usual_words(name):
 
 @pytest.mark.parametrize("group", [name for name, command in COMMANDS.items() if isinstance(command, click.Group)])
 def test_the_first_line_of_every_command_fits_its_column(group):
-    assert "..." not in help_of(group, 80)
+    lines = help_of(group, 80).splitlines()[1:]  # below "Usage: bench COMMAND [ARGS]..."
+    assert [line for line in lines if line.endswith("...")] == []
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/architecture.md"])

@@ -21,8 +21,9 @@ def components(p: Float[np.ndarray, "h w"]) -> tuple[Places, Places]:
     """The places where each component is born and dies; −1 for the highest, which never dies.
 
     Components that die at birth are left out. First every pixel is assigned to a maximum along its highest neighbours,
-    for all pixels at once. Then these basins join, many at once: a basin whose highest saddle leads to a higher maximum
-    dies there, and its other saddles become those of the basin that it has joined (as in Borůvka's algorithm).
+    for all pixels at once. Then these basins join, many at once: if the highest saddle of a basin leads to a higher
+    maximum, the basin dies there, and its other saddles become those of the basin that it has joined (as in Borůvka's
+    algorithm).
     """
     order = np.argsort(-p, axis=None, kind="stable")  # of equal pixels the first one counts as higher
     rank = np.empty(p.size, np.int64)

@@ -481,6 +481,6 @@ def test_predictions_among_the_images_are_not_images(tmp_path, ending):
 
 def test_black_objects_on_white_are_asked_about(tmp_path):
     store = add("folder", folder(tmp_path / "f", lambda labels, path: png(1 - labels, path)), tmp_path, "m")
-    assert any("if objects are drawn in black, invert the masks" in note for note in store.notes)
+    assert any("if objects are shown in black, invert the masks" in note for note in store.notes)
     store = add("folder", folder(tmp_path / "g"), tmp_path, "n")
     assert not any("invert" in note for note in store.notes)
