@@ -212,7 +212,7 @@ def test_data_is_added_listed_shown_and_audited(blobs, tmp_path):
     listed = bench("data", "list", "--data", tmp_path / "data")[1]
     assert "mine" in listed
     assert "0.62 µm per pixel" in listed, "of GlaS"
-    assert listed.count("    cite: ") == 3, "the three that are published"
+    assert listed.count("    cite: ") == 4, "the published ones"
     assert bench("data", "show", "mine", "--data", tmp_path / "data")[0] == 0
     code, said = bench("data", "audit", "mine", "--data", tmp_path / "data")
     assert code == 0 and "patient" in said
