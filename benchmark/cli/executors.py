@@ -21,11 +21,15 @@ from benchmark.words import some
 
 if TYPE_CHECKING:
     from benchmark.datasets.store import Store
+    from benchmark.speed.sharing import Sharing
     from benchmark.sweep.execute import Executor
     from benchmark.sweep.plan import Planned
 
 DAY_MIN = 24 * 60
 TIMED = 3  # steps that are timed if no run record shows how long a step takes
+PROBED_FROM_S = 600.0  # estimated seconds of a plan from which measuring how many runs share a GPU pays
+PROBE_S = 3.0  # for which steps are counted there
+MOST = 8  # runs on a GPU
 INTERRUPTED = 130  # the exit status of a program that was stopped by Ctrl-C
 
 
@@ -90,9 +94,15 @@ class Execution:
             planned = plan.estimated(planned, estimates, self.threads or 1, tell)
         if not local:
             return dataclasses.replace(self, workers=self.workers or len(planned), threads=self.threads or 1), planned
-        workers = self.workers or plan.fitting(planned, device, len(machine.devices(self.device)), machine.cores())
+        gpus = len(machine.devices(self.device))
+        workers = self.workers or plan.fitting(planned, device, gpus, machine.cores())
         threads = self.threads or max(1, machine.cores() // workers)
         planned = plan.estimated(planned, estimates, threads)
+        if gpu and not self.workers and (plan.makespan(planned, gpus) or 0) > PROBED_FROM_S:
+            shared = _share(planned, str(device), self.data)
+            workers = max(1, min(shared.runs * gpus, sum(one.state != plan.DONE for one in planned)))
+            threads = self.threads or max(1, machine.cores() // workers)
+            planned = plan.slower(planned, shared.slowdown)
         return dataclasses.replace(self, workers=workers, threads=threads), planned
 
     def executor(self, results: Path, trial: bool = False) -> "Executor":
@@ -201,6 +211,25 @@ def takes(planned: Sequence["Planned"], workers: int) -> str:
     return "time not known yet" if seconds is None else f"about {live.duration(seconds)}"
 
 
+def _share(planned: Sequence["Planned"], device: str, data: Path) -> "Sharing":
+    """How many runs share each GPU, measured with the slowest run of a plan."""
+    from benchmark import machine
+    from benchmark.speed import sharing
+    from benchmark.speed.measure import Job
+    from benchmark.sweep import plan
+
+    left = [one for one in planned if one.state != plan.DONE]
+    slowest = max(left, key=lambda one: (one.seconds or 0) / one.run.steps).run
+    click.echo(f"Measuring how many runs share a GPU, with {slowest.method} …", err=True)
+    shared = sharing.sharing(Job(slowest, data, device, machine.cores(), seconds=PROBE_S), min(MOST, machine.cores()))
+    click.echo(
+        f"{some(shared.runs, 'run')} at the same time: {shared.steps_per_s:.1f} steps/s, "
+        f"and {shared.alone_per_s:.1f} steps/s alone.",
+        err=True,
+    )
+    return shared
+
+
 def _stopwatch(device: Any, stores: Mapping[str, "Store"]) -> Callable[[Any], float | None]:
     """A function that times a step of a run on this device, on random images; None if it does not fit into memory."""
     import torch
@@ -210,7 +239,7 @@ def _stopwatch(device: Any, stores: Mapping[str, "Store"]) -> Callable[[Any], fl
     from methods.base import Batch
 
     def seconds(run: Any) -> float | None:
-        click.echo("No run record shows how long a step takes, so a few steps of supervised are timed.", err=True)
+        click.echo(f"No run record shows how long a step takes, so a few steps of {run.method} are timed.", err=True)
         try:
             return statistics.median(timed(run))
         except torch.OutOfMemoryError:
@@ -223,7 +252,8 @@ def _stopwatch(device: Any, stores: Mapping[str, "Store"]) -> Callable[[Any], fl
         method = setup.build(run, classes, pretrained=False).to(device, memory_format=torch.channels_last)
         x = torch.rand(run.labelled, 3, run.crop, run.crop, device=device).to(memory_format=torch.channels_last)
         y = torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.long, device=device)
-        batch = Batch(x, y, x[:0])
+        u = torch.rand(run.unlabelled if method.uses_unlabelled else 0, *x.shape[1:], device=device)
+        batch = Batch(x, y, u.to(memory_format=torch.channels_last))
         return measure.step_seconds({run.method: method}, batch, repeats=TIMED, precision=run.precision)[run.method]
 
     return seconds

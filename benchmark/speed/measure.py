@@ -24,7 +24,7 @@ from benchmark import machine
 from benchmark.analysis import timing
 from benchmark.datasets import store as stores
 from benchmark.protocol.setup import exact
-from benchmark.protocol.step import Step, optimiser
+from benchmark.protocol.step import Step, captured, optimiser
 from benchmark.runs import Run
 from benchmark.speed import monitor, roofline
 from benchmark.speed.interleave import LEAST, STEPS, Call, take_turns, wait
@@ -94,10 +94,10 @@ def import_seconds() -> float:
 def step_seconds(
     methods: Mapping[str, Method], batch: Batch, *, repeats: int = 7, precision: str = "float32"
 ) -> dict[str, list[float]]:
-    """Seconds of each of `repeats` whole steps (losses, backward, AdamW, after_step) of several methods, in turns."""
+    """Seconds of each of `repeats` whole steps of several methods, in turns; on a GPU they are captured, if possible."""
 
     def step(method: Method) -> Callable[[], None]:
-        take = Step(method.train(), optimiser(method, Run()), precision)
+        take = captured(Step(method.train(), optimiser(method, Run()), precision), batch)
         return lambda: take(batch, 1.0, Run().lr)
 
     return take_turns({name: step(method) for name, method in methods.items()}, batch.x.device, repeats=repeats)

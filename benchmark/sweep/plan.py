@@ -132,6 +132,11 @@ def makespan(planned: Sequence[Planned], workers: int) -> float | None:
     return max(free)
 
 
+def slower(planned: Sequence[Planned], times: float) -> list[Planned]:
+    """The plan if each run takes so many times as long as alone, because several share a device."""
+    return [one if one.seconds is None else dataclasses.replace(one, seconds=times * one.seconds) for one in planned]
+
+
 def fitting(planned: Sequence[Planned], device: torch.device, devices: int, cores: int) -> int:
     """The number of workers: as many of the largest runs as fit into memory together, at most one per core and run.
 
@@ -164,9 +169,9 @@ class Estimates:
     """Estimates for a run: seconds of training and scoring, and peak memory in bytes.
 
     From run records of the same network and batch, with the same settings or else of the same method. If there are
-    none, from counted operations relative to run records of `supervised`, or to a few timed steps of it. Run records of
-    this device are preferred to those of others of its kind. Scoring is estimated as forward passes of `supervised`
-    over all validation and test images.
+    none, on a GPU from a few timed steps of the run; on a CPU from counted operations relative to run records of
+    `supervised`, or to a few timed steps of it. Run records of this device are preferred to those of others of its
+    kind. Scoring is estimated as forward passes of `supervised` over all validation and test images.
     """
 
     def __init__(
@@ -198,6 +203,8 @@ class Estimates:
         network = tuple(getattr(run, name) for name in NETWORK)
         own = self._pace(run.method, network, _labels(run), threads)
         base = self._pace(BASELINE, network, ("", "()", run.dataset), threads)
+        if own is None and self.gpu and (seconds := self._measured(_common(run))):
+            own = seconds, None  # on a GPU, the number of operations says little about the time
         if own is None and base is None and (seconds := self._measured(_as_baseline(run))):
             base = seconds / (1 if self.gpu else threads), None
         if own is None and base is not None:

@@ -25,9 +25,10 @@ from msgspec import structs
 from rows import row as made_up
 
 from benchmark import files, machine, records, runs
-from benchmark.cli import main
+from benchmark.cli import executors, main
 from benchmark.protocol import setup, suites, train
 from benchmark.records import Measured, RunRecord
+from benchmark.speed import sharing
 from benchmark.sweep import execute, live, plan, task
 from benchmark.sweep.executors.local import Local
 from benchmark.sweep.task import Task
@@ -812,3 +813,19 @@ def test_a_sweep_without_a_suite_lists_the_suites_and_plans_nothing(tmp_path):
     done = CliRunner().invoke(main, ["sweep", "--results", str(tmp_path / "r"), "--data", str(tmp_path / "d")])
     assert done.exit_code == 0, done.output
     assert all(name in done.output for name in suites.SUITES) and not list(tmp_path.iterdir())
+
+
+def test_on_a_gpu_each_method_is_timed_and_its_runs_share_the_gpu_as_measured(store, tmp_path, monkeypatch):
+    gpu, probed = torch.device("cuda"), []
+    for name, value in {"device": gpu, "devices": ["cuda:0"], "cores": 16, "describe": {"device": "GPU"}}.items():
+        monkeypatch.setattr(machine, name, lambda *_, value=value: value)
+    step_s = {"supervised": 400.0, "cdma": 900.0}
+    monkeypatch.setattr(executors, "_stopwatch", lambda *_: lambda run: step_s[run.method])
+    monkeypatch.setattr(sharing, "sharing", lambda job, most: probed.append(job) or sharing.Sharing(4, 1.5, 8.0, 3.0))
+    planned = plan.plan(wanted(("cdma",), seeds=(0, 1, 2)), {"toy": store}, tmp_path)
+    execution = executors.Execution("local", "cuda", None, None, tmp_path, tmp_path, False, None, 60, 0, ())
+    settled, estimated = execution.settled(planned, {"toy": store}, tmp_path)
+    assert settled.workers == 4 and settled.threads == 4
+    assert [job.run.method for job in probed] == ["cdma"], "the slowest"
+    seconds = {one.run.method: one.seconds for one in estimated}
+    assert seconds["cdma"] > 1.5 * 900 * 2 and seconds["supervised"] > 1.5 * 400 * 2, "two steps each"
