@@ -20,7 +20,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from segmentation_models_pytorch.base import initialization
-from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP
+from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP, ASPPConv
 from segmentation_models_pytorch.decoders.dpt.decoder import ReassembleBlock, ResidualConvBlock
 from segmentation_models_pytorch.decoders.unet import decoder as unet
 from torch import Tensor, nn
@@ -171,6 +171,9 @@ class Encoder(nn.Module):
         if arch.decoder_name == "deeplabv3plus":
             self.pyramid = ASPP(tried.channels[-1], arch.width, ASPP_RATES, separable=False, dropout=0.0)
             initialization.initialize_decoder(self.pyramid)
+            for branch in self.pyramid.convs:
+                if isinstance(branch, ASPPConv):
+                    branch[0] = DilatedConv(branch[0])
             if arch.norm == "frozen":
                 _group_norms(self.pyramid)
         self.dropout = nn.Dropout2d(arch.dropout)
@@ -191,6 +194,23 @@ class Encoder(nn.Module):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+
+class DilatedConv(nn.Module):
+    """A dilated 3 × 3 convolution that keeps the size, without the taps that only read padding.
+
+    On a map that is no higher (wider) than the dilation, the outer rows (columns) of the kernel never reach a pixel.
+    """
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.weight, self.dilation = conv.weight, conv.dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        reaches = [size > dilation for size, dilation in zip(x.shape[-2:], self.dilation, strict=True)]
+        rows, columns = (slice(None) if reach else slice(1, 2) for reach in reaches)
+        padding = [dilation * reach for dilation, reach in zip(self.dilation, reaches, strict=True)]
+        return F.conv2d(x, self.weight[:, :, rows, columns], padding=padding, dilation=self.dilation)
 
 
 class UnetDecoder(nn.Module):

@@ -14,7 +14,7 @@ from methods.base import IGNORE
 from methods.parts import weights as source
 from methods.parts.attention import Channel, ChannelSpatial, Spatial
 from methods.parts.losses import cross_entropy, dice, dice_ce, distill, entropy, log_mean_softmax, mse, ramp
-from methods.parts.nets import UPSAMPLES, Arch, in_one_pass, weights_hash
+from methods.parts.nets import UPSAMPLES, Arch, DilatedConv, in_one_pass, weights_hash
 from methods.parts.schedule import adapted_decay, adapted_share
 from methods.parts.teacher import Teacher
 
@@ -637,3 +637,17 @@ def test_labelled_and_unlabelled_images_pass_together_and_come_back_apart():
     z, z_u = in_one_pass(net, x, u)
     assert torch.equal(z, 2 * x) and torch.equal(z_u, 2 * u) and sizes == [5]
     assert len(in_one_pass(net, x, u[:0])[1]) == 0
+
+
+@pytest.mark.parametrize("size", [(5, 5), (5, 12), (12, 5), (12, 12), (6, 7)])
+def test_a_dilated_convolution_without_taps_on_padding_is_the_whole_one(size):
+    plain = nn.Conv2d(3, 4, 3, padding=6, dilation=6, bias=False).double()
+    conv, x = DilatedConv(plain), torch.rand(2, 3, *size, dtype=torch.float64)
+    gradients = []
+    for layer in (plain, conv):
+        plain.zero_grad()
+        output = layer(x)
+        output.square().sum().backward()
+        gradients.append((output.detach(), plain.weight.grad.clone()))
+    for whole, part in zip(*gradients, strict=True):
+        torch.testing.assert_close(part, whole, rtol=1e-12, atol=1e-12)
