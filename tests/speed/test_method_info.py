@@ -114,4 +114,5 @@ def test_every_stored_card_is_the_computed_one(name):
 def test_needs_are_read_off_the_modules():
     built = methods.build("cdma", contract.TINY)
     assert method_info.needs(built) == "1 encoder, 3 decoders"
-    assert method_info.needs(methods.build("mean_teacher", contract.TINY)) == "1 encoder, 1 decoder, a teacher"
+    assert method_info.needs(methods.build("mean_teacher", contract.TINY)) == "1 encoder, 1 decoder, 1 teacher"
+    assert method_info.needs(methods.build("ad_mt", contract.TINY)) == "1 encoder, 1 decoder, 2 teachers"
