@@ -21,6 +21,7 @@ WRITER = "bench predict"  # in every file, so that nothing of another origin is 
 OME_TILE = 512  # pixels a side
 SMALLEST_LEVEL = 1024  # pixels of the longer side of the smallest level
 THUMBNAIL = 2000  # pixels of the longer side
+SMALLEST_UM2 = 10.0  # smaller objects, such as noise, are in the mask only; a nucleus has 30 or more
 MOST_READ = 2**22  # pixels of the raster that are read for the mean of an object; larger ones are sampled
 GREY = (160, 160, 160)  # of the predicted region
 
@@ -72,14 +73,18 @@ def write_slide(slide: Slide, area: Area, raster: Path, files: Sequence[Path], c
 
 
 def _features(slide: Slide, area: Area, file: Any, classes: Sequence[str], several: bool) -> Iterator[dict[str, Any]]:
-    """The predicted region, then every object."""
+    """The predicted region, then every object that is not too small."""
+    from shapely.geometry import shape
+
     outlines = annotations.polygons(area.mask.astype(np.uint8), area.um / slide.pixel_um)
     region = [_clipped(outline["coordinates"], slide) for outline, _ in outlines]
     yield annotations.feature({"type": "MultiPolygon", "coordinates": region}, annotations.REGION, GREY)
     colours = [tuple(int(colour[k : k + 2], 16) for k in (1, 3, 5)) for colour in pictures.COLOURS]
     for outline, value in annotations.polygons_of(file, CLASS, CONFIDENCE):
-        number = value - 1
-        measurements = _measurements(outline, file, slide.pixel_um, several)
+        number, polygon = value - 1, shape(outline)
+        if polygon.area * slide.pixel_um**2 < SMALLEST_UM2:
+            continue
+        measurements = _measurements(polygon, file, slide.pixel_um, several)
         outline["coordinates"] = _clipped(outline["coordinates"], slide)
         yield annotations.feature(outline, classes[number], colours[(number - 1) % len(colours)], measurements)
 
@@ -89,13 +94,12 @@ def _clipped(rings: Sequence[Sequence[tuple[float, float]]], slide: Slide) -> li
     return [[(round(min(x, slide.width), 2), round(min(y, slide.height), 2)) for x, y in ring] for ring in rings]
 
 
-def _measurements(outline: dict[str, Any], file: Any, pixel_um: float, several: bool) -> dict[str, float]:
+def _measurements(polygon: Any, file: Any, pixel_um: float, several: bool) -> dict[str, float]:
     """Area in µm², mean confidence and disagreement in percent of an object."""
     from rasterio.features import rasterize
     from rasterio.windows import Window
-    from shapely.geometry import shape
 
-    polygon, factor = shape(outline), file.transform.a
+    factor = file.transform.a
     left, top, right, bottom = (round(value / factor) for value in polygon.bounds)
     every = math.ceil(math.sqrt(max(1, (right - left) * (bottom - top) / MOST_READ)))
     window = Window(left, top, right - left, bottom - top)
