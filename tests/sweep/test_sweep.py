@@ -598,7 +598,7 @@ def test_ctrl_c_stops_everything_and_the_same_command_goes_on(store, data, tmp_p
     time.sleep(1)
     first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=60)[1]
-    assert first.returncode == 130 and "Stopped: " in said and "The same command goes on" in said
+    assert first.returncode == 130 and "Stopped: " in said and "The same command continues" in said
     assert "Traceback" not in said
     assert not [process for process in below if alive(process)]
     assert not list((tmp_path / "running").iterdir())
