@@ -81,6 +81,7 @@ def _sorted(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Images and slides among files and folders; a folder without any is a ValueError, and so is a prediction."""
     from benchmark.datasets import images as files
     from benchmark.datasets import wsi
+    from benchmark.report import slide_files
     from benchmark.report.figures import pictures
 
     images: list[Path] = []
@@ -90,6 +91,7 @@ def _sorted(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         slides += here
         images += [file for file in files.all_pictures([path], or_none=bool(here)) if file not in here]
     predictions = [path for path in images if pictures.is_prediction(path)]
+    predictions += [path for path in slides if slide_files.is_prediction(path)]
     if predictions:
         raise ValueError(
             f"{predictions[0]} was written by `bench predict`; keep predictions and images in different folders."

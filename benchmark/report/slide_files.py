@@ -33,6 +33,12 @@ def targets(out: Path, slide: Path, several: bool) -> list[Path]:
     return [out / f"{name}{ending}" for ending in endings]
 
 
+def is_prediction(path: Path) -> bool:
+    """Whether `write_slide` wrote this regular file."""
+    with open(path, "rb") as file:
+        return WRITER.encode() in file.read(400)
+
+
 def check_replaceable(path: Path) -> None:
     """Refuses, by a ValueError, to replace a file that `bench predict` did not write."""
     if not os.path.lexists(path):
@@ -40,9 +46,7 @@ def check_replaceable(path: Path) -> None:
     if path.suffix == ".png":
         pictures.check_replaceable(path)
         return
-    with open(path, "rb") as file:
-        begin = file.read(400) if path.is_file() and not path.is_symlink() else b""
-    if WRITER.encode() not in begin:
+    if not path.is_file() or path.is_symlink() or not is_prediction(path):
         raise ValueError(f"{path} was not written by `bench predict`, so it is kept; give another folder with --out.")
 
 

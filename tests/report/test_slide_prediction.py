@@ -190,6 +190,8 @@ def test_the_command_takes_slides_images_and_repeats(finished, path, tmp_path, b
     ])  # fmt: skip
     code, said = predict(finished, tmp_path, path.parent, "--mpp", 1)
     assert code == 0 and "The predictions of 1 slide are in" in said, "again, and of a folder"
+    code, said = predict(finished, tmp_path / "other", tmp_path / "case 1_mask.ome.tif", "--mpp", 1)
+    assert code == 1 and "was written by `bench predict`; keep predictions and images in different folders" in said
 
 
 def test_bad_slides_are_one_sentence(finished, path, tmp_path):
