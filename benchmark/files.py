@@ -10,7 +10,7 @@ from pathlib import Path
 UNFINISHED = "part-"  # in the names of files that are being written; they begin with a dot
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Writes a file that appears whole or not at all.
 
     Args:

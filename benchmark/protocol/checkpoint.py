@@ -233,7 +233,7 @@ def _hash(tensors: dict[str, Tensor], rest: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(rest).encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -88,7 +88,7 @@ class Team:
                     if isinstance(child, nn.Dropout2d):
                         setattr(parent, name, _Dropout(child, self))
             for layer in network.modules():
-                layer.gather = self._gather_output  # see `outputs_of` in methods.parts.nets
+                layer.__dict__["gather"] = self._gather_output  # see `outputs_of` in methods.parts.nets
         shared = {p for network in networks for p in network.parameters()}
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         optimiser.register_step_pre_hook(lambda *_: self._all_reduce(parameters, shared))

@@ -182,6 +182,7 @@ def _bands(
             for (i, c), probability in zip(tiles, probabilities, strict=True):
                 weight = vertical[r][:, None] * horizontal[c]
                 band[i, :, :, lefts[c] : lefts[c] + columns] += probability * weight
+        assert band is not None  # there is at least one tile
         done = (tops[r + 1] if r + 1 < len(tops) else height) - top
         yield top, band[:, :, :done]
         rest = torch.zeros_like(band)

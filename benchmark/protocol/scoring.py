@@ -76,6 +76,7 @@ def scores_of(
     for score in scores:
         if objects is None and score.needs_instances:
             continue
+        assert score.compute, f"'{score.name}' is read from other columns of a record"
         if score.per_class:
             found[score.name] = [score.rounded(score.compute(masks)) for masks in of_class]
         else:

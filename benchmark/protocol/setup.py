@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,14 +72,15 @@ def seed_of(run: Run, step: int) -> int:
 @contextlib.contextmanager
 def exact(device: torch.device, deterministic: bool) -> Iterator[None]:
     """Deterministic kernels on the CPU, where they cost nothing, and on a GPU if asked."""
-    before, filled = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    kernels: Any = torch.utils.deterministic
+    before, filled = torch.are_deterministic_algorithms_enabled(), kernels.fill_uninitialized_memory
     torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a twelfth of a step, and nothing here reads it
+    kernels.fill_uninitialized_memory = False  # a twelfth of a step, and nothing here reads it
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        kernels.fill_uninitialized_memory = filled
 
 
 def _arch(run: Run, classes: int) -> Arch:

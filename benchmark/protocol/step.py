@@ -1,6 +1,7 @@
 """One training step as a unit, from the batch to the updated weights; on a GPU it is captured once and replayed."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -42,7 +43,7 @@ def take_step(
     """One step, from the batch to the updated weights; returns the terms of the loss."""
     with autocast(batch.x.device, precision):
         terms = method.losses(batch, t)
-    sum(terms.values()).backward()
+    functools.reduce(torch.add, terms.values()).backward()
     optimiser.step()
     optimiser.zero_grad()
     method.after_step()

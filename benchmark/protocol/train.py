@@ -159,7 +159,7 @@ def train_missing(setup: Setup) -> RunRecord:
 def begin(setup: Setup) -> tuple[State, dict[str, Any]]:
     """The state in which training starts or continues, and the cost of a step (`benchmark.protocol.flops.count`)."""
     batch = setup.batches.at(0)
-    method = build(setup.run, len(setup.classes)).to(setup.device, memory_format=torch.channels_last)
+    method = build(setup.run, len(setup.classes)).to(setup.device).to(memory_format=torch.channels_last)
     state = State(method, optimiser(method, setup.run))
     cost = count(method, batch, setup.run.precision)
     setup.team.attach(method, state.optimiser)

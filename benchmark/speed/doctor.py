@@ -110,7 +110,7 @@ def bf16_speed(device: torch.device) -> float:
     batch = Batch(x, torch.zeros(run.labelled, run.crop, run.crop, dtype=torch.int64, device=device), x[:0])
     seconds = {}
     for precision in CHOICES["precision"]:
-        method = build(run, 2).to(device, memory_format=torch.channels_last)
+        method = build(run, 2).to(device).to(memory_format=torch.channels_last)
         (times,) = step_seconds({run.method: method}, batch, repeats=TIMED, precision=precision).values()
         seconds[precision] = min(times)
     return seconds["float32"] / seconds["bf16"]
@@ -157,7 +157,7 @@ def _captured(examined: Examined, precision: str) -> tuple[bool, str]:
 
 def _losses(run: Run, batches: Batches, captured: bool) -> Tensor:
     """The terms (steps, terms) of the first steps of a run."""
-    method = build(run, 2).to(batches.device, memory_format=torch.channels_last).train()
+    method = build(run, 2).to(batches.device).to(memory_format=torch.channels_last).train()
     step = Step(method, optimiser(method, run), run.precision)
     if captured:
         step = CapturedStep(step, batches.at(0), CAPTURES[batches.device.type])
@@ -220,7 +220,7 @@ def falls_back(examined: Examined) -> tuple[bool, str]:
     """A step that waits for the device is not captured, and training goes on; last, as it may leave CUDA in error."""
     run, device = examined.run, examined.device
     batch = Batches(run, examined.store, draw(examined.store, run), device, False).at(0)
-    method = build(run, 2).to(device, memory_format=torch.channels_last).train()
+    method = build(run, 2).to(device).to(memory_format=torch.channels_last).train()
     losses = method.losses
     method.losses = lambda batch, t: {name: term * float(term.item() > 0) for name, term in losses(batch, t).items()}
     step = captured(Step(method, optimiser(method, run), run.precision), batch)

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ STABLE = 0.1  # relative difference between calls that take as long as each othe
 STEPS = {"cpu": 1, "cuda": 10}  # calls a turn: a GPU is given work ahead, as in training
 LEAST = 8  # calls of each, however long they take
 
-Call = Callable[[], None]
+Call = Callable[[], object]
 
 
 def take_turns(
@@ -29,9 +30,11 @@ def take_turns(
         _warm_up(call, device)
     times: dict[str, list[float]] = {name: [] for name in calls}
     begun = time.perf_counter()
-    for turn in itertools.count():
-        for name in list(calls)[:: 1 if turn % 2 == 0 else -1]:
+    order = list(calls)
+    while True:
+        for name in order:
             times[name] += _turn(calls[name], device, during)
+        order.reverse()
         done = min(map(len, times.values()))
         if done >= repeats or (done >= LEAST and time.perf_counter() - begun >= seconds):
             return times
@@ -60,7 +63,7 @@ def _warm_up(call: Call, device: torch.device) -> None:
 def _turn(call: Call, device: torch.device, during: Call | None) -> list[float]:
     """Seconds of each call of one turn."""
     wait(device)
-    marks = [_mark(device)]
+    marks: list[Any] = [_mark(device)]
     for _ in range(STEPS[device.type]):
         call()
         marks.append(_mark(device))

@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import functools
 import gc
-import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -96,7 +95,7 @@ def step_seconds(
 ) -> dict[str, list[float]]:
     """Seconds of each of `repeats` whole steps of several methods, in turns; on a GPU they are captured, if possible."""
 
-    def step(method: Method) -> Callable[[], None]:
+    def step(method: Method) -> Call:
         take = captured(Step(method.train(), optimiser(method, Run()), precision), batch)
         return lambda: take(batch, 1.0, Run().lr)
 
@@ -142,7 +141,7 @@ def alone(job: Job) -> dict[str, Any]:
     predicting = turns(modes)
     measured = {**training, **predicting}
     return {
-        "key": timing.key(run, described["device"], described["threads"] if device.type == "cpu" else 0),
+        "key": timing.key(run, str(described["device"]), described["threads"] if device.type == "cpu" else 0),
         "run": dataclasses.asdict(run),
         "title": subject.method.title,
         "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -194,12 +193,15 @@ def _said(error: Exception) -> str:
     return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)
 
 
-def _energy(step: Callable[[], None], device: torch.device) -> float | None:
-    """Joules of a step among many without a pause; None where the device does not tell."""
-    if device.type != "cuda" or (start := (gpu := monitor.Gpu(device)).joules()) is None:
+def _energy(step: Call, device: torch.device) -> float | None:
+    """Joules of a step among many without a pause; None if the device has no counter."""
+    if device.type != "cuda":
         return None
+    gpu = monitor.Gpu(device)
+    start = gpu.joules()
     steps, _ = _steps_within(step, device, ENERGY_S)
-    return float(f"{(gpu.joules() - start) / steps:.4g}")
+    end = gpu.joules()
+    return None if start is None or end is None else float(f"{(end - start) / steps:.4g}")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -222,15 +224,16 @@ def _one_of_many(job: Job) -> float:
     return steps / seconds
 
 
-def _steps_within(step: Callable[[], None], device: torch.device, seconds: float) -> tuple[int, float]:
+def _steps_within(step: Call, device: torch.device, seconds: float) -> tuple[int, float]:
     """How many steps were taken in at least so many seconds, and in how many exactly."""
     start = time.perf_counter()
-    for steps in itertools.count(STEPS[device.type], STEPS[device.type]):
+    steps, passed = 0, 0.0
+    while passed < seconds or not steps:
         for _ in range(STEPS[device.type]):
             step()
         wait(device)
-        if (passed := time.perf_counter() - start) >= seconds:
-            return steps, passed
+        steps, passed = steps + STEPS[device.type], time.perf_counter() - start
+    return steps, passed
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,11 @@ def needs(method: Method) -> str:
     own = [module for module in method.modules() if id(module) not in of_teachers]
     encoders = sum(isinstance(module, Encoder) for module in own)
     decoders = sum(hasattr(module, "head") and not isinstance(module, Encoder) for module in own)
-    parts = [some(encoders, "encoder"), some(decoders, "decoder"), *([some(len(teachers), "teacher")] if teachers else [])]
+    parts = [
+        some(encoders, "encoder"),
+        some(decoders, "decoder"),
+        *([some(len(teachers), "teacher")] if teachers else []),
+    ]
     return ", ".join(parts)
 
 

@@ -45,8 +45,9 @@ class Gauges:
     def conditions(self) -> dict[str, Any]:
         """See `conditions` of a row in `benchmark.analysis.timing`; what is not told here is None."""
         others = None
-        if self.busy is not None:
-            busy, own = busy_seconds() - self.busy, time.process_time() - self.own
+        now = busy_seconds()
+        if self.busy is not None and now is not None:
+            busy, own = now - self.busy, time.process_time() - self.own
             others = round(max(0.0, busy - own) / max(1e-9, time.monotonic() - self.began), 2)
         return {
             "others_cores": others,

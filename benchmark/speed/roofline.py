@@ -57,7 +57,7 @@ def products(device: torch.device, precision: str) -> dict[str, tuple[Callable[[
     }
 
 
-def copying(device: torch.device) -> tuple[Callable[[], None], int]:
+def copying(device: torch.device) -> tuple[Callable[[], object], int]:
     """A call that copies a large tensor, and the bytes that it moves: each is read and written."""
     source = torch.zeros(COPIED[device.type], dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)

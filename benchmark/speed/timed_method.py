@@ -147,7 +147,7 @@ class Subject:
 
     def _build(self) -> None:
         method = build(self.run, self.classes, pretrained=False)
-        self.method = method.to(self.device, memory_format=torch.channels_last)
+        self.method = method.to(self.device).to(memory_format=torch.channels_last)
         self.eager = Step(self.method, optimiser(self.method, self.run), self.run.precision)
 
     def _capture(self) -> None:
