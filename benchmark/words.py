@@ -23,6 +23,15 @@ def plural(word: str) -> str:
     return f"{word}es" if re.search(r"(s|x|z|ch|sh)$", word) else f"{word}s"
 
 
+def slug(name: str) -> str:
+    """A name as part of an address or as the name of a folder.
+
+    >>> slug("EBHI-Seg, epithelium: 1,200 steps")
+    'ebhi-seg-epithelium-1-200-steps'
+    """
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+
+
 def examples(names: Sequence[str], most: int = 3) -> str:
     """The first few of several names, in a note or an error.
 

@@ -7,12 +7,12 @@ for the answers in all others.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmark.analysis import stats
-from benchmark.analysis.board import Board
+from benchmark.analysis.comparison import Comparison, Options
 from benchmark.analysis.stats import Difference, Spread
 from benchmark.names import choose
 from benchmark.protocol import suites
@@ -20,13 +20,10 @@ from benchmark.protocol.scores import SCORES
 from benchmark.records import RunRecord
 from methods import LABELS_ONLY
 
-if TYPE_CHECKING:
-    from benchmark.report.tables.formatting import Options
-
 STRONG = "supervised_strong"  # supervised training with the strong views of the methods
 LEVEL = 0.05
 
-Question = Callable[[Board, "Options"], dict[tuple, Spread]]
+Question = Callable[[Comparison], dict[tuple, Spread]]
 
 
 class Claim(NamedTuple):
@@ -47,54 +44,54 @@ class Claim(NamedTuple):
         return "equivalent" if equivalent else "cannot tell"
 
 
-def boards(groups: dict[str, list[RunRecord]]) -> dict[str, Board]:
+def together(groups: dict[str, list[RunRecord]], options: Options = Options()) -> dict[str, Comparison]:  # noqa: B008
     """The comparisons of one report, by name, as one family."""
-    found = {name: Board(rows) for name, rows in groups.items()}
-    for board in found.values():
-        board.published_with = list(found.values())
+    found = {name: Comparison(records, options) for name, records in groups.items()}
+    for name, comparison in found.items():
+        comparison.name, comparison.published_with = name, list(found.values())
     return found
 
 
-def of_suite(rows: Sequence[RunRecord], suite: str) -> list[RunRecord]:
-    """The rows of a suite's runs, whatever their dataset and recipe; all where the suite is ""."""
+def of_suite(records: Sequence[RunRecord], suite: str) -> list[RunRecord]:
+    """The records of a suite's runs, whatever their dataset and recipe; all where the suite is ""."""
     if not suite:
-        return list(rows)
+        return list(records)
     fields = ("method", "variant", "ratio", "draw", "seed")
     planned = suites.planned(suites.SUITES[choose(suite, list(suites.SUITES), "suite")])
     wanted = {tuple(getattr(run, field) for field in fields) for run in planned}
-    return [row for row in rows if tuple(getattr(row.run, field) for field in fields) in wanted]
+    return [record for record in records if tuple(getattr(record.run, field) for field in fields) in wanted]
 
 
-def headrooms(board: Board, options: "Options") -> dict[float, Claim]:
+def headrooms(comparison: Comparison) -> dict[float, Claim]:
     """By ratio, the upper bound less supervised; none where there is no pair of runs."""
-    return {ratio: claim for (ratio,), claim in _claims(board, options, _headrooms).items()}
+    return {ratio: claim for (ratio,), claim in _claims(comparison, _headrooms).items()}
 
 
-def against_supervised(board: Board, options: "Options", c: int | None = None) -> dict[tuple[float, str], Claim]:
+def against_supervised(comparison: Comparison, c: int | None = None) -> dict[tuple[float, str], Claim]:
     """By ratio and label, each published method less supervised; of a class `c`, or of the mean over classes.
 
     All classes and their mean are in the family.
     """
-    found = _claims(board, options, _against_supervised)
+    found = _claims(comparison, _against_supervised)
     return {(ratio, label): claim for (of, ratio, label), claim in found.items() if of == c}
 
 
-def against_controls(board: Board, options: "Options") -> dict[tuple[float, str, str], Claim]:
+def against_controls(comparison: Comparison) -> dict[tuple[float, str, str], Claim]:
     """By ratio, label and label of a control, each method less its control (see `controls`)."""
-    return _claims(board, options, _against_controls)
+    return _claims(comparison, _against_controls)
 
 
-def against_whole(board: Board, options: "Options") -> dict[tuple[float, str, str], Claim]:
+def against_whole(comparison: Comparison) -> dict[tuple[float, str, str], Claim]:
     """By ratio, label and label of the whole method, each variant and each other setting less the method."""
-    return _claims(board, options, _against_whole)
+    return _claims(comparison, _against_whole)
 
 
-def controls(board: Board) -> dict[str, tuple[str, ...]]:
+def controls(comparison: Comparison) -> dict[str, tuple[str, ...]]:
     """By published method, what trains without unlabelled images and is else like it.
 
     These are its variant with all unsupervised weights 0, and supervised training with the strong views.
     """
-    runs = board.runs[(board.runs.settings == "") & ~board.runs.uneven]
+    runs = comparison.runs[(comparison.runs.settings == "") & ~comparison.runs.uneven]
     alone = dict(zip(*(runs[runs.variant == LABELS_ONLY][name] for name in ("method", "label")), strict=True))
     strong = tuple(dict.fromkeys(runs[(runs.method == STRONG) & (runs.variant == "")].label))
     plain = runs[(runs.variant == "") & ~runs.method.isin(("supervised", STRONG))]
@@ -107,50 +104,51 @@ def controls(board: Board) -> dict[str, tuple[str, ...]]:
 # Questions: the differences that they ask of one comparison
 
 
-def _headrooms(board: Board, options: "Options") -> dict[tuple, Spread]:
-    base, metric = board.supervised, board.single(options.metric)
-    found = {ratio: board.headroom(ratio, metric) for ratio in board.ratios([base] if base else [])}
+def _headrooms(comparison: Comparison) -> dict[tuple, Spread]:
+    base, metric = comparison.supervised, comparison.options.metric
+    found = {ratio: comparison.headroom(ratio, metric) for ratio in comparison.ratios([base] if base else [])}
     return {(ratio,): parts for ratio, parts in found.items() if parts is not None}
 
 
-def columns(board: Board, metric: str) -> list[tuple[str, int | None]]:
+def columns(comparison: Comparison) -> list[tuple[str, int | None]]:
     """The score with one number for each run, and where that is a mean over classes, the score of each class."""
-    single = board.single(metric)
+    single = comparison.options.metric
     of_class = SCORES[single].mean_of
-    return [(single, None), *((of_class, c) for c in range(len(board.classes)) if of_class)]
+    return [(single, None), *((of_class, c) for c in range(len(comparison.classes)) if of_class)]
 
 
-def _against_supervised(board: Board, options: "Options") -> dict[tuple, Spread]:
-    base, found = board.supervised, {}
+def _against_supervised(comparison: Comparison) -> dict[tuple, Spread]:
+    base, found = comparison.supervised, {}
     if base is None:
         return {}
-    for ratio in board.ratios(board.published):
-        labels = [label for label in board.even(board.published, ratio, options.uneven) if label != base]
-        for metric, c in columns(board, options.metric):
-            spreads = board.spreads(labels, base, ratio, metric, c)
+    for ratio in comparison.ratios(comparison.published):
+        labels = comparison.even(comparison.finished(comparison.published, ratio), ratio)
+        labels = [label for label in labels if label != base]
+        for metric, c in columns(comparison):
+            spreads = comparison.spreads(labels, base, ratio, metric, c)
             found |= {(c, ratio, label): parts for label, parts in spreads.items()}
     return found
 
 
-def _against_controls(board: Board, options: "Options") -> dict[tuple, Spread]:
+def _against_controls(comparison: Comparison) -> dict[tuple, Spread]:
     found = {}
-    for label, others in controls(board).items():
-        for ratio in board.ratios([label]):
+    for label, others in controls(comparison).items():
+        for ratio in comparison.ratios([label]):
             for other in others:
-                parts = board.spreads([label], other, ratio, board.single(options.metric)).get(label)
+                parts = comparison.spreads([label], other, ratio, comparison.options.metric).get(label)
                 if parts is not None:
                     found[ratio, label, other] = parts
     return found
 
 
-def _against_whole(board: Board, options: "Options") -> dict[tuple, Spread]:
+def _against_whole(comparison: Comparison) -> dict[tuple, Spread]:
     found = {}
-    for _, runs in board.runs.groupby("method", sort=False):
+    for _, runs in comparison.runs.groupby("method", sort=False):
         plain = (runs.variant == "") & (runs.settings == "")
         changed = list(dict.fromkeys(runs.label[~plain]))
         for whole in dict.fromkeys(runs.label[plain]):
-            for ratio in board.ratios(changed):
-                spreads = board.spreads(changed, whole, ratio, board.single(options.metric))
+            for ratio in comparison.ratios(changed):
+                spreads = comparison.spreads(changed, whole, ratio, comparison.options.metric)
                 found |= {(ratio, label, whole): parts for label, parts in spreads.items()}
     return found
 
@@ -159,25 +157,24 @@ def _against_whole(board: Board, options: "Options") -> dict[tuple, Spread]:
 # Families
 
 
-def _claims(board: Board, options: "Options", question: Question) -> dict[tuple, Claim]:
+def _claims(comparison: Comparison, question: Question) -> dict[tuple, Claim]:
     """The answers to a question in one comparison, adjusted over all that are published with it."""
-    metric = SCORES[options.metric].mean_of or options.metric  # the same whether or not it is a mean over classes
-    of = ("claims", question.__name__, metric, options.uneven, options.margin)
-    if of not in board.known:
-        asked = [(one, question(one, options)) for one in board.published_with if one.has(one.single(options.metric))]
-        answers = iter(_adjusted([parts for _, found in asked for parts in found.values()], options))
+    of = ("claims", question.__name__)
+    if of not in comparison.known:
+        asked = [(one, question(one)) for one in comparison.published_with if one.has(one.options.metric)]
+        answers = iter(_adjusted([parts for _, found in asked for parts in found.values()], comparison.options))
         for one, found in asked:
             one.known[of] = dict(zip(found, answers, strict=False))
-    return board.known.get(of, {})
+    return comparison.known.get(of, {})
 
 
-def _adjusted(differences: Sequence[Spread], options: "Options") -> list[Claim]:
+def _adjusted(differences: Sequence[Spread], options: Options) -> list[Claim]:
     if not differences:
         return []
-    together = Spread(*map(np.concatenate, zip(*differences, strict=True)))
-    found = stats.tested(together)
-    equivalent = stats.holm(stats.equivalence(together, options.margin / options.score.scale))
+    parts = Spread(*map(np.concatenate, zip(*differences, strict=True)))
+    found = stats.tested(parts)
+    equivalent = stats.holm(stats.equivalence(parts, options.margin / options.score.scale))
     tests = int((~np.isnan(found.p)).sum())
-    detectable = stats.detectable(together, max(tests, 1))
+    detectable = stats.detectable(parts, max(tests, 1))
     numbers = zip(zip(*found, strict=True), stats.holm(found.p), equivalent, detectable, strict=True)
     return [Claim(Difference(*map(float, one)), *map(float, of), tests) for one, *of in numbers]

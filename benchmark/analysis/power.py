@@ -12,7 +12,7 @@ from scipy.optimize import root_scalar
 from scipy.special import ndtr
 from scipy.stats import chi2
 
-from benchmark.analysis.board import Board, Place
+from benchmark.analysis.comparison import Comparison, Place
 from benchmark.analysis.stats import Spread, half_width, pooled_freedom, spread
 
 DRAWS, SEEDS = (2, 3, 4, 5, 7, 10, 15, 20), (1, 3, 5)  # of a plan's table
@@ -50,13 +50,15 @@ class Paired(NamedTuple):
     seeds: Int[np.ndarray, "n"]
 
 
-def pairs(board: Board, ratio: float | None = None, metric: str = "dice") -> tuple[float | None, list[Paired]]:
+def pairs(
+    comparison: Comparison, ratio: float | None = None, metric: str = "dice"
+) -> tuple[float | None, list[Paired]]:
     """Every two methods with the common budget on the runs that they share, and the ratio.
 
     Without a ratio it is the one at which most methods have runs. All pairs have as many draws and seeds: those of most
     pairs that share several runs, if there are any.
     """
-    runs, metric = board.done, board.single(metric)
+    runs, metric = comparison.done, comparison.single(metric)
     if len(runs):
         runs = runs[(runs.variant == "") & (runs.settings == "") & ~runs.uneven]
     if ratio is None and len(runs):
@@ -68,7 +70,7 @@ def pairs(board: Board, ratio: float | None = None, metric: str = "dice") -> tup
     shared = [(a, b, _balanced(places[a] & places[b])) for a, b in itertools.combinations(places, 2)]
     designs = Counter(_design(runs) for *_, runs in shared if len(runs) > 1) or Counter([(1, 1)])
     return ratio, [
-        _paired(board, a, b, ratio, metric, runs)
+        _paired(comparison, a, b, ratio, metric, runs)
         for a, b, runs in shared
         if runs and _design(runs) == designs.most_common(1)[0][0]
     ]
@@ -88,10 +90,10 @@ def _balanced(places: set[Place]) -> list[Place]:
     return [(draw, seed) for draw, seeds in of_draws.items() for seed in seeds[:most]]
 
 
-def _paired(board: Board, a: str, b: str, ratio: float, metric: str, places: Sequence[Place]) -> Paired:
-    draws, seeds = (np.repeat(part, len(board.patients)) for part in np.array(places, dtype=np.int64).T)
-    scores = (board.samples(label, ratio, metric, None, places).ravel() for label in (a, b))
-    return Paired(*scores, np.tile(board.patients, len(places)), draws, seeds)
+def _paired(comparison: Comparison, a: str, b: str, ratio: float, metric: str, places: Sequence[Place]) -> Paired:
+    draws, seeds = (np.repeat(part, len(comparison.patients)) for part in np.array(places, dtype=np.int64).T)
+    scores = (comparison.samples(label, ratio, metric, None, places).ravel() for label in (a, b))
+    return Paired(*scores, np.tile(comparison.patients, len(places)), draws, seeds)
 
 
 def design(pair: Paired) -> tuple[int, int]:
@@ -147,7 +149,7 @@ class Line(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Lines for more and more runs, the one with the fewest that suffices (None: none does), and the end of it.
+    """Lines for more and more runs, the one with the fewest that is enough (None: none is), and the end of it.
 
     `limit` is the difference that is found with 80 % by ever more runs on the same test patients.
     """

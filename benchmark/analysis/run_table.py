@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from benchmark import records, runs
+from benchmark import runs
 from benchmark.progress import Tell, silent
 from benchmark.protocol.scores import SCORES
-from benchmark.records import Best, RunRecord
+from benchmark.records import Best, RunRecord, paths, read
 
-# Fields of a run that a fair table holds fixed, beside the kind of device; first those that tell two comparisons apart
-# most readably.
+# Fields of a run that a fair table holds fixed, beside the kind of device; first those that name the difference
+# between two comparisons most readably.
 FIXED = (
     "dataset", "task", "split", "scale", "encoder", "decoder", "norm", "width", "dropout", "tile", "weights_hash",
     "content", "protocol",
@@ -44,17 +44,17 @@ def load(results: Path, tell: Tell = silent) -> list[RunRecord]:
     stay lists of text; records with the same list share it. Ten thousand records of 668 images take about 0.6 GB.
     """
     reader = _Reader()
-    rows = []
+    records = []
     collecting = gc.isenabled()
     gc.disable()  # nothing here is cyclic, and looking for cycles takes longer than reading
     try:
-        for done, path in enumerate(records.paths(results), 1):
-            rows.append(records.read(path, reader.record))
+        for done, path in enumerate(paths(results), 1):
+            records.append(read(path, reader.record))
             tell(done, "")
     finally:
         if collecting:
             gc.enable()
-    return rows
+    return records
 
 
 class _Reader:
@@ -113,49 +113,49 @@ class _Reader:
 # What is compared
 
 
-def comparisons(rows: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Rows grouped by what a fair table holds fixed, by name: the dataset, the task, and what tells two apart.
+def comparisons(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Records grouped by what a fair table holds fixed, by name: the dataset, the task, and the fields in which two differ.
 
     A budget, or a precision, under which two methods have run is a comparison of its own. Runs of one method alone with
     another budget stay with the largest.
     """
     groups: dict[tuple, list[RunRecord]] = defaultdict(list)
-    for row in rows:
-        groups[fixed(row)].append(row)
+    for record in records:
+        groups[fixed(record)].append(record)
     groups = {(*group, spent): of for group, all_ in groups.items() for spent, of in _by_budget(all_).items()}
     names = _names(list(groups))
     return {names[group]: groups[group] for group in sorted(groups, key=names.__getitem__)}
 
 
-def _by_budget(rows: Sequence[RunRecord]) -> dict[tuple, list[RunRecord]]:
+def _by_budget(records: Sequence[RunRecord]) -> dict[tuple, list[RunRecord]]:
     methods_: dict[tuple, set[str]] = defaultdict(set)
     runs_: Counter[tuple] = Counter()
-    for row in rows:
-        methods_[budget(row)].add(row.run.method)
-        runs_[budget(row)] += 1
+    for record in records:
+        methods_[budget(record)].add(record.run.method)
+        runs_[budget(record)] += 1
     largest = max(runs_, key=lambda spent: (len(methods_[spent]) > 1, runs_[spent], str(spent)))
     groups: dict[tuple, list[RunRecord]] = defaultdict(list)
-    for row in rows:
-        groups[budget(row) if len(methods_[budget(row)]) > 1 else largest].append(row)
+    for record in records:
+        groups[budget(record) if len(methods_[budget(record)]) > 1 else largest].append(record)
     return groups
 
 
-def budget(row: RunRecord) -> tuple:
+def budget(record: RunRecord) -> tuple:
     """What a run was given to train with."""
-    return tuple(getattr(row.run, name) for name in BUDGET)
+    return tuple(getattr(record.run, name) for name in BUDGET)
 
 
-def fixed(row: RunRecord) -> tuple:
+def fixed(record: RunRecord) -> tuple:
     """What a comparison holds fixed: fields of the run, the kind of device, and in words what only some runs have."""
-    run = row.run
+    run = record.run
     special = [f"tuned by {runs.trials_of(run.tuned)} trials"] if run.tuned else []
     special += [f"adapt {run.adapt}"] if run.adapt != runs.Run.adapt else []
-    return *(getattr(run, name) for name in FIXED), row.machine.kind, *special
+    return *(getattr(run, name) for name in FIXED), record.machine.kind, *special
 
 
-def fingerprint(row: RunRecord) -> str:
-    """A short hash of what a comparison holds fixed: the same wherever its rows lie, and whatever else lies there."""
-    return hashlib.sha256(json.dumps(fixed(row)).encode()).hexdigest()[:10]
+def fingerprint(record: RunRecord) -> str:
+    """A short hash of what a comparison holds fixed: the same in any folder."""
+    return hashlib.sha256(json.dumps(fixed(record)).encode()).hexdigest()[:10]
 
 
 def _names(groups: list[tuple]) -> dict[tuple, str]:
@@ -185,7 +185,7 @@ def _said(field: str, value: Any) -> str:
 # A line for each run
 
 
-def runs_frame(rows: Sequence[RunRecord]) -> pd.DataFrame:
+def runs_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One line per run of a comparison, in the order in which tables print methods: supervised, then by year.
 
     Columns: `key`, `method`, `variant`, `settings` (text, with views that are not the method's own, and the strategy
@@ -194,22 +194,22 @@ def runs_frame(rows: Sequence[RunRecord]) -> pd.DataFrame:
     `steps`, `status`, `images` (forwarded, with and without gradient), `flops`, `seconds`, `peak_memory` (bytes; nan if
     unknown), `parameters`, `uneven` (the budget differs from that of most runs of the comparison).
     """
-    usual = _usual(rows)
-    titles = _titles(rows)
-    years = {row.run.method: row.year for row in rows}
+    usual = _usual(records)
+    titles = _titles(records)
+    years = {record.run.method: record.year for record in records}
     lines = []
-    for row in rows:
-        run, budget, measured = row.run, row.budget, row.measured
+    for record in records:
+        run, budget, measured = record.run, record.budget, record.measured
         tuned = run.tuned
         other = [name for name in TRAINING if getattr(run, name) != usual[name] and not (tuned and name == "lr")]
         changed = [] if tuned else [f"{name}={_text(value)}" for name, value in run.settings]
         changed += [f"{run.views} views"] if run.views != runs.Run.views else []
         settings = ", ".join(changed + ([f"chosen by {run.chosen_by}"] if run.chosen_by else []))
-        told = [run.variant, settings, *(f"{name} {_text(getattr(run, name))}" for name in other)]
-        brackets = ", ".join(filter(None, told))
+        parts = [run.variant, settings, *(f"{name} {_text(getattr(run, name))}" for name in other)]
+        brackets = ", ".join(filter(None, parts))
         lines.append(
             {
-                "key": row.key,
+                "key": record.key,
                 "method": run.method,
                 "variant": run.variant,
                 "settings": settings,
@@ -219,7 +219,7 @@ def runs_frame(rows: Sequence[RunRecord]) -> pd.DataFrame:
                 "draw": run.draw,
                 "seed": run.seed,
                 "steps": run.steps,
-                "status": row.status,
+                "status": record.status,
                 "images": sum(budget.images.values()),
                 "flops": float(budget.flops),
                 "seconds": float(measured.seconds),
@@ -239,19 +239,19 @@ def runs_frame(rows: Sequence[RunRecord]) -> pd.DataFrame:
     return frame.loc[order].reset_index(drop=True)
 
 
-def _usual(rows: Sequence[RunRecord]) -> dict[str, Any]:
+def _usual(records: Sequence[RunRecord]) -> dict[str, Any]:
     """How most of the runs were trained that more than one method has; of equally many, the longest training."""
-    counts = Counter(tuple(getattr(row.run, name) for name in TRAINING) for row in rows)
+    counts = Counter(tuple(getattr(record.run, name) for name in TRAINING) for record in records)
     by = defaultdict(set)
-    for row in rows:
-        by[tuple(getattr(row.run, name) for name in TRAINING)].add(row.run.method)
+    for record in records:
+        by[tuple(getattr(record.run, name) for name in TRAINING)].add(record.run.method)
     most = max(counts, key=lambda one: (len(by[one]) > 1, counts[one], one[0], str(one)), default=())
     return dict(zip(TRAINING, most, strict=False))
 
 
-def _titles(rows: Sequence[RunRecord]) -> dict[str, str]:
+def _titles(records: Sequence[RunRecord]) -> dict[str, str]:
     """How methods are printed; two methods of the same title have their names added."""
-    titles = {row.run.method: row.title for row in rows}
+    titles = {record.run.method: record.title for record in records}
     often = Counter(titles.values())
     return {name: title if often[title] == 1 else f"{title} [{name}]" for name, title in titles.items()}
 
@@ -266,15 +266,15 @@ def _text(value: Any) -> str:
 # A line for each score
 
 
-def scores(row: RunRecord, metric: str) -> Float[np.ndarray, "images classes"]:
+def scores(record: RunRecord, metric: str) -> Float[np.ndarray, "images classes"]:
     """The values of a score of the catalogue, of a finished record; nan where an image has none.
 
     Scores of each foreground class have a column for each, others one. All are nan if the record lacks the score.
     """
-    return SCORES[metric].read(columns(row))
+    return SCORES[metric].read(columns(record))
 
 
-def columns(row: RunRecord) -> dict[str, Any]:
+def columns(record: RunRecord) -> dict[str, Any]:
     """The columns that scores are read from: those of the last step, and as best_NAME of the best on validation."""
-    best = row.best.scores if row.best else {}
-    return {**row.scores, **{f"best_{name}": values for name, values in best.items()}}
+    best = record.best.scores if record.best else {}
+    return {**record.scores, **{f"best_{name}": values for name, values in best.items()}}

@@ -1,6 +1,6 @@
-"""Rows of speed: what was timed on which device, written once and whole; and what a list of seconds says.
+"""Speed records: what was timed on which device, written once and whole; and what a list of seconds says.
 
-A row is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its keys:
+A record is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its keys:
 
 `key`; `run`, the fields of the run that was timed; `title` of the method; `measured_at`, UTC.
 `machine`: device, its kind ("cpu" or "cuda"), threads, cores, versions, commit.
@@ -9,7 +9,7 @@ A row is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its
     `train_captured` the first replayed from a CUDA graph (the `train_data` of a GPU is, too), `train_compiled` the
     first with compiled losses; `predict` is the network on a batch that is already there,
     `segment` whole images of the store, tile by tile, to classes in main memory.
-`beside`: the same of supervised training and prediction, which took turns with this method; {} in its own rows.
+`beside`: the same of supervised training and prediction, which took turns with this method; {} in its own records.
 `ceiling`: operations per second, at the median, of large products: `matmul`, `convolution`; bytes per second of a large
     `copy` (records before 2026-11-26 have none); and whether float32 was rounded for the products, `tf32`.
 `cost`: of a `train` step and of a `predict` call the `flops` and the `counted` share; the `bytes` that a training step
@@ -22,9 +22,9 @@ A row is a JSON file `results/speed/<device>_<method>_b<batch>_<hash>.json`. Its
 `together`: of each number of runs at once `runs`, `threads` of each, and `steps_per_s` of all of them.
 `conditions`: `load` of the machine before it started, `others_cores` that other processes kept busy meanwhile,
     `clock_mhz` and `celsius` (lowest and highest), `throttled` (reason: share of readings), `gpu_processes` before it
-    started. What is not told is None.
+    started. What is not known is None.
 
-A row of a ratio, `results/speed/<device>_ratio-<name>_<threads>.json`, is of two sides that took turns:
+A record of a ratio, `results/speed/<device>_ratio-<name>_<threads>.json`, is of two sides that took turns:
 
 `key`; `ratio`, how many times as fast one side was, the median over the turns; `quartiles` of it; `turns`.
 `what` was beside what; `least`, the ratio that is to be reached; `measured_at`, UTC; `machine` as above.
@@ -41,7 +41,7 @@ import numpy as np
 from benchmark.files import write_text
 from benchmark.runs import Run
 
-FORMAT = 2  # of a row; raised when a key comes or changes its meaning
+FORMAT = 2  # of a record; raised when a key comes or changes its meaning
 STEADY = 0.05  # the largest spread that is not marked unstable
 QUIET = 0.05  # share of the cores that other processes may use before it is worth a remark
 
@@ -90,104 +90,104 @@ def slug(device: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "device"
 
 
-def save(row: dict[str, Any], results: Path) -> Path:
-    """Writes a row once and whole, in place of an older one of the same key."""
-    path = results / "speed" / f"{row['key']}.json"
-    text = json.dumps({"format": FORMAT, **row}, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+def save(record: dict[str, Any], results: Path) -> Path:
+    """Writes a record once and whole, in place of an older one of the same key."""
+    path = results / "speed" / f"{record['key']}.json"
+    text = json.dumps({"format": FORMAT, **record}, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     write_text(path, text + "\n")
     return path
 
 
 def load(results: Path) -> list[dict[str, Any]]:
-    """All rows of speed, those of ratios among them, in the order of their keys."""
+    """All records of speed, those of ratios among them, in the order of their keys."""
     return [_read(path) for path in sorted((results / "speed").glob("*.json"))]
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        row = json.loads(path.read_bytes())
+        record = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"The row {path} is not whole ({error}); delete it and measure again.") from error
-    if row.get("format") != FORMAT:
+        raise ValueError(f"The record {path} is not whole ({error}); delete it and measure again.") from error
+    if record.get("format") != FORMAT:
         raise ValueError(
-            f"The row {path} has format {row.get('format')}, this version reads {FORMAT}; measure it again."
+            f"The record {path} has format {record.get('format')}, this version reads {FORMAT}; measure it again."
         )
-    return row
+    return record
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What the numbers of a row say
+# What the numbers of a record say
 
 
-def images_per_s(row: dict[str, Any], mode: str) -> float:
+def images_per_s(record: dict[str, Any], mode: str) -> float:
     """Images a second at the median; of training, labelled ones.
 
     All methods take as many of them a step, whether they forward unlabelled ones beside them or, as supervised, none.
     """
-    images = row["run"]["labelled"] if mode == "train" else row["modes"][mode]["images"]
-    return images / timing(row["modes"][mode]["seconds"]).median
+    images = record["run"]["labelled"] if mode == "train" else record["modes"][mode]["images"]
+    return images / timing(record["modes"][mode]["seconds"]).median
 
 
-def relative(row: dict[str, Any], mode: str) -> float:
-    """How much longer than supervised it takes, at the median: 1 in supervised's own rows."""
-    if not row["beside"]:
+def relative(record: dict[str, Any], mode: str) -> float:
+    """How much longer than supervised it takes, at the median: 1 in supervised's own records."""
+    if not record["beside"]:
         return 1.0
-    return timing(row["modes"][mode]["seconds"]).median / timing(row["beside"][mode]["seconds"]).median
+    return timing(record["modes"][mode]["seconds"]).median / timing(record["beside"][mode]["seconds"]).median
 
 
-def utilisation(row: dict[str, Any], mode: str, ceiling: str = "matmul") -> float:
+def utilisation(record: dict[str, Any], mode: str, ceiling: str = "matmul") -> float:
     """Counted operations per second, as a share of those of a large product, at their medians.
 
     In training, of the step that a run takes: captured, if it was.
     """
-    return row["cost"][mode]["flops"] / _fastest(row, mode) / row["ceiling"][ceiling]
+    return record["cost"][mode]["flops"] / _fastest(record, mode) / record["ceiling"][ceiling]
 
 
-def bandwidth_share(row: dict[str, Any]) -> float:
+def bandwidth_share(record: dict[str, Any]) -> float:
     """Bytes per second that a training step has to move at least, as a share of a large copy; nan if not measured."""
-    if "bytes" not in row["cost"]["train"] or "copy" not in row["ceiling"]:
+    if "bytes" not in record["cost"]["train"] or "copy" not in record["ceiling"]:
         return float("nan")
-    return row["cost"]["train"]["bytes"] / _fastest(row, "train") / row["ceiling"]["copy"]
+    return record["cost"]["train"]["bytes"] / _fastest(record, "train") / record["ceiling"]["copy"]
 
 
-def _fastest(row: dict[str, Any], mode: str) -> float:
+def _fastest(record: dict[str, Any], mode: str) -> float:
     """Median seconds of a call, as a run makes it."""
-    seconds = row["modes"].get(f"{mode}_captured", row["modes"][mode])["seconds"]
+    seconds = record["modes"].get(f"{mode}_captured", record["modes"][mode])["seconds"]
     return timing(seconds).median
 
 
-def run_seconds(row: dict[str, Any]) -> dict[str, float]:
+def run_seconds(record: dict[str, Any]) -> dict[str, float]:
     """What a whole run would take, extrapolated from single steps and images: start-up, training and scoring."""
     return {
-        "startup": row["startup"]["build_s"] + row["startup"]["first_step_s"],
-        "training": row["run"]["steps"] * timing(row["modes"]["train_data"]["seconds"]).median,
-        "scoring": row["scoring"]["pixels"] / row["scoring"]["pixels_per_s"],
+        "startup": record["startup"]["build_s"] + record["startup"]["first_step_s"],
+        "training": record["run"]["steps"] * timing(record["modes"]["train_data"]["seconds"]).median,
+        "scoring": record["scoring"]["pixels"] / record["scoring"]["pixels_per_s"],
     }
 
 
-def gain_of_packing(row: dict[str, Any]) -> float:
+def gain_of_packing(record: dict[str, Any]) -> float:
     """How many times more steps a second several runs at once take together than one; 1 where it was not measured."""
-    rates = {packed["runs"]: packed["steps_per_s"] for packed in row["together"]}
+    rates = {packed["runs"]: packed["steps_per_s"] for packed in record["together"]}
     return max(rates.values()) / rates[1] if 1 in rates else 1.0
 
 
-def runs_per_hour(row: dict[str, Any], together: dict[str, Any]) -> float:
+def runs_per_hour(record: dict[str, Any], together: dict[str, Any]) -> float:
     """How many trainings end in an hour, start-up and scoring apart, with so many of them at once."""
-    return 3600 * together["steps_per_s"] / row["run"]["steps"]
+    return 3600 * together["steps_per_s"] / record["run"]["steps"]
 
 
-def remarks(row: dict[str, Any]) -> list[str]:
+def remarks(record: dict[str, Any]) -> list[str]:
     """Sentences about what may have disturbed the measurement; none if nothing was noticed."""
-    said, conditions, cores = [], row["conditions"], row["machine"]["cores"]
-    shaky = [mode for mode, timed in row["modes"].items() if timing(timed["seconds"]).unstable]
+    said, conditions, cores = [], record["conditions"], record["machine"]["cores"]
+    shaky = [mode for mode, timed in record["modes"].items() if timing(timed["seconds"]).unstable]
     if shaky:
         said.append(f"unstable: the spread of {', '.join(shaky)} exceeds {STEADY:.0%}")
-    if row["uncompiled"]:
-        said.append(f"its losses could not be compiled ({row['uncompiled']})")
+    if record["uncompiled"]:
+        said.append(f"its losses could not be compiled ({record['uncompiled']})")
     others = conditions["others_cores"]
     if others is not None and others > QUIET * cores:
         said.append(f"other processes kept {others:.1f} of {cores} cores busy meanwhile")
-    if row["machine"]["kind"] == "cuda" and conditions["clock_mhz"] is None:
+    if record["machine"]["kind"] == "cuda" and conditions["clock_mhz"] is None:
         said.append("the GPU does not tell its clocks, so that throttling cannot be seen")
     if conditions["gpu_processes"]:
         said.append(f"{conditions['gpu_processes']} other processes were on the GPU")

@@ -18,7 +18,7 @@ from benchmark.cli.types import List, joined
 from benchmark.files import write_text
 from benchmark.protocol import suites
 from benchmark.runs import Run
-from benchmark.words import some
+from benchmark.words import slug, some
 
 if TYPE_CHECKING:
     from benchmark.analysis.pilot import Setting
@@ -183,12 +183,11 @@ def _outcomes(of_setting: dict["Setting", "Parts"], within: list["Setting"], res
 def _print_outcomes(table: Any, finished: dict, base: Run, given: dict[str, Any], results: Path) -> None:
     """Prints and writes the table of headroom against cost, and prints the command for the proposed setting."""
     from benchmark.analysis import pilot as pilots
-    from benchmark.report import folder
     from benchmark.report.tables import pilot as report
-    from benchmark.report.tables.table import rendered
+    from benchmark.report.tables.formats import rendered
 
     _print_table(table)
-    name = folder.slug(" ".join(filter(None, (base.dataset, given.get("task", "")))))
+    name = slug(" ".join(filter(None, (base.dataset, given.get("task", "")))))
     for ending, text in rendered(table).items():
         path = results / "tables" / report.NAME / f"{name}.{ending}"
         write_text(path, text)

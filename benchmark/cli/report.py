@@ -16,7 +16,7 @@ from benchmark.cli.options import METRIC, RESULTS, SUITE, Where, group, open_sto
 from benchmark.cli.types import RegularFile
 from benchmark.files import delete_unfinished, write_text
 from benchmark.records import RunRecord
-from benchmark.words import some
+from benchmark.words import slug, some
 
 TUNING = "tuning"  # folder of the trials of `bench tune` in the results
 
@@ -49,7 +49,7 @@ table_options = group(
 target_options = group(
     "What is written", "target", Target,
     cloup.option("--out", type=RESULTS, help="Folder to write to.  [default: --results]"),
-    cloup.option("--readme", type=RegularFile(), help="A Markdown file in which the headline is replaced."),
+    cloup.option("--readme", type=RegularFile(), help="A Markdown file: writes its findings, methods and datasets."),
     cloup.option("--panels/--no-panels", default=True, show_default=True,
                  help="Predict test images of runs with weights, for pictures."),
 )  # fmt: skip
@@ -61,7 +61,7 @@ Examples:
   bench report                               all tables and figures that the run records allow
   bench report main --out paper              only runs of a suite, written to another folder
   bench report --metric hd95                 tables of claims, patients and strata with another score
-  bench report --readme README.md            also replaces the headline in README"""
+  bench report --readme README.md            also writes the blocks of README"""
 )
 @cloup.argument("suite", type=SUITE, required=False)
 @target_options
@@ -78,25 +78,30 @@ def report(suite, target: Target, tables: Tables, where: Where) -> None:
     results, out = where.results, target.out or where.results
     writable(out, "--out" if target.out else "--results")
     from benchmark.analysis import timing
+    from benchmark.analysis.comparison import Options
     from benchmark.datasets.tables import decoded
     from benchmark.report import folder, prose
-    from benchmark.report.tables import formatting
+    from benchmark.report import readme as blocks
 
-    options = formatting.Options(tables.metric, tables.uneven, tables.margin, suite or "")
+    options = Options(tables.metric, tables.uneven, tables.margin, suite or "")
     speed_records = timing.load(results)
     run_records = _run_records(results, suite, bool(speed_records))
     pictures = _Pictures(where) if target.panels else folder.no_pictures
     template = results / prose.FILE
-    text = prose.read(decoded(template), run_records, options) if template.exists() and not suite else ""
-    names = folder.draw(run_records, out, options, pictures, progress.watching, speed_records, text)
+    findings = prose.read(decoded(template), run_records, options) if template.exists() and not suite else ""
+    names = folder.render(run_records, out, options, pictures, progress.watching, speed_records, findings)
     if target.readme:
         delete_unfinished(target.readme.parent)
-        headline = folder.headline(run_records, Path(out).as_posix(), text, options)
-        write_text(target.readme, folder.with_headline(target.readme.read_text(encoding="utf-8"), headline))
-    if table := folder.main_table(run_records, options)[1]:
+        texts = {
+            "findings": blocks.findings(run_records, findings, Path(out).as_posix()),
+            "methods": blocks.method_table(),
+            "datasets": blocks.dataset_table(),
+        }
+        write_text(target.readme, blocks.with_blocks(target.readme.read_text(encoding="utf-8"), texts))
+    if table := folder.main_table(run_records, options):
         _print(table)
     for name in names:
-        click.echo(f"{name}: {out / 'tables' / folder.slug(name)}, {out / 'figures' / folder.slug(name)}")
+        click.echo(f"{name}: {out / 'tables' / slug(name)}, {out / 'figures' / slug(name)}")
     for path in folder.left_over(out, names) if not suite else ():
         click.echo(f"Old      {path}: no run record belongs to it any more; delete it")
     click.echo(f"Page     {out / 'index.html'}")
@@ -182,7 +187,7 @@ class _Pictures:
         store = stores.at_resolution(store, run_records[0].run)
         figure = panels.qualitative(panels.panels(weighted, store, self.predict), run_records[0].classes)
         place = {image.name: i for i, image in enumerate(store.records)}
-        images = overlays.telling_images(weighted)
+        images = overlays.typical_images(weighted)
         shown = []
         for record in weighted:
             if record.run.draw or record.run.seed:

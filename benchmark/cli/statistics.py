@@ -32,7 +32,7 @@ def plan(detect, dataset, ratio, metric, results) -> None:
     The spread over patients, draws and seeds is estimated from the run records; the test patients are fixed. A
     difference is found if its paired test is significant at 5 %, two-sided; the target is a power of 80 %.
     """
-    from benchmark.analysis import board, power, run_table
+    from benchmark.analysis import comparison, power, run_table
     from benchmark.protocol import scores
 
     choose(metric, [score.name for score in scores.SCORES.values() if score.unit == scores.POINTS], "metric")
@@ -43,7 +43,7 @@ def plan(detect, dataset, ratio, metric, results) -> None:
         )
     planned = False
     for name, group in run_table.comparisons(records).items():
-        at, pairs = power.pairs(board.Board(group), ratio, metric)
+        at, pairs = power.pairs(comparison.Comparison(group), ratio, metric)
         if not pairs or power.design(pairs[0]) == (1, 1):
             click.echo(
                 f"{name}: no two methods have two runs in common at one labelled fraction; run two methods with "

@@ -1,4 +1,4 @@
-"""Pieces of work side by side, by forked processes that have all that the pieces need without a copy."""
+"""A pool of forked processes: pieces of work run in parallel and share the memory of their parent."""
 
 import contextlib
 import gc
@@ -58,8 +58,8 @@ def _results(crew: dict[Connection, multiprocessing.Process]) -> Iterator[tuple[
                 process.join()
                 if process.exitcode:
                     raise ValueError(
-                        f"A process that drew tables and figures was ended (exit code {process.exitcode}), most "
-                        "likely for want of memory; free some, or draw one suite at a time with `bench report SUITE`."
+                        f"A process that rendered tables and figures was ended (exit code {process.exitcode}), most "
+                        "likely because memory ran out; free some, or render one suite at a time with `bench report SUITE`."
                     ) from None
                 continue
             if error is not None:

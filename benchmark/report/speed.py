@@ -1,4 +1,4 @@
-"""Rows of speed as tables and a figure: how fast each method trains and predicts, beside supervised."""
+"""Speed records as tables and a figure: how fast each method trains and predicts, beside supervised."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,7 +17,8 @@ from benchmark.names import choose
 from benchmark.report.figures.style import BLACK, GREY, SERIES, TEXT, finished, in_style, page, save
 from benchmark.report.page.picture import Picture, picture
 from benchmark.report.tables import ratios
-from benchmark.report.tables.table import FORMATS, Cell, Column, Line, Table, digest, markdown, rendered, to_markdown
+from benchmark.report.tables.formats import FORMATS, rendered
+from benchmark.report.tables.table import Cell, Column, Line, Table, digest, markdown, to_markdown
 
 SpeedRecord = dict[str, Any]  # of `benchmark.analysis.timing`
 
@@ -26,7 +27,7 @@ PREFIX = "speed-"  # of the names of these tables
 PAPER = 2 * 3  # runs of a method in CDMA's main table: two ratios, three seeds
 MS, SHARE, MEGA, GIGA = 1e3, 100, 1e-6, 1e-9
 
-# what rows of one table have in common
+# what records of one table have in common
 FIXED = (
     "dataset", "task", "encoder", "decoder", "norm", "width", "dropout", "crop", "tile", "precision", "optimiser",
 )  # fmt: skip
@@ -34,11 +35,11 @@ BARE = ("dataset", "encoder", "decoder", "precision")  # what a title always say
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# A line for each row
+# A line for each record
 
 
-def speed_frame(rows: Sequence[SpeedRecord]) -> pd.DataFrame:
-    """One line for each row, supervised first, then by year: every number that the tables print, in plain units.
+def speed_frame(records: Sequence[SpeedRecord]) -> pd.DataFrame:
+    """One line for each record, supervised first, then by year: every number that the tables print, in plain units.
 
     Columns: `key`, `device`, `label`, `method`, `year`, `batch` (labelled images a step), `unstable` (the spread of a
     mode is too wide); for "train" and "predict" `<mode>_s`, `<mode>_p95_s`, `<mode>_images` and `<mode>_flops` of a
@@ -47,35 +48,35 @@ def speed_frame(rows: Sequence[SpeedRecord]) -> pd.DataFrame:
     `captured_s`; `bandwidth_share` (of a large copy); `compiled_relative` and `compile_s`; `segment_pixels_per_s`; `parameters`; `import_s`, `build_s`, `first_step_s`;
     `joules` of a step. What was not measured is nan.
     """
-    frame = pd.DataFrame([_line(row) for row in rows])
+    frame = pd.DataFrame([_line(record) for record in records])
     if frame.empty:
         return frame
     frame = frame.assign(other=frame.method != "supervised").sort_values(["other", "year", "label", "batch", "key"])
     return frame.drop(columns="other").reset_index(drop=True)
 
 
-def _line(row: SpeedRecord) -> dict[str, float | str | bool]:
-    run, modes = row["run"], row["modes"]
+def _line(record: SpeedRecord) -> dict[str, float | str | bool]:
+    run, modes = record["run"], record["modes"]
     timed = {mode: timing.timing(found["seconds"]) for mode, found in modes.items()}
-    told = ", ".join([run["variant"]] * bool(run["variant"]) + [f"{k}={v}" for k, v in run["settings"]])
+    brackets = ", ".join([run["variant"]] * bool(run["variant"]) + [f"{k}={v}" for k, v in run["settings"]])
     line: dict[str, float | str | bool] = {
-        "key": row["key"],
-        "device": row["machine"]["device"],
+        "key": record["key"],
+        "device": record["machine"]["device"],
         "method": run["method"],
-        "label": f"{row['title']} ({told})" if told else row["title"],
+        "label": f"{record['title']} ({brackets})" if brackets else record["title"],
         "year": methods.year(run["method"]) or np.nan,
         "batch": run["labelled"],
         "unstable": any(found.unstable for found in timed.values()),
         "train_spread": timed["train"].spread,
         "compiled_relative": np.nan,
-        "compile_s": row["startup"].get("compile_s", np.nan),
+        "compile_s": record["startup"].get("compile_s", np.nan),
         "segment_pixels_per_s": modes["segment"]["pixels"] / timed["segment"].median,
-        "parameters": row["cost"]["parameters"],
-        "joules": np.nan if row["energy"] is None else row["energy"],
-        **{name: row["startup"][name] for name in ("import_s", "build_s", "first_step_s")},
+        "parameters": record["cost"]["parameters"],
+        "joules": np.nan if record["energy"] is None else record["energy"],
+        **{name: record["startup"][name] for name in ("import_s", "build_s", "first_step_s")},
     }
     line["captured_s"] = timed["train_captured"].median if "train_captured" in timed else np.nan
-    line["bandwidth_share"] = timing.bandwidth_share(row)
+    line["bandwidth_share"] = timing.bandwidth_share(record)
     taken = timed.get("train_captured", timed["train"]).median
     line["data_share"] = 1 - taken / timed["train_data"].median
     if "train_compiled" in timed:
@@ -85,30 +86,32 @@ def _line(row: SpeedRecord) -> dict[str, float | str | bool]:
             f"{mode}_s": timed[mode].median,
             f"{mode}_p95_s": timed[mode].p95,
             f"{mode}_images": modes[mode]["images"],
-            f"{mode}_images_per_s": timing.images_per_s(row, mode),
-            f"{mode}_relative": timing.relative(row, mode),
-            f"{mode}_flops": row["cost"][mode]["flops"],
-            f"{mode}_counted": row["cost"][mode]["counted"],
-            f"{mode}_utilisation": timing.utilisation(row, mode),
-            f"{mode}_memory": row["memory"][mode],
+            f"{mode}_images_per_s": timing.images_per_s(record, mode),
+            f"{mode}_relative": timing.relative(record, mode),
+            f"{mode}_flops": record["cost"][mode]["flops"],
+            f"{mode}_counted": record["cost"][mode]["counted"],
+            f"{mode}_utilisation": timing.utilisation(record, mode),
+            f"{mode}_memory": record["memory"][mode],
         }
     return line
 
 
-def places(rows: Sequence[SpeedRecord]) -> dict[str, list[SpeedRecord]]:
-    """Rows of methods by device, threads, data and network, under names that tell two groups apart."""
+def places(records: Sequence[SpeedRecord]) -> dict[str, list[SpeedRecord]]:
+    """Records of methods by device, threads, data and network, under different names."""
     groups: dict[tuple, list[SpeedRecord]] = defaultdict(list)
-    for row in (row for row in rows if "ratio" not in row):
-        machine = row["machine"]
+    for record in (record for record in records if "ratio" not in record):
+        machine = record["machine"]
         threads = machine["threads"] if machine["kind"] == "cpu" else None
-        groups[machine["device"], threads, *(row["run"][name] for name in FIXED)].append(row)
+        groups[machine["device"], threads, *(record["run"][name] for name in FIXED)].append(record)
     names: dict[tuple, str] = {}
     for place in groups:
         device, threads, *values = place
-        said = dict(zip(FIXED, values, strict=True))
-        others = {name for other in groups for name, value in zip(FIXED, other[2:], strict=True) if value != said[name]}
-        words = [said[name] for name in BARE] + [f"crop {said['crop']}"]
-        words += [f"{name} {said[name]}" for name in FIXED if name in others and name not in (*BARE, "crop")]
+        fixed = dict(zip(FIXED, values, strict=True))
+        others = {
+            name for other in groups for name, value in zip(FIXED, other[2:], strict=True) if value != fixed[name]
+        }
+        words = [fixed[name] for name in BARE] + [f"crop {fixed['crop']}"]
+        words += [f"{name} {fixed[name]}" for name in FIXED if name in others and name not in (*BARE, "crop")]
         names[place] = ", ".join([device, *([f"{threads} thread{'s' * (threads > 1)}"] if threads else []), *words])
     return {names[place]: groups[place] for place in sorted(groups, key=names.__getitem__)}
 
@@ -117,15 +120,15 @@ def places(rows: Sequence[SpeedRecord]) -> dict[str, list[SpeedRecord]]:
 # Tables
 
 
-def tables(rows: Sequence[SpeedRecord], place: str) -> dict[str, Table]:
-    """The tables of rows of one place, by name; of several runs at once only if it was measured."""
-    drawn = {name: draw(rows, place) for name, draw in TABLES.items()}
-    return {name: table for name, table in drawn.items() if table}
+def tables(records: Sequence[SpeedRecord], place: str) -> dict[str, Table]:
+    """The tables of records of one place, by name; of several runs at once only if it was measured."""
+    found = {name: write(records, place) for name, write in TABLES.items()}
+    return {name: table for name, table in found.items() if table}
 
 
-def training(rows: Sequence[SpeedRecord], place: str) -> Table:
+def training(records: Sequence[SpeedRecord], place: str) -> Table:
     """A line for each method and batch: seconds, images, operations, memory and energy of a training step."""
-    frame, ceiling = speed_frame(rows), "of ceiling %"
+    frame, ceiling = speed_frame(records), "of ceiling %"
     columns = {
         Column("ms", group="Step"): (frame.train_s, MS),
         Column("p95 ms", group="Step"): (frame.train_p95_s, MS),
@@ -147,19 +150,19 @@ def training(rows: Sequence[SpeedRecord], place: str) -> Table:
         Column("× eager", group="Compiled"): (frame.compiled_relative, 1),
         Column("M param."): (frame.parameters, MEGA),
     }
-    said = [
+    remarks = [
         "A step goes from a batch that is on the device to moved weights; supervised took turns with each method.",
         "Data is what cutting the batch from the store adds to a step, of the two together.",
         "Operations are those of convolutions, matrix products and attention; the ceiling is "
-        f"{_ceilings(rows)}, a product of large matrices that took turns with the method.",
+        f"{_ceilings(records)}, a product of large matrices that took turns with the method.",
         f"A process needs {frame.import_s.median():.1f} s to import what training needs.",
     ]
-    return _table("training", "Training speed", place, frame, columns, rows, said)
+    return _table("training", "Training speed", place, frame, columns, records, remarks)
 
 
-def prediction(rows: Sequence[SpeedRecord], place: str) -> Table:
+def prediction(records: Sequence[SpeedRecord], place: str) -> Table:
     """A line for each method and batch: seconds, images, operations and memory of a prediction."""
-    frame = speed_frame(rows)
+    frame = speed_frame(records)
     columns = {
         Column("ms", group="Crops"): (frame.predict_s, MS),
         Column("p95 ms", group="Crops"): (frame.predict_p95_s, MS),
@@ -171,20 +174,20 @@ def prediction(rows: Sequence[SpeedRecord], place: str) -> Table:
         Column("GB"): (frame.predict_memory, GIGA),
         Column("megapixels/s", group="Whole images"): (frame.segment_pixels_per_s, MEGA),
     }
-    said = [
+    remarks = [
         "Crops are a batch that is on the device, and its logits stay there; whole images come from the store, overlap "
         "in tiles, and their classes end in main memory.",
     ]
-    return _table("prediction", "Prediction speed", place, frame, columns, rows, said)
+    return _table("prediction", "Prediction speed", place, frame, columns, records, remarks)
 
 
-def packing(rows: Sequence[SpeedRecord], place: str) -> Table | None:
+def packing(records: Sequence[SpeedRecord], place: str) -> Table | None:
     """A line for each method and batch: trainings an hour with so many of them at once; None if never measured."""
-    rows = [row for row in rows if row["together"]]
-    if not rows:
+    records = [record for record in records if record["together"]]
+    if not records:
         return None
-    frame, by_key = speed_frame(rows), {row["key"]: row for row in rows}
-    counts = sorted({packed["runs"] for row in rows for packed in row["together"]})
+    frame, by_key = speed_frame(records), {record["key"]: record for record in records}
+    counts = sorted({packed["runs"] for record in records for packed in record["together"]})
     found = {
         count: [
             next((timing.runs_per_hour(by_key[key], p) for p in by_key[key]["together"] if p["runs"] == count), np.nan)
@@ -193,30 +196,32 @@ def packing(rows: Sequence[SpeedRecord], place: str) -> Table | None:
         for count in counts
     }
     columns = {Column(f"{count}", group="Runs an hour, at once"): (pd.Series(found[count]), 1) for count in counts}
-    said = [
+    remarks = [
         "Training only: start-up, validation and scoring are not in it. On a CPU, runs at once share the threads.",
-        f"Steps of a run: {_range({row['run']['steps'] for row in rows})}.",
+        f"Steps of a run: {_range({record['run']['steps'] for record in records})}.",
     ]
-    return _table("packing", "Several runs on one device", place, frame, columns, rows, said)
+    return _table("packing", "Several runs on one device", place, frame, columns, records, remarks)
 
 
-def whole_runs(rows: Sequence[SpeedRecord], place: str) -> Table:
+def whole_runs(records: Sequence[SpeedRecord], place: str) -> Table:
     """A line for each method and batch: what a whole run would take; below, what a table of all of them would."""
-    frame, by_key = speed_frame(rows), {row["key"]: row for row in rows}
+    frame, by_key = speed_frame(records), {record["key"]: record for record in records}
     seconds = pd.DataFrame([timing.run_seconds(by_key[key]) for key in frame.key])
     columns = {Column(name, group="Seconds"): (seconds[name], 1) for name in seconds}
     columns[Column("minutes a run")] = seconds.sum(axis=1), 1 / 60
-    said = [f"Extrapolated from single steps and images to {_range({row['run']['steps'] for row in rows})} steps."]
+    remarks = [
+        f"Extrapolated from single steps and images to {_range({record['run']['steps'] for record in records})} steps."
+    ]
     for batch, block in frame.groupby("batch"):
         each = seconds.loc[block.index].sum(axis=1)
         gains = [timing.gain_of_packing(by_key[key]) for key in block.key]
         hours, packed = (PAPER * total / 3600 for total in (each.sum(), (each / gains).sum()))
-        said.append(
+        remarks.append(
             f"Two ratios with three seeds of all {len(block)} methods here, {batch} labelled images a step: "
             f"{hours:.2f} h one after the other"
             + (f", {packed:.2f} h with as many at once as took most steps a second." if max(gains) > 1 else ".")
         )
-    return _table("runs", "Whole runs", place, frame, columns, rows, said)
+    return _table("runs", "Whole runs", place, frame, columns, records, remarks)
 
 
 TABLES: dict[str, Callable[[Sequence[SpeedRecord], str], Table | None]] = {
@@ -226,7 +231,7 @@ TABLES: dict[str, Callable[[Sequence[SpeedRecord], str], Table | None]] = {
 
 def _table(
     name: str, title: str, place: str, frame: pd.DataFrame, columns: dict[Column, tuple[pd.Series, float]],
-    rows: Sequence[SpeedRecord], said: Sequence[str],
+    records: Sequence[SpeedRecord], remarks: Sequence[str],
 ) -> Table:  # fmt: skip
     """A block for each batch. Columns in which nothing was measured are left out."""
     shown = {column: scale * values for column, (values, scale) in columns.items() if values.notna().any()}
@@ -236,19 +241,21 @@ def _table(
                 Cell(one.label, dagger=one.unstable, runs=(one.key,)),
                 *(_cell(values[place_], one.key) for values in shown.values()),
             ),
-            f"{batch} + {_unlabelled(rows, one.key)} images",
+            f"{batch} + {_unlabelled(records, one.key)} images",
         )
         for batch, block in frame.groupby("batch")
         for place_, one in zip(block.index, block.itertuples(), strict=True)
     ]
-    notes = [*said, *_trust(rows)]
-    drawn = {
+    notes = [*remarks, *_trust(records)]
+    source = {
         "table": PREFIX + name,
         "place": place,
-        "rows": len(rows),
-        "keys": digest(row["key"] for row in rows),
+        "records": len(records),
+        "keys": digest(record["key"] for record in records),
     }
-    return Table(PREFIX + name, f"{title}: {place}", (METHOD, *shown), tuple(lines), tuple(notes), drawn, "Batch")
+    return Table(
+        PREFIX + name, f"{title}: {place}", (METHOD, *shown), tuple(lines), tuple(notes), source, "Batch", place
+    )
 
 
 def _beside(frame: pd.DataFrame, column: str) -> pd.Series:
@@ -265,30 +272,36 @@ def _cell(value: float, key: str) -> Cell:
     return Cell(f"{value:.{digits}f}".replace("-", "−"), float(value), runs=(key,))
 
 
-def _unlabelled(rows: Sequence[SpeedRecord], key: str) -> int:
-    return next(row["run"]["unlabelled"] for row in rows if row["key"] == key)
+def _unlabelled(records: Sequence[SpeedRecord], key: str) -> int:
+    return next(record["run"]["unlabelled"] for record in records if record["key"] == key)
 
 
-def _ceilings(rows: Sequence[SpeedRecord]) -> str:
-    rates = [row["ceiling"]["matmul"] / 1e12 for row in rows]
-    rounded = " with factors rounded to TF32" if any(row["ceiling"]["tf32"] for row in rows) else ""
+def _ceilings(records: Sequence[SpeedRecord]) -> str:
+    rates = [record["ceiling"]["matmul"] / 1e12 for record in records]
+    rounded = " with factors rounded to TF32" if any(record["ceiling"]["tf32"] for record in records) else ""
     low, high = (f"{rate:.3g}" for rate in (min(rates), max(rates)))
     return f"{low if low == high else f'{low} to {high}'} TFLOP/s{rounded}"
 
 
-def _trust(rows: Sequence[SpeedRecord]) -> list[str]:
+def _trust(records: Sequence[SpeedRecord]) -> list[str]:
     """What may have disturbed the measurements, and how many calls they rest on."""
-    calls = {len(mode["seconds"]) for row in rows for mode in row["modes"].values()}
-    said = [
+    calls = {len(mode["seconds"]) for record in records for mode in record["modes"].values()}
+    remarks = [
         f"Medians over {_range(calls)} calls; † marks a method of which a spread between quartiles exceeds "
         f"{SHARE * timing.STEADY:g} % of the median: do not rely on it."
     ]
     by_remark: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        for remark in timing.remarks(row):
-            by_remark[remark.partition(":")[0]].append(row["title"])
-    noticed = [f"{_some(titles, len(rows))}: {remark}." for remark, titles in by_remark.items() if remark != "unstable"]
-    return [*said, f"Load of the machine before: {_range({row['conditions']['load'] for row in rows})}.", *noticed]
+    for record in records:
+        for remark in timing.remarks(record):
+            by_remark[remark.partition(":")[0]].append(record["title"])
+    noticed = [
+        f"{_some(titles, len(records))}: {remark}." for remark, titles in by_remark.items() if remark != "unstable"
+    ]
+    return [
+        *remarks,
+        f"Load of the machine before: {_range({record['conditions']['load'] for record in records})}.",
+        *noticed,
+    ]
 
 
 def _some(titles: Sequence[str], total: int) -> str:
@@ -305,9 +318,9 @@ def _range(numbers: set[float]) -> str:
 
 
 @in_style
-def throughput(rows: Sequence[SpeedRecord]) -> Figure | None:
-    """Images a second of each method, in training and prediction; a marker for each batch size. None without rows."""
-    frame = speed_frame(rows)
+def throughput(records: Sequence[SpeedRecord]) -> Figure | None:
+    """Images a second of each method, in training and prediction; a marker for each batch size. None without records."""
+    frame = speed_frame(records)
     if frame.empty:
         return None
     labels = list(dict.fromkeys(frame.label))
@@ -352,8 +365,8 @@ def _throughput_panel(axes: Axes, frame: pd.DataFrame, labels: Sequence[str], mo
 # Files
 
 
-class Drawn(NamedTuple):
-    """What was drawn of one place."""
+class Place(NamedTuple):
+    """The tables and the figure of one device and network."""
 
     name: str
     tables: dict[str, Table]  # the one to be shown, and others
@@ -373,42 +386,43 @@ class Drawn(NamedTuple):
         return {ending.upper(): f"tables/{self.folder}/{PREFIX}{table}.{ending}" for ending in FORMATS}
 
 
-def draw(rows: Sequence[SpeedRecord], out: Path) -> list[Drawn]:
+def render(records: Sequence[SpeedRecord], out: Path) -> list[Place]:
     """Writes tables/speed/… and figures/speed/… of each place into `out`, and the table of ratios."""
     places_ = []
-    for name, group in places(rows).items():
+    for name, group in places(records).items():
         figure = throughput(group)
         png, _ = save(figure, out / "figures" / "speed" / timing.slug(name) / "throughput")
-        places_.append(Drawn(name, tables(group, name), picture(png.read_bytes(), figure.get_label())))
-    if found := ratios.table(rows):
-        places_.append(Drawn(ratios.PLACE, {"ratios": found}))
-    for drawn in places_:
-        for table in drawn.tables.values():
+        places_.append(Place(name, tables(group, name), picture(png.read_bytes(), figure.get_label())))
+    if found := ratios.table(records):
+        places_.append(Place(ratios.PLACE, {"ratios": found}))
+    for place in places_:
+        for table in place.tables.values():
             for ending, text in rendered(table).items():
-                path = out / "tables" / drawn.folder / f"{table.name}.{ending}"
+                path = out / "tables" / place.folder / f"{table.name}.{ending}"
                 write_text(path, text)
     return places_
 
 
-def index(drawn: Sequence[Drawn]) -> str:
+def index(places_: Sequence[Place]) -> str:
     """What an index says of all places, as Markdown: how fast training is, and where the other tables are."""
-    said = ["## Speed\n"] if drawn else []
-    for place in drawn:
-        said.append(to_markdown(place.tables[place.shown], folded=True))
+    remarks = ["## Speed\n"] if places_ else []
+    for place in places_:
+        remarks.append(to_markdown(place.tables[place.shown], folded=True))
         for kind, table in place.tables.items():
             links = ", ".join(f"[{ending.lower()}]({link})" for ending, link in place.links(kind).items())
-            said.append(f"- {markdown(table.title)}: {links}")
+            remarks.append(f"- {markdown(table.title)}: {links}")
         if place.figure:
-            said.append(f"\n![throughput](figures/{place.folder}/throughput.png)\n\n{markdown(place.figure.caption)}")
-        said.append("")
-    return "\n".join(said)
+            remarks.append(
+                f"\n![throughput](figures/{place.folder}/throughput.png)\n\n{markdown(place.figure.caption)}"
+            )
+        remarks.append("")
+    return "\n".join(remarks)
 
 
-def again(told: dict, rows: Sequence[SpeedRecord]) -> Table | None:
-    """The table that says of itself that it was drawn so, from the rows that are there now; None without such rows."""
-    if told["table"] == ratios.NAME:
-        return ratios.table(rows)
-    group = places(rows).get(told["place"])
-    return group and TABLES[choose(told["table"].removeprefix(PREFIX), list(TABLES), "table of speed")](
-        group, told["place"]
-    )
+def again(source: dict, records: Sequence[SpeedRecord]) -> Table | None:
+    """The table with this source, from the records as they are now; None without such records."""
+    if source["table"] == ratios.NAME:
+        return ratios.table(records)
+    group = places(records).get(source["place"])
+    name = choose(source["table"].removeprefix(PREFIX), list(TABLES), "table of speed")
+    return group and TABLES[name](group, source["place"])

@@ -1,4 +1,4 @@
-"""Does a generated table still say what the rows say? Every number is computed again and compared."""
+"""Checks generated tables: every number is computed again from the run records and compared."""
 
 import csv
 import difflib
@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.analysis import family
-from benchmark.analysis.board import Board
+from benchmark.analysis.comparison import Comparison, Options
 from benchmark.analysis.run_table import comparisons
 from benchmark.records import RunRecord
 from benchmark.report import speed
 from benchmark.report.tables import all_tables, notes, pilot
-from benchmark.report.tables.formatting import Options
-from benchmark.report.tables.table import END, FORMATS, PROVENANCE, Table
+from benchmark.report.tables.formats import FORMATS
+from benchmark.report.tables.table import END, PROVENANCE, TIDY, Table
 
 WORDS = re.compile(r"\w*\d\w*(?:\.\d+)*")  # with a digit in them: in captions, notes and layout
-CELL = re.compile(r"[+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|[+−-]?inf\b|[<>†–]|\*\*|\b(?:True|False)\b")
+UNREAD = re.compile(
+    r"~?\\(?:cite|label)\{[^{}]*\}|\\shortstack\[\w\]| \\\\(?= \S)"
+)  # of LaTeX: citations, labels, broken heads
+CELL = re.compile(r"[+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|[+−-]?inf\b|[<>†–]|\*\*|\b(?:[Tt]rue|[Ff]alse)\b")
 TEX = {
     r"\\textbf\{([^{}]*)\}": r"**\1**", r"\$-\$": "−", r"\$<\$": "<", r"\$>\$": ">", r"\$\^\\dagger\$": "†",
     r"---?": "–", r"\$\\times\$": "×", r"\$\\uparrow\$": "↑", r"\$\\downarrow\$": "↓",
@@ -30,7 +33,7 @@ TEX = {
 
 
 class Finding(NamedTuple):
-    """A place that does not hold: its line in the file, what it is, what it says and what it should say."""
+    """A value that does not match: its line in the file, its place, what it says and what it should say."""
 
     line: int
     where: str
@@ -43,7 +46,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Verdict:
-    """How many tables and numbers were checked, and what does not hold."""
+    """How many tables and numbers were checked, and what does not match."""
 
     tables: int = 0
     numbers: int = 0
@@ -51,29 +54,29 @@ class Verdict:
 
 
 class Published:
-    """Rows, and the comparisons of which p-values are adjusted together; whoever checks several files shares one."""
+    """Run records, and the comparisons with p-values adjusted together; several files that are checked share one."""
 
-    def __init__(self, rows: Sequence[RunRecord]):
-        self.rows = rows
-        self._known: dict[str, tuple[list[RunRecord], list[Board]]] = {}
+    def __init__(self, records: Sequence[RunRecord]):
+        self.records = records
+        self._known: dict[Options, list[Comparison]] = {}
 
     @classmethod
-    def of(cls, rows: "Sequence[RunRecord] | Published") -> "Published":
-        return rows if isinstance(rows, cls) else cls(rows)
+    def of(cls, records: "Sequence[RunRecord] | Published") -> "Published":
+        return records if isinstance(records, cls) else cls(records)
 
-    def of_suite(self, suite: str) -> tuple[list[RunRecord], list[Board]]:
-        """The rows of a suite, or all, and their comparisons."""
-        if suite not in self._known:
-            rows = family.of_suite(self.rows, suite)
-            self._known[suite] = rows, list(family.boards(comparisons(rows)).values())
-        return self._known[suite]
+    def comparisons(self, options: Options) -> list[Comparison]:
+        """The comparisons of the suite of these options, or of all records."""
+        if options not in self._known:
+            groups = comparisons(family.of_suite(self.records, options.suite))
+            self._known[options] = list(family.together(groups, options).values())
+        return self._known[options]
 
 
-def verify(path: Path, rows: Sequence[RunRecord] | Published, speeds: Sequence[dict[str, Any]] = ()) -> Verdict:
-    """Draws the tables of a file (.csv, .md or .tex; in a paper, too) again from the rows and compares every number.
+def verify(path: Path, records: Sequence[RunRecord] | Published, speeds: Sequence[dict[str, Any]] = ()) -> Verdict:
+    """Computes the tables of a file (.csv, .md or .tex; in a paper, too) again and compares every number.
 
-    A table is found by the line that says how it was drawn. Its lines and columns are found by their names, so that
-    they may be reordered or left out, and words may be changed; numbers whose place cannot be found are findings.
+    A table is found by the line that names its source. Its lines and columns are found by their names, so that
+    they may be reordered or left out, and words may be changed; numbers with an unknown place are findings.
 
     Raises:
         ValueError: if the file is no text, is of another kind, or has no table that `bench report` wrote.
@@ -87,28 +90,22 @@ def verify(path: Path, rows: Sequence[RunRecord] | Published, speeds: Sequence[d
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not text in UTF-8; give a table that `bench report` wrote.") from error
     try:
-        for told, first, region in _regions(text, ending):
+        for source, first, region in _regions(text, ending):
             verdict.tables += 1
-            _check(told, first, region, ending, Published.of(rows), speeds, verdict)
+            _check(source, first, region, ending, Published.of(records), speeds, verdict)
     except csv.Error as error:
         raise ValueError(f"{path} is not a CSV table ({error}); give a table that `bench report` wrote.") from error
     if not verdict.tables:
         raise ValueError(
             f"{path} has no table of `bench report`; keep the line '{PROVENANCE} …' when you copy a table, since it "
-            "says which rows it was drawn from."
+            "names its run records."
         )
     return verdict
 
 
 def _regions(text: str, ending: str) -> Iterator[tuple[str, int, str]]:
-    """Each table of a file: how it says it was drawn, the number of its first line, and its text."""
-    if ending == "csv":
-        head, *body = csv.reader(io.StringIO(text, newline="")) if text else [[]]
-        if PROVENANCE in head and body:
-            place = head.index(PROVENANCE)
-            yield next((line[place] for line in body if len(line) > place and line[place]), ""), 1, text
-        return
-    starts = list(re.finditer(rf"^(?:%|<!--) *{PROVENANCE} (.*?)(?: *-->)?$", text, re.MULTILINE))
+    """Each table of a file: its source, the number of its first line, and its text."""
+    starts = list(re.finditer(rf"^(?:%|<!--|#) *{PROVENANCE} (.*?)(?: *-->)?$", text, re.MULTILINE))
     for k, start in enumerate(starts):
         until = starts[k + 1].start() if k + 1 < len(starts) else len(text)
         end = text.find(END, start.end(), until)
@@ -116,45 +113,43 @@ def _regions(text: str, ending: str) -> Iterator[tuple[str, int, str]]:
 
 
 def _check(
-    told: str, first: int, text: str, ending: str, published: Published, speeds: Sequence[dict[str, Any]],
+    source: str, first: int, text: str, ending: str, published: Published, speeds: Sequence[dict[str, Any]],
     verdict: Verdict,
 ) -> None:  # fmt: skip
-    """Adds what does not hold in one table."""
+    """Adds what does not match in one table."""
     try:
-        drawn = json.loads(told)
-        table = _again(drawn, published, speeds)
+        origin = json.loads(source)
+        table = _again(origin, published, speeds)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        verdict.findings.append(Finding(first, "how it was drawn", told, f"what `bench report` wrote ({error})"))
+        verdict.findings.append(Finding(first, "source", source, f"what `bench report` wrote ({error})"))
         return
     if table is None:
-        why = f"the name of a table and of rows that are here; none of the {len(published.rows) + len(speeds)} rows fit"
-        verdict.findings.append(Finding(first, "how it was drawn", told, why))
+        why = f"the source of a table with run records that are here; none of the {len(published.records) + len(speeds)} match"
+        verdict.findings.append(Finding(first, "source", source, why))
         return
-    for name, value in table.drawn.items():
-        if drawn.get(name) != value:
-            verdict.findings.append(
-                Finding(first, f"'{name}' of how it was drawn", _show(drawn.get(name)), _show(value))
-            )
+    for name, value in table.source.items():
+        if origin.get(name) != value:
+            verdict.findings.append(Finding(first, f"'{name}' of the source", _show(origin.get(name)), _show(value)))
     _, start, expected = next(_regions(FORMATS[ending](table), ending))
     keys = 1 + bool(table.blocks)
     read = READERS[ending]
     _compare(read(text, first, keys), read(expected, start, keys), verdict)
 
 
-def _again(drawn: dict[str, Any], published: Published, speeds: Sequence[dict[str, Any]]) -> Table | None:
-    """The table as it would be drawn now."""
-    if drawn["table"].startswith(speed.PREFIX):
-        return speed.again(drawn, speeds)
-    if drawn["table"] == pilot.NAME:
-        return pilot.again(drawn, published.rows)
-    options = Options(drawn["metric"], drawn["uneven"], drawn.get("margin", Options.margin), drawn["suite"])
-    rows, others = published.of_suite(options.suite)
-    chosen = notes.selected(rows, drawn)
+def _again(origin: dict[str, Any], published: Published, speeds: Sequence[dict[str, Any]]) -> Table | None:
+    """The table from the run records as they are now."""
+    if origin["table"].startswith(speed.PREFIX):
+        return speed.again(origin, speeds)
+    if origin["table"] == pilot.NAME:
+        return pilot.again(origin, published.records)
+    options = Options(origin["metric"], origin["uneven"], origin.get("margin", Options.margin), origin["suite"])
+    others = published.comparisons(options)
+    chosen = notes.selected([record for one in others for record in one.records.values()], origin)
     if not chosen:
         return None
-    board, keys = Board(chosen), {row.key for row in chosen}
-    board.published_with = [board if keys <= other.rows.keys() else other for other in others]
-    return all_tables.draw(drawn["table"], board, options)
+    comparison, keys = Comparison(chosen, options), {record.key for record in chosen}
+    comparison.published_with = [comparison if keys <= other.records.keys() else other for other in others]
+    return all_tables.table_of(origin["table"], comparison)
 
 
 def _show(value: Any) -> str:
@@ -178,29 +173,32 @@ class Sheet:
 
     heads: list[str] = field(default_factory=list)
     lines: list[tuple[int, tuple[str, ...], list[str]]] = field(default_factory=list)  # line, name, cells
-    told: list[Word] = field(default_factory=list)  # captions and notes
+    notes: list[Word] = field(default_factory=list)  # captions and notes
     layout: list[Word] = field(default_factory=list)
 
 
-def _read_csv(text: str, first: int, keys: int) -> Sheet:
+def _read_csv(text: str, first: int, keys: int) -> list[Sheet]:
+    """A line is named by its block, its method and its quantity."""
     sheet = Sheet()
-    reader = csv.reader(io.StringIO(text))
+    reader = csv.reader(io.StringIO(text.lstrip("\n")))
     for cells in reader:
+        number = first + reader.line_num
         if not sheet.heads:
-            place = cells.index(PROVENANCE)
-            sheet.heads = cells[:place] + cells[place + 1 :]
-            sheet.layout = _words(reader.line_num, ",".join(sheet.heads))
-        else:
-            cells = cells[:place] + cells[place + 1 :]
-            sheet.lines.append((reader.line_num, tuple(cells[:keys]), cells))
-    return sheet
+            sheet.heads, sheet.layout = cells, _words(number, ",".join(cells))
+            missing = set(TIDY) - set(cells)
+            if missing:
+                raise csv.Error(f"the columns {', '.join(sorted(missing))} are missing")
+            named = [place for place, head in enumerate(cells) if head not in TIDY[1:]]
+        elif cells:
+            sheet.lines.append((number, tuple(cells[place] for place in named if place < len(cells)), cells))
+    return [sheet]
 
 
-def _read_markdown(text: str, first: int, keys: int) -> Sheet:
+def _read_markdown(text: str, first: int, keys: int) -> list[Sheet]:
     sheet = Sheet()
     for number, line in enumerate(text.split("\n"), first):
         if not line.lstrip().startswith("|"):
-            sheet.told += _words(number, line)
+            sheet.notes += _words(number, line)
             continue
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
         cells = [cell.replace("\\|", "|").replace("&lt;", "<").replace("]\\(", "](") for cell in cells]
@@ -209,42 +207,59 @@ def _read_markdown(text: str, first: int, keys: int) -> Sheet:
             sheet.layout += _words(number, line)
         elif not all(re.fullmatch(r":?-+:?", cell) for cell in cells):
             sheet.lines.append((number, tuple(_name(cell) for cell in cells[:keys]), cells))
-    return sheet
+    return [sheet]
 
 
-def _read_latex(text: str, first: int, keys: int) -> Sheet:
-    sheet, where, block, heads = Sheet(), "outside", "", []
+def _read_latex(text: str, first: int, keys: int) -> list[Sheet]:
+    """A sheet for each part: floats with the same columns are one."""
+    parts: list[Sheet] = []
+    outside, where, block, heads = Sheet(), "outside", "", []
+    sheet = outside
     for number, line in enumerate(text.split("\n"), first):
+        line = UNREAD.sub("", line)
         if "\\toprule" in line:
-            where, heads = "heads", []
+            where, heads, layout = "heads", [], []
         elif "\\midrule" in line:
-            where, sheet.heads = "body", sheet.heads or _latex_heads(heads)
+            names = _latex_heads(heads)
+            where, block = "body", ""
+            sheet = next((part for part in parts if part.heads == names), Sheet(heads=names))
+            if sheet not in parts:
+                parts.append(sheet)
+            sheet.layout += layout
         elif "\\bottomrule" in line:
             where = "outside"
-        row = line.rstrip().removesuffix("\\\\")
-        if where == "body" and row != line.rstrip() and not row.startswith("\\multicolumn"):
-            cells = [_plain(cell) for cell in re.split(r"(?<!\\)&", row)]
+        content = line.rstrip().removesuffix("\\\\")
+        whole = content != line.rstrip()
+        if where == "body" and whole and not content.startswith("\\multicolumn"):
+            cells = [_plain(cell) for cell in re.split(r"(?<!\\)&", content)]
             name = (_name(cells[0]),) if keys == 1 else (block, _name(cells[0]))
             sheet.lines.append((number, name, cells))
             continue
-        if where == "heads" and row != line.rstrip():
-            heads.append(row)
-        if where == "body" and row.startswith("\\multicolumn"):
-            block = _name(_plain(_spanned(row)[1]))
-        told = where == "outside" and not re.match(r"\s*\\(?!caption|parbox)", line)
-        (sheet.told if told else sheet.layout).extend(_words(number, line))
-    return sheet
+        if where == "heads" and whole:
+            heads.append(content)
+        if where == "body" and content.startswith("\\multicolumn"):
+            block = _name(_plain(_spanned(content)[1]))
+        if where == "outside" and not re.match(r"\s*\\(?!caption|parbox)", line):
+            outside.notes += _words(number, line)
+        elif where == "heads":
+            layout += _words(number, line)
+        else:
+            (sheet if where == "body" else outside).layout.extend(_words(number, line))
+    if not parts:
+        return [outside]
+    parts[0].notes, parts[0].layout = outside.notes, outside.layout + parts[0].layout
+    return parts
 
 
 READERS = {"csv": _read_csv, "md": _read_markdown, "tex": _read_latex}
 
 
-def _latex_heads(rows: list[str]) -> list[str]:
+def _latex_heads(lines: list[str]) -> list[str]:
     """The name of each column, after the heading that it is under."""
     names: list[list[str]] = []
-    for row in rows:
+    for line in lines:
         spread = []
-        for cell in re.split(r"(?<!\\)&", row):
+        for cell in re.split(r"(?<!\\)&", line):
             width, text = _spanned(cell)
             spread += [_name(_plain(text))] * width
         names.append(spread)
@@ -253,7 +268,7 @@ def _latex_heads(rows: list[str]) -> list[str]:
 
 def _spanned(cell: str) -> tuple[int, str]:
     """How many columns a cell spans, and its text."""
-    found = re.match(r"\s*\\multicolumn\{(\d+)\}\{\w\}\{(.*)\}\s*$", cell)
+    found = re.match(r"\s*\\multicolumn\{(\d+)\}\{(?:@\{\})?\w\}\{(.*)\}\s*$", cell)
     return (int(found[1]), found[2]) if found else (1, cell)
 
 
@@ -276,8 +291,15 @@ def _words(number: int, line: str) -> list[Word]:
 # Comparing
 
 
-def _compare(sheet: Sheet, expected: Sheet, verdict: Verdict) -> None:
-    """Adds every cell and every word with a digit that differs."""
+def _compare(sheets: Sequence[Sheet], expected: Sequence[Sheet], verdict: Verdict) -> None:
+    """Adds every cell and every word with a digit that differs; of parts, each to the part with most of its columns."""
+    for sheet in sheets:
+        other = max(expected, key=lambda one: len({*one.heads} & {*sheet.heads}))
+        _compare_cells(sheet, other, verdict)
+    _compare_words(sheets[0].notes, expected[0].notes, "caption or note", verdict)
+
+
+def _compare_cells(sheet: Sheet, expected: Sheet, verdict: Verdict) -> None:
     columns = _matched(sheet.heads, expected.heads)
     for place, head in enumerate(sheet.heads):
         if columns[place] is None and any(
@@ -287,12 +309,12 @@ def _compare(sheet: Sheet, expected: Sheet, verdict: Verdict) -> None:
             verdict.findings.append(Finding(line, f"column '{head}'", "numbers", "nothing: there is no such column"))
     lines = _matched([name for _, name, _ in sheet.lines], [name for _, name, _ in expected.lines])
     for (number, name, cells), other in zip(sheet.lines, lines, strict=True):
-        said = "line '" + ", ".join(filter(None, reversed(name))) + "'"
+        place = "line '" + ", ".join(filter(None, reversed(name))) + "'"
         if other is None:
-            verdict.findings.append(Finding(number, said, "numbers", "nothing: there is no such line"))
+            verdict.findings.append(Finding(number, place, "numbers", "nothing: there is no such line"))
             continue
         if len(cells) != len(sheet.heads):
-            verdict.findings.append(Finding(number, said, f"{len(cells)} cells", f"{len(sheet.heads)} cells"))
+            verdict.findings.append(Finding(number, place, f"{len(cells)} cells", f"{len(sheet.heads)} cells"))
             continue
         for head, cell, column in zip(sheet.heads, cells, columns, strict=True):
             if column is not None:
@@ -300,9 +322,8 @@ def _compare(sheet: Sheet, expected: Sheet, verdict: Verdict) -> None:
                 mine, theirs = CELL.findall(cell), CELL.findall(should)
                 verdict.numbers += sum(any(sign.isdigit() for sign in token) for token in mine)
                 if not _same(mine, theirs):
-                    where = f"{said}, column '{head}'"
+                    where = f"{place}, column '{head}'"
                     verdict.findings.append(Finding(number, where, cell or "nothing", should or "nothing"))
-    _compare_words(sheet.told, expected.told, "caption or note", verdict)
     if len(sheet.heads) == len(expected.heads) and sorted(columns, key=str) == sorted(range(len(columns)), key=str):
         in_order = columns == list(range(len(columns)))
         _compare_words(

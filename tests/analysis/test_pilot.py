@@ -13,7 +13,7 @@ from benchmark.analysis.pilot import ALL, FEW, LONG, Setting
 from benchmark.cli import main
 from benchmark.protocol import suites, train
 from benchmark.report.tables import pilot as report
-from benchmark.report.tables.table import rendered
+from benchmark.report.tables.formats import rendered
 from benchmark.report.verify import verify
 from benchmark.runs import Run
 

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from rows import row, suite
 
 from benchmark import records
-from benchmark.analysis.board import Board
+from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.power import Components, Paired, components, design, detectable, pairs, plan, power
 from benchmark.analysis.stats import paired_difference
 from benchmark.cli import main
@@ -103,33 +103,33 @@ def test_pairs_are_of_all_methods_with_the_common_budget_on_the_runs_that_they_s
     rows = suite(("supervised", "mean_teacher", "cdma"), ratios=(0.1,), draws=3, seeds=2, bounds=False)
     rows = [r for r in rows if (r.run.method, r.run.draw, r.run.seed) != ("cdma", 2, 1)]
     rows.append(row("cct", ratio=0.1, steps=99))
-    ratio, found = pairs(Board(rows))
+    ratio, found = pairs(Comparison(rows))
     assert ratio == 0.1
     assert len(found) == 2, "cdma shares one seed less with each of the others, and those pairs are alike"
     assert {design(pair) for pair in found} == {(3, 1)}
-    assert pairs(Board(rows[:1])) == (0.1, [])
-    assert pairs(Board([])) == (None, [])
+    assert pairs(Comparison(rows[:1])) == (0.1, [])
+    assert pairs(Comparison([])) == (None, [])
 
 
 def test_seeds_of_two_draws_have_nothing_in_common_and_single_runs_are_left_out():
     rows = [row(method, draw=draw, seed=draw) for method in ("supervised", "mean_teacher", "cdma") for draw in range(3)]
     more = [row("cdma", draw=0, seed=7)]
-    _, found = pairs(Board([*rows, *more]), 0.1)
+    _, found = pairs(Comparison([*rows, *more]), 0.1)
     assert len(found) == 3
     assert {design(pair) for pair in found} == {(3, 1)}
     single = [row(method) for method in ("cct", "cps", "urpc", "ict")]
-    assert len(pairs(Board([*rows, *single]), 0.1)[1]) == 3, "single runs, however many, tell nothing"
+    assert len(pairs(Comparison([*rows, *single]), 0.1)[1]) == 3, "single runs, however many, tell nothing"
     one_seed = [row(method, draw=draw) for method in ("supervised", "mean_teacher", "cdma") for draw in range(3)]
-    _, other = pairs(Board(one_seed), 0.1)
+    _, other = pairs(Comparison(one_seed), 0.1)
     assert {design(pair) for pair in other} == {(3, 1)}
 
 
 def test_a_pair_has_the_scores_of_the_same_runs_side_by_side():
     rows = suite(("supervised", "cdma"), ratios=(0.1, 0.2), draws=2, seeds=1, images=5, patients=3, bounds=False)
     rows += suite(("cct",), ratios=(0.2,), draws=2, seeds=1, images=5, patients=3, bounds=False)
-    ratio, found = pairs(Board(rows[::-1]))
+    ratio, found = pairs(Comparison(rows[::-1]))
     assert (ratio, len(found)) == (0.2, 3)
-    (pair,) = pairs(Board(rows), 0.1)[1]
+    (pair,) = pairs(Comparison(rows), 0.1)[1]
     for part, method in ((pair.a, "supervised"), (pair.b, "cdma")):
         for draw in (0, 1):
             (run,) = (r for r in rows if (r.run.method, r.run.ratio, r.run.draw) == (method, 0.1, draw))

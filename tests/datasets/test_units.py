@@ -10,7 +10,7 @@ from benchmark.datasets.folder import Folder
 from benchmark.report import folder
 from benchmark.report.page.page import page
 from benchmark.report.tables import all_tables, notes
-from benchmark.report.tables.table import rendered
+from benchmark.report.tables.formats import rendered
 
 CAUTION = "Images are grouped by organ, not by patient."
 SPOKEN = re.compile(r"\bpatients?\b(?!\.csv)", re.IGNORECASE)
@@ -58,7 +58,7 @@ def test_every_table_says_at_which_resolution_the_runs_are():
 
 def test_captions_and_the_page_name_the_unit(records, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "FIGURES", {"score-ratio": folder.FIGURES["score-ratio"]})
-    folder.draw(records, tmp_path)
+    folder.render(records, tmp_path)
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     shown = re.sub(r"<(script|style|svg).*?</\1>|<[^>]*>", " ", html, flags=re.DOTALL)
     assert "24 test images of 8 organs" in shown

@@ -92,7 +92,7 @@ def test_scores_are_those_of_the_decided_pixels(store, finished):
 
 def test_tables_have_the_same_mean(finished, tmp_path):
     _, record = finished
-    folder.draw([record], tmp_path)
+    folder.render([record], tmp_path)
     (path,) = tmp_path.glob("tables/*/ratios.csv")
     with open(path, newline="") as file:
         (row,) = csv.DictReader(file)

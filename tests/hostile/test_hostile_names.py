@@ -12,7 +12,7 @@ from rows import row, suite
 
 from benchmark import records
 from benchmark.cli import main
-from benchmark.report import folder, verify
+from benchmark.report import folder, readme, verify
 from benchmark.report.tables.table import Cell, Column, Line, Table, markdown, provenance, to_markdown
 
 IMAGE, SCRIPT = "<img src=x onerror=alert(1)>", "--><script>alert(1)</script>"
@@ -40,13 +40,13 @@ def results(tmp_path_factory):
     rows = suite(names=("supervised", "cdma"), ratios=(0.1,), dataset=NASTY, classes=("background", NASTY, "other"))
     for one in rows:
         one.certificate.leak = f"{NASTY} in two parts"
-    folder.draw(rows, out)
+    folder.render(rows, out)
     return out, rows
 
 
 def test_no_name_becomes_html_or_a_link_in_any_markdown(results):
     out, rows = results
-    written = [path.read_text() for path in out.rglob("*.md")] + [folder.headline(rows)]
+    written = [path.read_text() for path in out.rglob("*.md")] + [readme.findings(rows, "")]
     assert len(written) > 2 and any("onerror" in text for text in written)
     for text in written:
         assert set(Tags(text).found) <= {"details", "summary"}

@@ -14,7 +14,7 @@ from rows import suite
 from benchmark import records
 from benchmark.cli import main
 from benchmark.report.tables import all_tables
-from benchmark.report.tables.table import FORMATS
+from benchmark.report.tables.formats import FORMATS
 from benchmark.report.verify import verify
 
 ROWS = suite(("supervised", "cdma"), ratios=(0.1,), draws=1)

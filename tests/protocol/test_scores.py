@@ -12,14 +12,14 @@ from hypothesis.extra.numpy import arrays
 from rows import row, suite
 from test_evaluate import Shelf
 
-from benchmark.analysis import run_table
+from benchmark.analysis import run_table, standing
+from benchmark.analysis.comparison import Comparison, Options
 from benchmark.cli import main, options
 from benchmark.protocol import metrics, scores
 from benchmark.protocol.class_mean import class_mean
 from benchmark.protocol.scores import COMPUTED, FINDING, MEAN, SCORES
 from benchmark.protocol.scoring import Predicted, scores_of
 from benchmark.report.tables import all_tables
-from benchmark.report.tables.formatting import Options
 from methods.base import IGNORE
 
 DOCS = Path(__file__).parents[2] / "docs" / "definitions.md"
@@ -55,7 +55,7 @@ def test_every_score_is_in_a_table_under_its_title(score, classes):
 def test_every_score_is_offered_and_accepted_as_a_metric(name):
     rows = suite(("supervised", "cdma"), draws=1, ratios=(0.1,), bounds=False, objects=True)
     assert name in [item.value for item in options.METRIC.shell_complete(None, None, "")]
-    table = all_tables.draw("paired", rows, Options(name))
+    table = all_tables.table_of("paired", rows, Options(name))
     assert table is not None and SCORES[scores.for_classes(name, 1)].title in table.title
 
 
@@ -82,11 +82,11 @@ def test_a_record_without_a_score_has_a_dash_and_the_others_keep_theirs():
     old = next(one for one in rows if one.run.method == "cdma")
     del old.scores["boundary_f1"]
     assert np.isnan(run_table.scores(old, "boundary_f1")).all()
-    table = all_tables.draw("further", rows)
+    table = all_tables.table_of("further", rows)
     cells = {line.cells[0].text: line.cells[1].text for line in table.lines}
     assert cells["CDMA"] == "–", "one of its two runs lacks the score, and a mean over the other is not that of two"
     assert cells["Supervised"] != "–" and cells["Mean Teacher"] != "–"
-    differences = all_tables.draw("paired", rows, Options("boundary_f1"))
+    differences = all_tables.table_of("paired", rows, Options("boundary_f1"))
     assert next(line for line in differences.lines if line.cells[0].text == "CDMA").cells[1].text == "–"
 
 
@@ -94,7 +94,7 @@ def test_no_record_with_a_score_no_column():
     rows = suite(("supervised", "cdma"), draws=1, ratios=(0.1,), bounds=False)
     for one in rows:
         del one.scores["boundary_f1"]
-    table = all_tables.draw("further", rows)
+    table = all_tables.table_of("further", rows)
     assert table is None or SCORES["boundary_f1"].head not in [column.name for column in table.columns]
 
 
@@ -140,7 +140,7 @@ def test_the_mean_over_classes_of_a_run_is_the_mean_of_the_classes_however_rare_
     one = row("cdma", classes=("background", "a", "b"), images=4, patients=4)
     one.scores["dice"] = [[0.9, None], [0.8, None], [0.7, None], [None, 0.2]]
     assert SCORES["mean_dice"].of_run(one.scores) == pytest.approx((0.8 + 0.2) / 2)
-    table = all_tables.draw("comparison", [one])
+    table = all_tables.table_of("comparison", [one])
     means = {column.name: cell.mean for column, cell in zip(table.columns[1:4], table.lines[0].cells[1:4], strict=True)}
     assert means == pytest.approx({MEAN: 50, "a": 80, "b": 20})
 
@@ -174,21 +174,21 @@ def test_objects_are_found_in_every_class_of_its_own():
     assert swapped["object_f1"] == [0.0, 0.0], "the right objects with the wrong classes"
 
 
-def test_a_board_never_averages_classes_without_a_name():
-    board = all_tables.Board(suite(draws=1, ratios=(0.1,), bounds=False, classes=CLASSES))
+def test_a_comparison_never_averages_classes_without_a_name():
+    comparison = Comparison(suite(draws=1, ratios=(0.1,), bounds=False, classes=CLASSES))
     with pytest.raises(ValueError, match="mean_NAME"):
-        board.values("CDMA", 0.1, "dice")
-    means = np.mean([board.values("CDMA", 0.1, "dice", c) for c in (0, 1)], axis=0)
-    assert board.values("CDMA", 0.1, "mean_dice") == pytest.approx(means)
-    assert board.samples("CDMA", 0.1, "mean_dice") == pytest.approx(means), "where every image has both classes"
+        comparison.values("CDMA", 0.1, "dice")
+    means = np.mean([comparison.values("CDMA", 0.1, "dice", c) for c in (0, 1)], axis=0)
+    assert comparison.values("CDMA", 0.1, "mean_dice") == pytest.approx(means)
+    assert comparison.samples("CDMA", 0.1, "mean_dice") == pytest.approx(means), "where every image has both classes"
 
 
 def test_the_main_table_has_a_column_for_each_class_beside_the_named_mean():
-    table = all_tables.draw("comparison", suite(draws=1, ratios=(0.1,), bounds=False, classes=CLASSES))
+    table = all_tables.table_of("comparison", suite(draws=1, ratios=(0.1,), bounds=False, classes=CLASSES))
     heads = [column.full for column in table.columns]
     assert heads[1:4] == [f"Dice ↑: {MEAN}", "Dice ↑: gland", "Dice ↑: tumour"]
     assert f"Jaccard ↑: {MEAN}" in heads
-    ratios = all_tables.draw("ratios", suite(classes=CLASSES))
+    ratios = all_tables.table_of("ratios", suite(classes=CLASSES))
     assert list(dict.fromkeys(line.block for line in ratios.lines)) == [MEAN, "gland", "tumour"]
     assert ratios.blocks == "Class"
 
@@ -196,10 +196,9 @@ def test_the_main_table_has_a_column_for_each_class_beside_the_named_mean():
 def test_the_columns_of_a_score_are_one_family():
     """What is barely worse than the best in one column stays bold, as three columns are tested."""
     few = suite(("supervised", "cdma"), draws=1, ratios=(0.1,), bounds=False, classes=("background", "gland"))
-    board = all_tables.Board(few)
-    p = board.differences(["Supervised"], "CDMA", 0.1, "dice")["Supervised"].p
+    comparison = Comparison(few)
+    p = comparison.differences(["Supervised"], "CDMA", 0.1, "dice")["Supervised"].p
     assert np.isfinite(p)
-    several = all_tables.Board(suite(("supervised", "cdma"), draws=1, ratios=(0.1,), bounds=False, classes=CLASSES))
-    family = all_tables.formatting.family
-    assert family(several, "dice") == family(several, "mean_hd95") == 3
-    assert family(several, "ece") == family(board, "dice") == 1
+    several = Comparison(suite(("supervised", "cdma"), draws=1, ratios=(0.1,), bounds=False, classes=CLASSES))
+    assert standing.columns(several, "dice") == standing.columns(several, "mean_hd95") == 3
+    assert standing.columns(several, "ece") == standing.columns(comparison, "dice") == 1

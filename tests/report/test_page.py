@@ -15,9 +15,9 @@ from browser import CHROMIUM, Browser
 from PIL import Image
 from rows import row, suite
 
-from benchmark.analysis import run_table
+from benchmark.analysis import family, run_table
 from benchmark.report.page import payload
-from benchmark.report.page.overlays import panel, telling_images
+from benchmark.report.page.overlays import panel, typical_images
 from benchmark.report.page.page import LIMIT, Section, page
 from benchmark.report.page.picture import Picture, picture
 from benchmark.report.tables import all_tables
@@ -52,16 +52,16 @@ class Document(HTMLParser):
 
 
 def some_tables(rows, *names: str) -> dict[str, dict[str, all_tables.Table]]:
-    """Those tables of each comparison; without names the first, which is drawn most quickly."""
+    """Those tables of each comparison; without names the first, which is written most quickly."""
     return {
-        comparison: {name: all_tables.draw(name, of, all_tables.Options()) for name in names or ("ratios",)}
-        for comparison, of in run_table.comparisons(rows).items()
+        comparison: {name: all_tables.table_of(name, of) for name in names or ("ratios",)}
+        for comparison, of in family.together(run_table.comparisons(rows)).items()
     }
 
 
-def drawn(rows, figures=None, panels=None, **more) -> str:
-    more = more if "drawn" in more else more | {"drawn": some_tables(rows)}
-    return page(run_table.comparisons(rows), figures or {}, panels, **more)
+def drawn(rows, figures=None, panels=None, tables=None, **more) -> str:
+    compared = family.together(run_table.comparisons(rows))
+    return page(compared, tables or some_tables(rows), figures or {}, panels, **more)
 
 
 def opened(text: str) -> dict[str, dict]:
@@ -93,7 +93,7 @@ def whole():
 
 def test_every_cell_says_what_its_table_says(whole):
     rows, wanted = whole
-    text = page({"phantom": rows}, {}, drawn={"phantom": wanted})
+    text = drawn(rows, tables={"phantom": wanted})
     for name, table in wanted.items():
         [body] = re.findall(rf'id="phantom-{name}".*?<tbody>(.*?)</tbody>', text, re.DOTALL)
         lines = [
@@ -110,7 +110,7 @@ def test_every_cell_says_what_its_table_says(whole):
 
 def test_a_cell_opens_the_runs_that_it_was_computed_from(whole):
     rows, wanted = whole
-    section = Section("phantom", "phantom", rows, wanted, (), {}, {})
+    section = Section(family.together({"phantom": rows})["phantom"], "phantom", wanted, (), {})
     runs, seen = payload.unpack(section.data)["runs"], set()
     for table in section.tables:
         blocks = bool(wanted[table["name"]].blocks)
@@ -132,7 +132,7 @@ def ratio_of(key: str) -> str:
 
 def test_what_a_cell_opens_has_the_mean_that_the_cell_shows(whole):
     rows, wanted = whole
-    section = Section("phantom", "phantom", rows, wanted, (), {}, {})
+    section = Section(family.together({"phantom": rows})["phantom"], "phantom", wanted, (), {})
     data = payload.unpack(section.data)
     by_key = {row.key: row for row in rows}
     assert section.tables[0]["name"] == "ratios"
@@ -195,7 +195,7 @@ def test_figures_and_overlays_are_embedded_small():
     [name] = run_table.comparisons(rows)
     text = drawn(rows, {name: {"score-ratio": figure()}}, {name: [shown]})
     [(image, _)] = Document(text).all("img")
-    assert image["alt"] == "Dice over the labelled share: phantom"
+    assert image["alt"] == "Dice over the labelled fraction: phantom"
     assert "What is seen, and of how many." in text
     kind, _, data = image["src"].partition(",")
     assert kind == "data:image/webp;base64"
@@ -234,14 +234,14 @@ def test_names_are_text_wherever_they_come_from():
 
 def test_nothing_is_asked_from_elsewhere():
     [name] = run_table.comparisons(rows := suite(draws=1))
-    text = drawn(rows, {name: {"figure": figure()}}, downloads={name: {"ratios": {"CSV": "tables/ratios.csv"}}})
+    text = drawn(rows, {name: {"figure": figure()}})
     document = Document(text)
     for tag, attributes in document.elements:
         for attribute in ("src", "href", "action", "data", "srcset"):
             address = attributes.get(attribute, "")
             assert ":" not in address or address.startswith("data:"), f"{tag} asks for {address[:50]}"
         assert not [attribute for attribute in attributes if attribute.startswith("on") or attribute == "style"]
-    assert "tables/ratios.csv" in [about.get("href") for about, _ in document.all("a")]
+    assert "tables/phantom/ratios.csv" in [about.get("href") for about, _ in document.all("a")]
     style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
     assert "url(" not in style and "@import" not in style
     [policy] = [about["content"] for about, _ in document.all("meta") if "http-equiv" in about]
@@ -255,8 +255,8 @@ def test_equal_rows_give_an_equal_page():
 def test_a_page_that_is_too_large_keeps_means_over_runs_and_says_so():
     rows = suite(draws=3, seeds=2, images=200)
     once = some_tables(rows)
-    whole = drawn(rows, drawn=once)
-    small = drawn(rows, drawn=once, limit=len(whole.encode()) - 20_000)
+    whole = drawn(rows, tables=once)
+    small = drawn(rows, tables=once, limit=len(whole.encode()) - 20_000)
     assert len(small.encode()) <= len(whole.encode()) - 20_000
     assert "the mean over the runs" in small and "the mean over the runs" not in whole
     [data] = opened(small).values()
@@ -275,7 +275,7 @@ def test_what_is_left_out_next_is_named_too_and_what_never_fits_is_refused():
     figures = {name: {"a figure": figure(400)}}
 
     def fitted(limit: int) -> str:
-        return drawn(rows, figures, drawn=once, limit=limit)
+        return drawn(rows, figures, tables=once, limit=limit)
 
     text, sizes = fitted(LIMIT), []
     for said in ("the mean over the runs", "training curves were", "further tables were", "figures were"):
@@ -287,7 +287,7 @@ def test_what_is_left_out_next_is_named_too_and_what_never_fits_is_refused():
     assert not any("training" in run for run in opened(text)[name]["runs"])
     assert not Document(text).all("img")
     assert len(Document(text).all("table")) == 2
-    with pytest.raises(ValueError, match="draw a page of fewer comparisons"):
+    with pytest.raises(ValueError, match="render fewer comparisons"):
         fitted(len(text.encode()) - 1)
 
 
@@ -356,13 +356,13 @@ def test_panels_of_large_images_are_small_and_of_several_classes_side_by_side():
     assert len(made.picture) < 40_000
 
 
-def test_telling_images_go_from_the_worst_to_the_best():
+def test_typical_images_go_from_the_worst_to_the_best():
     one = row("cdma", images=5, patients=5)
     one.scores["dice"] = [[0.9], [0.1], [0.5], [None], [0.7]]
     names = one.scores["name"]
-    assert telling_images([one], 2) == [names[1], names[0]]
-    assert telling_images([one], 9) == [names[1], names[2], names[4], names[0]]
-    assert telling_images([row(status="diverged")]) == []
+    assert typical_images([one], 2) == [names[1], names[0]]
+    assert typical_images([one], 9) == [names[1], names[2], names[4], names[0]]
+    assert typical_images([row(status="diverged")]) == []
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ def made(tmp_path_factory):
     overlay = panel(NASTY, rows[0].key, np.full((40, 40, 3), 200, np.uint8), blank, blank)
     path = tmp_path_factory.mktemp("page") / "index.html"
     tables_ = some_tables(rows, "ratios", "comparison", "paired")
-    path.write_text(drawn(rows, {"phantom": {"a figure": figure()}}, {"phantom": [overlay]}, drawn=tables_))
+    path.write_text(drawn(rows, {"phantom": {"a figure": figure()}}, {"phantom": [overlay]}, tables=tables_))
     return path, rows
 
 

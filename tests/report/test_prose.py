@@ -9,11 +9,10 @@ from rows import row, suite
 
 from benchmark import records
 from benchmark.analysis import power, run_table
-from benchmark.analysis.board import Board
+from benchmark.analysis.comparison import Comparison, Options
 from benchmark.cli import main
 from benchmark.report import prose
 from benchmark.report.tables import all_tables
-from benchmark.report.tables.formatting import Options
 
 ROWS = suite(("supervised", "mean_teacher", "cdma"), draws=3, patients=12)
 
@@ -24,7 +23,7 @@ def said(sentence: str, rows=ROWS) -> str:
 
 def cell(name: str, method: str, column: int, rows=ROWS) -> str:
     """What a table of claims has in a column of a method's line at 10 %."""
-    lines = all_tables.draw(name, rows).lines
+    lines = all_tables.table_of(name, rows).lines
     return next(line.cells[column].text for line in lines if line.block == "10 %" and line.cells[0].text == method)
 
 
@@ -80,7 +79,7 @@ def test_a_claim_is_made_in_the_words_that_its_p_allows():
     assert said("{{ c.claim('cdma', 0.1) }}", far()) == f"CDMA is better than supervised ({delta}, p (family) {p})"
     assert said("{{ c.claim('mean_teacher', 0.1) }}", far()).startswith("Mean Teacher is worse than supervised (")
     noisy = said("{{ c.claim('mean_teacher', 0.1) }}")
-    assert noisy.startswith("it cannot be told whether Mean Teacher differs from supervised (")
+    assert noisy.startswith("these runs cannot tell whether Mean Teacher differs from supervised (")
     found = cell("paired", "Mean Teacher", 5)
     assert noisy.endswith(f"; a difference of {found} would have been found)")
     wide = prose.read("{{ comparison('phantom').claim('mean_teacher', 0.1) }}", ROWS, Options(margin=40)).strip()
@@ -90,7 +89,7 @@ def test_a_claim_is_made_in_the_words_that_its_p_allows():
 
 
 def test_headroom_and_the_gap_are_those_of_the_table():
-    lines = [line for line in all_tables.draw("headroom", far()).lines if line.block == "10 %"]
+    lines = [line for line in all_tables.table_of("headroom", far()).lines if line.block == "10 %"]
     bound, method = lines[0].cells, next(line.cells for line in lines if line.cells[0].text == "CDMA")
     assert said("{{ c.headroom(0.1) }}", far()) == f"{bound[1].text}, p (family) {bound[2].text}"
     assert said("{{ c.gap_closed('cdma', 0.1) }}", far()) == method[3].text.replace(" [", " % [", 1)
@@ -136,12 +135,12 @@ def test_the_report_refuses_a_claim_in_free_words(tmp_path):
 
 
 def test_a_deviation_is_that_of_runs_and_false_alarms_are_counted_over_them():
-    board = Board([row("cdma", draw=draw, empty=(1, 2)) for draw in range(3)])
-    means = [float(np.nanmean(run_table.scores(found, "dice"))) for found in board.rows.values()]
+    comparison = Comparison([row("cdma", draw=draw, empty=(1, 2)) for draw in range(3)])
+    means = [float(np.nanmean(run_table.scores(found, "dice"))) for found in comparison.records.values()]
     expected = statistics.stdev(means)
-    assert prose.Reading(board).deviation("cdma", 0.1) == f"{100 * expected:.1f}"
-    assert prose.Reading(board).each("cdma", 0.1) == "{:.1f}, {:.1f} and {:.1f}".format(*(100 * m for m in means))
-    assert prose.Reading(board).missed("cdma", 0.1) == (3, 0)
+    assert prose.Reading(comparison).deviation("cdma", 0.1) == f"{100 * expected:.1f}"
+    assert prose.Reading(comparison).each("cdma", 0.1) == "{:.1f}, {:.1f} and {:.1f}".format(*(100 * m for m in means))
+    assert prose.Reading(comparison).missed("cdma", 0.1) == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ def test_agreement_is_that_of_the_orders_after_two_draws_and_power_is_that_of_th
     ]
     assert said("{{ c.agreement(0.1) }}", of_seeds) == "0.50", "whatever the seed of a draw"
     assert said("{{ c.agreement(0.1) }} {{ c.detectable(0.1) }}", suite(draws=1)) == "– –"
-    _, pairs = power.pairs(Board(ROWS), 0.1)
+    _, pairs = power.pairs(Comparison(ROWS), 0.1)
     assert said("{{ c.detectable(0.1) }}") == f"{100 * power.detectable(power.components(pairs), 3, 1):.1f}"
 
 

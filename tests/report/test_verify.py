@@ -10,12 +10,12 @@ from rows import row, suite
 
 from benchmark import progress, records
 from benchmark.analysis import family, run_table
-from benchmark.analysis.board import Board
+from benchmark.analysis.comparison import Comparison, Options
 from benchmark.cli import main
-from benchmark.report import folder, prose
+from benchmark.report import folder, prose, readme
 from benchmark.report.tables import all_tables
-from benchmark.report.tables.formatting import Options
-from benchmark.report.tables.table import END, FORMATS, PROVENANCE
+from benchmark.report.tables.formats import FORMATS
+from benchmark.report.tables.table import END, PROVENANCE
 from benchmark.report.verify import verify
 
 ROWS = [
@@ -26,22 +26,22 @@ ROWS = [
     row("cps", draw=1, status="diverged"),
 ]
 DRAWN, PLAIN = all_tables.tables(ROWS), Options()
-EVERY = {name: getattr(folder, name) for name in ("FIGURES", "HEADLINE_FIGURES")}
 
 
 @pytest.fixture(autouse=True)
 def drawn_once(monkeypatch):
     """The same table from the same rows is computed once."""
-    known, draw = {}, all_tables.draw
+    known, table_of = {}, all_tables.table_of
 
-    def again(name, rows, options=PLAIN):
-        board = Board.of(rows)
-        of = (name, options, *board.rows, *(key for other in board.published_with for key in other.rows))
+    def again(name, records, options=PLAIN):
+        comparison = Comparison.of(records, options)
+        others = (key for other in comparison.published_with for key in other.records)
+        of = (name, comparison.options, *comparison.records, *others)
         if of not in known:
-            known[of] = draw(name, rows, options)
+            known[of] = table_of(name, comparison)
         return known[of]
 
-    monkeypatch.setattr(all_tables, "draw", again)
+    monkeypatch.setattr(all_tables, "table_of", again)
 
 
 def written(path, text: str):
@@ -85,12 +85,11 @@ def test_every_digit_of_every_table_that_is_changed_is_found(tmp_path, name, end
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["headline", "index"])
-def test_every_digit_of_a_table_in_a_readme_that_is_changed_is_found(results, tmp_path, where):
+def test_every_digit_of_a_table_in_the_index_that_is_changed_is_found(results, tmp_path):
     rows, drawn = run_table.load(results), random.Random(0)
-    text = folder.headline(rows) if where == "headline" else (results / "README.md").read_text(encoding="utf-8")
+    text = (results / "README.md").read_text(encoding="utf-8")
     tables_ = list(re.finditer(rf"{PROVENANCE} .*?{END}", text, re.DOTALL))
-    assert len(tables_) == (1 if where == "headline" else len(run_table.comparisons(rows)))
+    assert len(tables_) == len(run_table.comparisons(rows))
     for place in (k for table in tables_ for k in range(*table.span()) if text[k].isdigit()):
         other = drawn.choice([sign for sign in "0123456789" if sign != text[place]])
         edited = text[:place] + other + text[place + 1 :]
@@ -98,8 +97,8 @@ def test_every_digit_of_a_table_in_a_readme_that_is_changed_is_found(results, tm
 
 
 def test_the_digits_are_changed_in_every_kind_of_table():
-    board = Board(ROWS)
-    assert {*DRAWN} | {"objects"} == {*all_tables._functions(board)}, (
+    comparison = Comparison(ROWS)
+    assert {*DRAWN} | {"objects"} == {*all_tables._functions(comparison)}, (
         "all but objects, of which calibration has the name"
     )
     assert "ablation_cdma" in DRAWN
@@ -113,7 +112,7 @@ def changed(text: str, line: str, before: str, after: str) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize(("ending", "line"), [("md", "| CDMA |"), ("tex", "CDMA &")])
+@pytest.mark.parametrize(("ending", "line"), [("md", "| CDMA |"), ("tex", "CDMA~")])
 def test_a_finding_says_where_what_it_says_and_what_it_should_say(tmp_path, ending, line):
     text = FORMATS[ending](DRAWN["ratios"])
     cells = next(of.cells for of in DRAWN["ratios"].lines if of.cells[0].text == "CDMA")
@@ -134,7 +133,7 @@ def test_a_sign_and_a_claim_of_being_tied_are_checked_too(tmp_path):
 @pytest.mark.parametrize("ending", ["md", "tex"])
 def test_words_may_be_changed(tmp_path, ending):
     text = FORMATS[ending](DRAWN["ratios"])
-    edited = text.replace("Mean Teacher", "MT (ours)").replace("by labelled share", "for few labels")
+    edited = text.replace("Mean Teacher", "MT (ours)").replace("by labelled fraction", "for few labels")
     edited = edited.replace("Mean over test images", "We give the mean over all test images").replace("FLOPs", "Cost")
     assert edited != text
     assert found(tmp_path / f"t.{ending}", edited) == []
@@ -185,9 +184,21 @@ def test_a_csv_file_that_pandas_wrote_again_holds(tmp_path):
     import pandas as pd
 
     path = written(tmp_path / "t.csv", FORMATS["csv"](DRAWN["comparison"]))
-    frame = pd.read_csv(path)
-    frame.sort_values("Dice ↑").to_csv(path, index=False)
-    assert verify(path, ROWS).findings == []
+    source = path.read_text(encoding="utf-8").partition("\n")[0]
+    frame = pd.read_csv(path, comment="#")
+    again = frame.sort_values("value").to_csv(index=False)
+    assert verify(written(path, f"{source}\n{again}"), ROWS).findings == []
+
+
+def test_the_parts_of_a_wide_latex_table_are_each_checked(tmp_path):
+    """A table wider than a page is split by columns; a changed number in the second part went unseen."""
+    text = FORMATS["tex"](DRAWN["comparison"])
+    assert text.count("begin{tabular}") > 1
+    second = text.index("begin{tabular}", text.index("begin{tabular}") + 1)
+    place = text.index("CDMA", second) + next(k for k, s in enumerate(text[text.index("CDMA", second) :]) if s == ".")
+    edited = text[: place + 1] + str(9 - int(text[place + 1])) + text[place + 2 :]
+    assert found(tmp_path / "t.tex", text) == []
+    assert len(found(tmp_path / "t.tex", edited)) == 1
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -197,7 +208,7 @@ def test_a_csv_file_that_pandas_wrote_again_holds(tmp_path):
 def test_a_run_that_was_added_or_deleted_is_said(tmp_path):
     text = FORMATS["md"](DRAWN["ratios"])
     fewer = found(tmp_path / "t.md", text, ROWS[1:])
-    assert any("'runs' of how it was drawn" in finding for finding in fewer)
+    assert any("'runs' of the source" in finding for finding in fewer)
     assert found(tmp_path / "t.md", text, [*ROWS, row("cps", ratio=0.2, empty=(1, 2), patients=12)])
 
 
@@ -226,8 +237,8 @@ def test_p_values_are_adjusted_over_what_was_published_together(tmp_path):
         msgspec.structs.replace(one, scores=ROWS[0].scores)
         for one in suite(("supervised", "cps"), draws=2, dataset="glas", patients=12)
     ]
-    together = family.boards(run_table.comparisons([*ROWS, *other]))
-    text = FORMATS["md"](all_tables.draw("paired", together["phantom"]))
+    together = family.together(run_table.comparisons([*ROWS, *other]))
+    text = FORMATS["md"](all_tables.table_of("paired", together["phantom"]))
     assert "over all 8 differences to supervised in the 2 comparisons" in text
     assert found(tmp_path / "t.md", text, [*ROWS, *other]) == []
     assert found(tmp_path / "t.md", text, ROWS)
@@ -236,7 +247,7 @@ def test_p_values_are_adjusted_over_what_was_published_together(tmp_path):
 @pytest.mark.parametrize("damage", ['"metric": "dise"', '"metric": 1', '"metrics": "dice"'])
 def test_a_damaged_provenance_is_a_finding(tmp_path, damage):
     text = FORMATS["md"](DRAWN["ratios"]).replace('"metric": "dice"', damage)
-    assert "how it was drawn" in found(tmp_path / "t.md", text)[0]
+    assert "source" in found(tmp_path / "t.md", text)[0]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -249,7 +260,6 @@ def few_figures():
     few = {kind: folder.FIGURES[kind] for kind in ("score-ratio", "differences")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folder, "FIGURES", few)
-        patch.setattr(folder, "HEADLINE_FIGURES", ("differences", "score-ratio"))
         yield
 
 
@@ -327,20 +337,21 @@ def test_the_means_of_the_main_table_are_printed(results, tmp_path, monkeypatch)
     assert [cell.strip() for cell in printed.strip("│").split("│")] == means
 
 
-def test_the_headline_of_a_readme_is_replaced_and_the_rest_kept(results, tmp_path):
-    readme = written(tmp_path / "README.md", "# Title\n\n{}\nthe last one\n{}\n\nEnd.\n".format(*folder.HEADLINE))
-    done = CliRunner().invoke(main, ["report", "--results", str(results), "--no-panels", "--readme", str(readme)])
+def test_the_blocks_of_a_readme_are_replaced_and_the_rest_kept(results, tmp_path):
+    marks = [f"<!-- {name}: written by bench report -->\nold\n<!-- end of {name} -->" for name in readme.BLOCKS]
+    path = written(tmp_path / "README.md", "# Title\n\n" + "\n\n".join(marks) + "\n\nEnd.\n")
+    done = CliRunner().invoke(main, ["report", "--results", str(results), "--no-panels", "--readme", str(path)])
     assert done.exit_code == 0, done.output
-    text = readme.read_text()
-    assert text.startswith("# Title\n\n<!-- headline")
-    assert text.endswith("-->\n\nEnd.\n")
-    assert "the last one" not in text
-    assert "Dice by labelled share: phantom" in folder.headline_of(text), "the comparison with most runs"
-    assert verify(readme, [row for row in records.load(results)]).findings == []
-    written(readme, "# Title\n")
-    done = CliRunner().invoke(main, ["report", "--results", str(results), "--no-panels", "--readme", str(readme)])
+    text = path.read_text()
+    assert text.startswith("# Title\n\n<!-- findings") and text.endswith("-->\n\nEnd.\n")
+    assert "old" not in text
+    assert "figures/phantom/" in readme.block_of(text, "findings"), "a figure of the comparison with most runs"
+    assert "(`cdma`, MICCAI)" in readme.block_of(text, "methods")
+    assert "research only" in readme.block_of(text, "datasets")
+    written(path, "# Title\n")
+    done = CliRunner().invoke(main, ["report", "--results", str(results), "--no-panels", "--readme", str(path)])
     assert done.exit_code == 1
-    assert "has no place for the headline" in done.output
+    assert "has no place for the results" in done.output
 
 
 def test_folders_of_comparisons_that_are_gone_are_named(results):
@@ -350,30 +361,17 @@ def test_folders_of_comparisons_that_are_gone_are_named(results):
     assert [line.split()[1] for line in done.output.splitlines() if line.startswith("Left")] == [f"{old}:"]
 
 
-def test_the_first_paragraph_may_stand_higher_up():
-    readme = "# Title\n\n{}\nold\n{}\n\nSet-up.\n\n{}\nold\n{}\n".format(*folder.FINDING, *folder.HEADLINE)
-    block = "It works.\n\n- Where: here.\n\n| a table |\n"
-    text = folder.with_headline(readme, block)
-    assert text.index("It works.") < text.index("Set-up.") < text.index("- Where: here.")
-    assert "old" not in text
-    assert folder.headline_of(text) == block
-    assert folder.with_headline(text, block) == text
-
-
-def test_the_readme_shows_what_the_published_rows_say(monkeypatch):
+def test_the_readme_shows_the_published_records():
     from pathlib import Path
 
-    for name, value in EVERY.items():
-        monkeypatch.setattr(folder, name, value)
-
     root = Path(__file__).parents[2]
-    block = folder.headline_of((root / "README.md").read_text(encoding="utf-8"))
-    if block is None:
-        pytest.skip("README has no headline")
+    text = (root / "README.md").read_text(encoding="utf-8")
     rows, template = run_table.load(root / "results"), root / "results" / prose.FILE
-    said = prose.read(template.read_text(encoding="utf-8"), rows) if template.exists() else ""
-    assert block == folder.headline(rows, said=said)
-    assert said in (root / "results" / "README.md").read_text(encoding="utf-8")
+    findings = prose.read(template.read_text(encoding="utf-8"), rows)
+    assert readme.block_of(text, "findings") == readme.findings(rows, findings)
+    assert readme.block_of(text, "methods") == readme.method_table()
+    assert readme.block_of(text, "datasets") == readme.dataset_table()
+    assert findings in (root / "results" / "README.md").read_text(encoding="utf-8")
 
 
 def test_predictions_are_shown_where_weights_and_images_are_here(data, store, toy, tmp_path):

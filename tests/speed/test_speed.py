@@ -24,7 +24,7 @@ from benchmark.cli import main
 from benchmark.protocol import flops, step
 from benchmark.report import speed as report
 from benchmark.report.tables import ratios
-from benchmark.report.tables.table import FORMATS
+from benchmark.report.tables.formats import FORMATS
 from benchmark.report.verify import verify
 from benchmark.runs import Run
 from benchmark.speed import interleave, measure, monitor, roofline

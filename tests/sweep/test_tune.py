@@ -23,7 +23,7 @@ from rows import suite
 import methods
 from benchmark import records, runs
 from benchmark.analysis import run_table
-from benchmark.analysis.board import Board
+from benchmark.analysis.comparison import Comparison
 from benchmark.cli import executors, main
 from benchmark.datasets import store as stores
 from benchmark.protocol import setup, train
@@ -230,9 +230,9 @@ def test_tuned_methods_are_compared_with_those_of_as_many_trials():
     found = run_table.comparisons([*plain, *tuned])
     assert {name: len(rows) for name, rows in found.items()} == {"phantom": 8, "phantom tuned by 20 trials": 8}
     for rows, said in zip(found.values(), ("none tuned", "tuned. Learning rate and settings were"), strict=True):
-        board = Board(rows)
-        assert board.published == ["Supervised", "CDMA"] and set(board.runs.settings) == {""}
-        assert any(said in note for note in notes.trust(board, board.labels, False))
+        comparison = Comparison(rows)
+        assert comparison.published == ["Supervised", "CDMA"] and set(comparison.runs.settings) == {""}
+        assert any(said in note for note in notes.trust(comparison, comparison.labels, False))
     assert run_table.fingerprint(plain[0]) == run_table.fingerprint(made_up()) != run_table.fingerprint(tuned[0])
 
 

@@ -164,7 +164,7 @@ def describe(world: World) -> list[str]:
     random = np.random.default_rng(0)
     scores = simulate(world, Design(200, 1, 1), np.zeros(2), 300, random)
     values = scores.values[:, 0]
-    starts = np.flatnonzero(np.diff(scores.patients, append=-1) == 0)  # an image whose patient has another one next
+    starts = np.flatnonzero(np.diff(scores.patients, append=-1) == 0)  # the next image is of another patient
     together = np.corrcoef(values[starts].ravel(), values[starts + 1].ravel())[0, 1]
     run, difference = 100 * scores.true[0].std(), 100 * (scores.true[0] - scores.true[1]).std()
     numbers = (values.mean(), values.std(), skew(values.ravel()), together)

@@ -15,7 +15,7 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 @dataclass(frozen=True)
 class World:
-    """How scores come about: standard deviations of normal effects whose sum, through 1/(1 + e^−x), is a Dice.
+    """How scores come about: standard deviations of normal effects; their sum, through 1/(1 + e^−x), is a Dice.
 
     What is named `own` differs between methods; the rest is shared by all that see the same patient, draw or seed.
     """

@@ -14,7 +14,14 @@ from benchmark.analysis.stats.intervals import (
     tested,
 )
 from benchmark.analysis.stats.moderation import pooled_freedom, pooled_runs
-from benchmark.analysis.stats.several import average_ranks, holm, worse_than_best
+from benchmark.analysis.stats.several import (
+    RankStability,
+    average_ranks,
+    block_ranks,
+    holm,
+    rank_stability,
+    worse_than_best,
+)
 from benchmark.analysis.stats.variance import WORKING_CORRELATION, Spread, spread
 
 __all__ = [
@@ -22,8 +29,10 @@ __all__ = [
     "WORKING_CORRELATION",
     "Difference",
     "Interval",
+    "RankStability",
     "Spread",
     "average_ranks",
+    "block_ranks",
     "detectable",
     "equivalence",
     "false_claim",
@@ -36,6 +45,7 @@ __all__ = [
     "paired_difference",
     "pooled_freedom",
     "pooled_runs",
+    "rank_stability",
     "scores_at_cost",
     "spread",
     "tested",

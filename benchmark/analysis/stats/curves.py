@@ -10,7 +10,7 @@ from benchmark.analysis.stats.intervals import Difference, Interval
 
 
 def labels_saved(ratios: Sequence[float], differences: Sequence[Difference]) -> Interval:
-    """The label ratio at which supervised training reaches a method's score, and an interval for it.
+    """The labelled fraction at which supervised training reaches a method's score, and an interval for it.
 
     `differences[j]` is `paired_difference(method at its ratio, supervised at ratios[j])`, so that what the two share
     (test patients, draws, seeds) does not widen the interval. The difference falls as the ratio rises (made monotone by

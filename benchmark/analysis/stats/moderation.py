@@ -22,7 +22,7 @@ def pooled_runs(parts: Spread, over: Int[np.ndarray, "k ..."] | None = None) -> 
     three tell nothing, and what has no variance by runs stays as it is.
 
     `over`: how many draws each mean is over (the same number, if not given). The variances above are then those of one
-    draw, and a difference over one draw, which tells nothing of how much draws vary, has the typical one: f = 0. Of
+    draw, and a difference over one draw, which does not show how much draws vary, has the typical one: f = 0. Of
     that, as much is taken to be in its variance by patients already as is in theirs on average.
     """
     over = np.full(parts.runs.shape, 2) if over is None else over

@@ -1,4 +1,4 @@
-"""Curves of many methods, each in its own panel before all others; and how training went."""
+"""Figures of curves: many methods in panels of their own, validation scores and loss terms over the steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from benchmark.analysis.comparison import Comparison
 from benchmark.protocol.scores import MEAN
 from benchmark.records import RunRecord
-from benchmark.report.figures.comparison import Comparison
+from benchmark.report.figures.captions import Records
 from benchmark.report.figures.style import (
     ACCENT,
     BLACK,
@@ -28,6 +29,7 @@ from benchmark.report.figures.style import (
     TEXT,
     apart,
     finished,
+    hover,
     in_style,
     page,
     percent,
@@ -35,7 +37,7 @@ from benchmark.report.figures.style import (
     wrapped,
 )
 
-REACH = 10_000  # times the least that is drawn of losses is the most
+REACH = 10_000  # the ratio of the largest and the smallest loss on the axis
 
 
 class Curve(NamedTuple):
@@ -45,6 +47,11 @@ class Curve(NamedTuple):
     mean: Float[np.ndarray, "n"]
     low: Float[np.ndarray, "n"]
     high: Float[np.ndarray, "n"]
+
+    def name_points(self, axes: Axes, label: str) -> None:
+        """Adds the values of every point for the page."""
+        for x, mean, low, high in zip(*self, strict=True):
+            hover(axes, x, mean, f"{label}: {mean:.1f} [{low:.1f}, {high:.1f}]")
 
 
 def multiples(
@@ -76,6 +83,7 @@ def multiples(
         else:
             axes.vlines(mine.x, mine.low, mine.high, color=ACCENT, alpha=0.4, linewidth=1.5, zorder=2)
         axes.plot(mine.x, mine.mean, color=ACCENT, marker="o", markersize=2.5, zorder=4, label=label)
+        mine.name_points(axes, label)
         axes.set_title(wrapped(label, 20), size=SMALL)
     _share(grid, len(own), _limits(grid, len(own), "x"), up or _limits(grid, len(own), "y"))
     figure.supxlabel(axis[0], size=SIZE)
@@ -91,7 +99,7 @@ def multiples(
         names.append("Supervised, all labels")
     handles.append(Line2D([], [], color=PALE, linewidth=0.8))
     names.append("other methods")
-    figure.get_layout_engine().set(rect=(0, 0, 0.985, 1))  # the last number of an axis reaches beyond it
+    figure.get_layout_engine().set(rect=(0, 0, 0.985, 1))  # the last tick label of an axis reaches beyond it
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), columnspacing=1.4, handlelength=1.8)
     _label_lowest(figure, grid, len(own))
     return figure
@@ -104,9 +112,9 @@ def _limits(grid: np.ndarray, panels: int, of: str) -> tuple[float, float]:
 
 
 def _share(grid: np.ndarray, panels: int, across: tuple[float, float], up: tuple[float, float]) -> None:
-    """The same limits for all panels, and numbers at the outer ones; the rest of the grid stays empty.
+    """Gives all panels the same limits, and tick labels to the outer ones; the rest of the grid stays empty.
 
-    Axes that matplotlib shares, and axes that have marks but no numbers, take longer than all else in a figure.
+    Faster than axes shared by matplotlib.
     """
     low, high = sorted(up)
     grid.flat[0].set_ylim(up)
@@ -124,7 +132,7 @@ def _share(grid: np.ndarray, panels: int, across: tuple[float, float], up: tuple
 
 
 def _label_lowest(figure: Figure, grid: np.ndarray, panels: int) -> None:
-    """Numbers under the panels that have none below them in the last, unfilled line; the layout stays."""
+    """Writes tick labels under the panels that have no panel below them; the layout stays."""
     settle(figure)
     figure.set_layout_engine("none")
     for axes in grid[:-1].flat[max(0, panels - grid.shape[1]) :]:
@@ -132,16 +140,16 @@ def _label_lowest(figure: Figure, grid: np.ndarray, panels: int) -> None:
 
 
 @in_style
-def validation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -> Figure | None:
+def validation(records: Records, ratio: float | None = None) -> Figure | None:
     """Dice on the validation images over the steps: mean over runs, and the range of the runs.
 
     Uneven budgets are left out: a much longer one would squeeze all others to the left. None without two points.
     """
-    c = Comparison.of(rows)
-    ratio = c.main_ratio() if ratio is None else ratio
+    c = Comparison.of(records)
+    ratio = c.main_ratio(c.shown(uneven=False)) if ratio is None else ratio
     curves = {}
     for label, of_label in _of_labels(c, ratio).items():
-        lines = _by_step([row.validation for row in of_label])
+        lines = _by_step([record.validation for record in of_label])
         if len(lines):
             curves[label] = Curve(lines.index.to_numpy(), *(100 * lines.dice[["mean", "min", "max"]].to_numpy().T))
     if not any(len(curve.x) > 1 for curve in curves.values()):
@@ -155,24 +163,26 @@ def validation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = Non
         axes.xaxis.set_major_locator(FixedLocator([last // 2, last]))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
-    axis = "Validation Dice (%)" + (f",\n{MEAN}" if c.score.mean_of else "")
-    figure = multiples(curves, c.reference, (f"Step, at {percent(ratio)} % labels", axis), dress, band=band)
+    axis = "Validation Dice (%)" + (f",\n{MEAN}" if c.options.score.mean_of else "")
+    figure = multiples(curves, c.supervised, (f"Step, at {percent(ratio)} % labels", axis), dress, band=band)
     return finished(
         figure,
-        f"{c.score.title} on the validation images during training at {percent(ratio)} % labels: mean over runs and "
-        "range.",
+        f"{c.options.score.title} on the validation images during training at a labelled fraction of {percent(ratio)} %: mean "
+        "over runs and range.",
     )
 
 
 @in_style
-def losses(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -> Figure | None:
-    """The terms of each method's loss over the steps, means over runs; what is next to 0 is left out.
+def losses(records: Records, ratio: float | None = None) -> Figure | None:
+    """The terms of each method's loss over the steps, means over runs; values close to 0 are left out.
 
     Uneven budgets are left out. None where no history has two lines.
     """
-    c = Comparison.of(rows)
-    ratio = c.main_ratio() if ratio is None else ratio
-    histories = {label: _by_step([row.history for row in of_label]) for label, of_label in _of_labels(c, ratio).items()}
+    c = Comparison.of(records)
+    ratio = c.main_ratio(c.shown(uneven=False)) if ratio is None else ratio
+    histories = {
+        label: _by_step([record.history for record in of_label]) for label, of_label in _of_labels(c, ratio).items()
+    }
     histories = {label: lines for label, lines in histories.items() if len(lines) > 1}
     if not histories:
         return None
@@ -212,8 +222,8 @@ def losses(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -
         _name_terms(axes, here, 1.03 * last)
     return finished(
         figure,
-        f"Terms of the loss at {percent(ratio)} % labels, weighted as they are minimised, means over runs and over the "
-        f"steps between two points. What is 0, or below the largest by more than {REACH:,} times, is not drawn.",
+        f"Terms of the loss at a labelled fraction of {percent(ratio)} %, weighted as they are minimised, means over runs and over the "
+        f"steps between two points. Values of 0, and values more than {REACH:,} times smaller than the largest, are left out.",
     )
 
 
@@ -226,10 +236,10 @@ def _name_terms(axes: Axes, ends: dict[str, tuple[float, str]], x: float) -> Non
 
 
 def _of_labels(c: Comparison, ratio: float | None) -> dict[str, list[RunRecord]]:
-    """The rows of each label of the common budget, of the draws and seeds that all have, as their images are others."""
-    labels = [] if ratio is None else c.labels(ratio, uneven=False)
-    shared = c.board.shared(labels, ratio)
-    return {label: [c.by_key[key] for key in c.board.keys(label, ratio, shared)] for label in labels}
+    """The records of each label with the common budget, of the draws and seeds that all these labels have."""
+    labels = [] if ratio is None else c.shown(ratio, uneven=False)
+    shared = c.shared(labels, ratio)
+    return {label: [c.records[key] for key in c.keys(label, ratio, shared)] for label in labels}
 
 
 def _by_step(columns: Sequence[dict[str, Any]]) -> pd.DataFrame:

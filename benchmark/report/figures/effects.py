@@ -1,7 +1,6 @@
-"""What a method's parts and settings do: its variants against the full method, and scores over a setting's values."""
+"""The figures of variants and settings: differences to the full method, and scores over the values of a setting."""
 
 import inspect
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,20 +10,21 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 import methods
 from benchmark.analysis import family
+from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.run_table import TRAINING
 from benchmark.analysis.stats import Difference
-from benchmark.records import RunRecord
-from benchmark.report.figures.comparison import DAGGER, Comparison
+from benchmark.report.figures.captions import Records
 from benchmark.report.figures.style import (
     ACCENT,
     BLACK,
-    BOUND,
     COLUMN,
-    GREY,
     SMALL,
     TEXT,
+    beside_zero,
+    colour_of,
     finished,
     in_style,
+    interval_mark,
     page,
     percent,
     settle,
@@ -38,7 +38,7 @@ class Effect(NamedTuple):
     method: str  # the label of the full method
     variant: str
     difference: Difference  # variant − full method
-    significant: bool  # after Holm over all variants that are published together
+    claim: family.Claim | None  # adjusted by Holm over all variants that are published together
     draws: int  # that both have
 
 
@@ -47,23 +47,21 @@ def effects(c: Comparison, ratio: float) -> list[Effect]:
     found: list[Effect] = []
     for full, changed in _families(c, ratio):
         differences = {label: d for label in changed if (d := c.difference(label, full, ratio)) is not None}
-        claims = family.against_whole(c.board, c.options)
+        claims = family.against_whole(c)
         for label, difference in differences.items():
-            claim = claims.get((ratio, label.removesuffix(DAGGER), full.removesuffix(DAGGER)))
-            line = c.runs.iloc[c.at(label, ratio)[0]]
+            line = c.at(label, ratio).iloc[0]
             name = ", ".join(filter(None, (line.variant, line.settings)))
-            draws = {draw for draw, _ in {*c.drawn(label, ratio)} & {*c.drawn(full, ratio)}}
-            significant = claim is not None and claim.p < family.LEVEL
-            found.append(Effect(full, name, difference, significant, len(draws)))
+            draws = {draw for draw, _ in {*c.places(label, ratio)} & {*c.places(full, ratio)}}
+            found.append(Effect(full, name, difference, claims.get((ratio, label, full)), len(draws)))
     return found
 
 
 def _families(c: Comparison, ratio: float) -> list[tuple[str, dict[str, Run]]]:
     """The label of each method as published, and by label its runs with a variant or settings, trained the same way."""
     groups: dict[tuple, dict[str, Run]] = {}
-    for (label, at), columns in c.columns.items():
-        if at == ratio and not c.runs.uneven[columns[0]]:
-            run = c.by_key[c.runs.key[columns[0]]].run
+    for label in c.finished(c.labels, ratio):
+        if not c.uneven(label, ratio):
+            run = c.records[c.keys(label, ratio)[0]].run
             groups.setdefault((run.method, *(getattr(run, name) for name in TRAINING)), {})[label] = run
     families = []
     for group in groups.values():
@@ -74,10 +72,10 @@ def _families(c: Comparison, ratio: float) -> list[tuple[str, dict[str, Run]]]:
 
 
 @in_style
-def ablation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -> Figure | None:
+def ablation(records: Records, ratio: float | None = None) -> Figure | None:
     """The difference of every variant to the full method with its interval; None without variants."""
-    c = Comparison.of(rows)
-    ratios = c.ratios()
+    c = Comparison.of(records)
+    ratios = c.ratios(c.labels)
     most = {ratio: len(effects(c, ratio)) for ratio in ratios}
     ratio = max(most, key=lambda r: (most[r], -r), default=None) if ratio is None else ratio
     found = effects(c, ratio) if ratio is not None else []
@@ -88,33 +86,25 @@ def ablation(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None)
     heights = [len(of) + 0.6 for of in of_method.values()]
     figure = page(COLUMN * 1.3, 0.17 * sum(heights) + 0.22 * len(full) + 0.5)
     grid = figure.subplots(len(full), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    alone = all(effect.draws < 2 for effect in found)
     for axes, (name, of) in zip(grid, of_method.items(), strict=True):
-        axes.axvline(0, color=BLACK, linewidth=0.8)
         for y, effect in enumerate(of):
-            mean, low, high = (100 * value for value in effect.difference[:3])
-            colour = GREY if not effect.significant else ACCENT if mean > 0 else BOUND
-            axes.hlines(y, low, high, color=colour, linewidth=1.2)
-            axes.plot(
-                mean, y, "o" if mean >= 0 or not effect.significant else "s", color=colour, markersize=4,
-                markerfacecolor=colour if effect.significant and not alone else "white", markeredgewidth=0.9,
-                label=effect.variant,
-            )  # fmt: skip
+            bounds = c.options.score.scale * np.array(effect.difference[:3])
+            colour = colour_of(effect.claim, bounds[0])
+            interval_mark(axes, y, bounds, colour, hollow=effect.draws < 2, label=effect.variant)
         axes.set_yticks(range(len(of)), [effect.variant for effect in of])
         axes.set_ylim(-0.6, len(of) - 0.4)
         axes.set_title(f"{name}, full method = 0")
-        axes.grid(axis="x")
-        axes.spines.left.set_visible(False)
-        axes.tick_params(axis="y", length=0)
-    grid[-1].set_xlabel(f"Difference at {percent(ratio)} % labels ({c.score.points})")
-    return finished(
-        figure,
-        f"Difference in mean {c.score.title} of each variant to the full method at {percent(ratio)} % labels, on the "
-        "same test images after the same draws and seeds, with its 95 % interval. In colour: significant at 5 % after "
-        "Holm's correction over all variants that are published together."
-        + " One draw, hollow: for this labelled subset; another may change them by any amount."
-        * alone,
+        beside_zero(axes)
+    grid[-1].set_xlabel(f"Difference at {percent(ratio)} % labels ({c.options.score.points})")
+    caption = (
+        f"Difference in mean {c.options.score.title} of each variant to the full method at a labelled fraction of "
+        f"{percent(ratio)} %, on the same test images after the same draws and seeds, with its 95 % interval. In "
+        "colour: significant at 5 % after Holm's correction over all variants that are published together (blue: "
+        "higher, orange: lower)."
     )
+    if any(effect.draws < 2 for effect in found):
+        caption += " Hollow: one draw, for this labelled subset only."
+    return finished(figure, caption)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -172,10 +162,10 @@ def _defaults(method: str) -> dict[str, Any]:
 
 
 @in_style
-def sensitivity(rows: Sequence[RunRecord] | Comparison, ratio: float | None = None) -> Figure | None:
+def sensitivity(records: Records, ratio: float | None = None) -> Figure | None:
     """Mean Dice over the values of a numeric setting, all else as published; None if no setting has three values."""
-    c = Comparison.of(rows)
-    most = {r: len(sweeps(c, r)) for r in c.ratios()}
+    c = Comparison.of(records)
+    most = {r: len(sweeps(c, r)) for r in c.ratios(c.labels)}
     ratio = max(most, key=lambda r: (most[r], -r), default=None) if ratio is None else ratio
     found = sweeps(c, ratio) if ratio is not None else []
     if not found:
@@ -187,12 +177,14 @@ def sensitivity(rows: Sequence[RunRecord] | Comparison, ratio: float | None = No
     for sweep, axes in zip(found, grid.flat, strict=False):
         values = np.array(list(sweep.labels))
         places = _on_log_axis(values)
-        mean, low, high = (100 * np.array([c.interval(label, ratio) for label in sweep.labels.values()])).T
+        mean, low, high = (
+            c.options.score.scale * np.array([c.interval(label, ratio) for label in sweep.labels.values()])
+        ).T
         above = values > 0
         axes.errorbar(places, mean, [mean - low, high - mean], fmt="none", ecolor=ACCENT, elinewidth=0.9)
         axes.plot(places[above], mean[above], color=ACCENT, linewidth=0.9)
         at = values == sweep.published
-        axes.plot(places[~at], mean[~at], "o", color=ACCENT, markerfacecolor="white", label=sweep.setting)
+        axes.plot(places[~at], mean[~at], "o", color=ACCENT, label=sweep.setting)
         axes.plot(places[at], mean[at], "D", color=BLACK, markersize=4.5)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(places))
@@ -207,14 +199,14 @@ def sensitivity(rows: Sequence[RunRecord] | Comparison, ratio: float | None = No
     for axes in grid.flat[len(found) :]:
         axes.set_axis_off()
     for axes in grid[:, 0]:
-        axes.set_ylabel(c.score.axis)
+        axes.set_ylabel(c.options.score.axis)
     settle(figure)
     for axes in grid.flat[: len(found)]:
         _thin(axes)
     return finished(
         figure,
-        f"{c.score.title} over the values of one setting at {percent(ratio)} % labels, all else as published, with "
-        "95 % intervals. A black diamond is the published value. The value 0 stands apart, left of the logarithmic "
+        f"{c.options.score.title} over the values of one setting at a labelled fraction of {percent(ratio)} %, all else as "
+        "published, with 95 % intervals. A black diamond is the published value. The value 0 stands apart, left of the logarithmic "
         "axis.",
     )
 

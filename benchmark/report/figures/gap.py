@@ -1,7 +1,5 @@
 """The figure of the share of the headroom that each method closes."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -9,18 +7,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmark.analysis import family
-from benchmark.records import RunRecord
-from benchmark.report.figures.comparison import Comparison
+from benchmark.analysis.comparison import Comparison
+from benchmark.report.figures.captions import Records
 from benchmark.report.figures.style import (
     ACCENT,
-    BLACK,
     BOUND,
     COLUMN,
     PALE,
     SIZE,
     TEXT,
+    beside_zero,
     finished,
     in_style,
+    interval_mark,
     page,
     percent,
 )
@@ -31,17 +30,17 @@ FARTHEST = 2.0  # times the headroom on either side, beyond which the axis does 
 
 
 @in_style
-def gap(rows: Sequence[RunRecord] | Comparison) -> Figure | None:
+def gap(records: Records) -> Figure | None:
     """A bar for each method's share of the headroom with its 95 % interval; a panel for each ratio with headroom.
 
     None where no headroom is significantly above 0.
     """
-    c = Comparison.of(rows)
-    shares = {ratio: of for ratio in c.ratios() if (of := headroom.closed(c.board, ratio, c.options))}
-    labels = [label for label in c.labels(uneven=False) if any(label in of for of in shares.values())]
+    c = Comparison.of(records)
+    shares = {ratio: of for ratio in c.ratios(c.published) if (of := headroom.closed(c, ratio))}
+    labels = [label for label in c.shown(uneven=False) if any(label in of for of in shares.values())]
     if not labels:
         return None
-    bounds = {ratio: family.headrooms(c.board, c.options)[ratio].difference for ratio in shares}
+    bounds = {ratio: family.headrooms(c)[ratio].difference for ratio in shares}
     table = pd.DataFrame(
         [
             (ratio, label, *(100 * np.array(of[label])))
@@ -59,22 +58,29 @@ def gap(rows: Sequence[RunRecord] | Comparison) -> Figure | None:
         sns.barplot(of, x="share", y="method", order=order, color=PALE, errorbar=None, width=0.7, ax=axes)
         for y, label in enumerate(order):
             for line in of[of.method == label].itertuples():
-                axes.hlines(y, line.low, line.high, color=ACCENT, linewidth=1.2)
-                axes.plot(line.share, y, "o", color=ACCENT, markersize=3.5, label=label)
-        axes.axvline(0, color=BLACK, linewidth=0.8)
+                hollow = c.draws(label, ratio) < 2
+                interval_mark(axes, y, (line.share, line.low, line.high), ACCENT, hollow=hollow, label=label)
         axes.axvline(100, color=BOUND, linestyle=":", linewidth=1.2)
         mean, low, high = (say(100 * number, 1) for number in bounds[ratio][:3])
         axes.set_title(f"{percent(ratio)} % labels: headroom {mean} [{low}, {high}]")
         axes.set(xlabel="", ylabel="")
-        axes.grid(axis="x")
-        axes.spines.left.set_visible(False)
-        axes.tick_params(axis="y", length=0)
+        beside_zero(axes)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axes.set_xlim(min(ends.min(), 0) - 5, max(ends.max(), 100) + 5)
+        left, right = min(ends.min(), 0) - 5, max(ends.max(), 100) + 5
+        axes.set_xlim(left, right)
+        for y, label in enumerate(order):
+            for line in of[of.method == label].itertuples():
+                for end, edge, mark in ((line.low, left, "<"), (line.high, right, ">")):
+                    if abs(end) > 100 * FARTHEST:
+                        axes.plot(edge, y, mark, color=ACCENT, markersize=3, clip_on=False)
     figure.supxlabel("Share of the headroom that is closed (%)", size=SIZE)
+    beyond = (table[["low", "high"]].abs() > 100 * FARTHEST).any(axis=None)
+    alone = any(c.draws(label, ratio) < 2 for ratio, of in shares.items() for label in of)
     return finished(
         figure,
-        "Share of the headroom (supervised with all labels less supervised, Dice) that each method closes with the "
-        "same labels and steps as supervised, with its 95 % interval (Fieller). 0: no more than supervised; the dotted "
-        "line, 100: as much as all labels.",
+        f"Share of the headroom (supervised with all labels less supervised, {c.options.score.title}) that each method "
+        "closes with the same labels and steps as supervised, with its 95 % interval (Fieller). 0: no more than "
+        "supervised; the dotted line, 100: as much as all labels."
+        + (" Hollow: one draw." if alone else "")
+        + (" Arrows: the interval goes on." if beyond else ""),
     )

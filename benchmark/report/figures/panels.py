@@ -9,9 +9,10 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchmark.analysis.comparison import Comparison
 from benchmark.datasets.store import Store
 from benchmark.records import RunRecord
-from benchmark.report.figures.comparison import Comparison
+from benchmark.report.figures.captions import Records, printed
 from benchmark.report.figures.pictures import COLOURS, PREDICTION, TRUTH, ignored_colour, outline, show
 from benchmark.report.figures.style import SMALL, TEXT, finished, in_style, page, percent, wrapped
 
@@ -31,24 +32,23 @@ class Panel(NamedTuple):
     predictions: Sequence[tuple[str, float, UInt8[np.ndarray, "h w"]]]  # label, Dice (nan if undefined), classes
 
 
-def panels(
-    rows: Sequence[RunRecord] | Comparison, store: Store, predict: Predict, ratio: float | None = None
-) -> list[Panel]:
+def panels(records: Records, store: Store, predict: Predict, ratio: float | None = None) -> list[Panel]:
     """A hard, a typical and an easy test image with the predictions of every method's first run at one ratio.
 
     The images are those at the `QUANTILES` of supervised's Dice (of the first method's, without it), so that nobody
-    picks them. `predict` gives the classes of images by the method of a row, whose weights its owner has. Without
+    picks them. `predict` gives the classes of images by the trained method of a record. Without
     `ratio` it is that of most methods. Empty where no run is done.
     """
-    c = Comparison.of(rows)
-    ratio = c.main_ratio() if ratio is None else ratio
-    labels = c.labels(ratio) if ratio is not None else []
+    c = Comparison.of(records)
+    ratio = c.main_ratio(c.shown(uneven=False)) if ratio is None else ratio
+    labels = c.shown(ratio) if ratio is not None else []
     if not labels:
         return []
-    first = {label: c.at(label, ratio)[0] for label in labels}
-    dice = {label: c.values(label, ratio, c.drawn(label, ratio)[:1])[0] for label in labels}
-    judge = dice[c.reference if c.reference in labels else labels[0]]
-    ranked = [i for i in np.argsort(judge, kind="stable") if not np.isnan(judge[i])]
+    first = {label: c.records[c.keys(label, ratio)[0]] for label in labels}
+    metric = c.options.metric
+    dice = {label: c.values(label, ratio, metric, None, c.places(label, ratio)[:1])[0] for label in labels}
+    reference = dice[c.supervised if c.supervised in labels else labels[0]]
+    ranked = [i for i in np.argsort(reference, kind="stable") if not np.isnan(reference[i])]
     if not ranked:
         return []
     picked: dict[str, int] = {}
@@ -56,15 +56,15 @@ def panels(
         if (i := ranked[round(quantile * (len(ranked) - 1))]) not in picked.values():
             picked[name] = i
     places = {record.name: place for place, record in enumerate(store.records)}
-    at = [places[c.board.images["name"][i]] for i in picked.values()]
-    images, task = [store.image(place) for place in at], c.by_key[c.runs.key[0]].run.task
-    predicted = {label: predict(c.by_key[c.runs.key[column]], images) for label, column in first.items()}
+    at = [places[c.images["name"][i]] for i in picked.values()]
+    images, task = [store.image(place) for place in at], next(iter(c.records.values())).run.task
+    predicted = {label: predict(record, images) for label, record in first.items()}
     return [
         Panel(
             f"{name} ({percent(QUANTILES[name])}\u00a0%)",
             images[k],
             store.label(at[k], task),
-            [(label, float(dice[label][i]), predicted[label][k]) for label in labels],
+            [(printed(c, label), float(dice[label][i]), predicted[label][k]) for label in labels],
         )
         for k, (name, i) in enumerate(picked.items())
     ]
@@ -95,8 +95,8 @@ def qualitative(shown: Sequence[Panel], classes: Sequence[str]) -> Figure | None
     grid = figure.subplots(len(lines), across, squeeze=False, height_ratios=tall)
     for axes in grid.flat:
         axes.set_axis_off()
-    for line, row in zip(lines, grid, strict=True):
-        for cell, axes in zip(line, row, strict=False):
+    for line, places in zip(lines, grid, strict=True):
+        for cell, axes in zip(line, places, strict=False):
             show(axes, cell.image, PIXELS)
             axes.set_title(cell.title, size=SMALL, linespacing=1.0)
             for labels, colours in cell.outlines:
@@ -110,8 +110,8 @@ def qualitative(shown: Sequence[Panel], classes: Sequence[str]) -> Figure | None
     )  # fmt: skip
     return finished(
         figure,
-        "Test images with the outlines of truth and predictions; numbers are the Dice (%) of the run shown. The share "
-        "in brackets is that of test images on which supervised training scores lower.",
+        "Test images with the outlines of truth and predictions; numbers are the Dice (%) of the run shown. The number "
+        "in brackets is the percentage of test images on which supervised training scores lower.",
     )
 
 

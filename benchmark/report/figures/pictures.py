@@ -23,7 +23,7 @@ from benchmark.files import write_whole
 from benchmark.protocol.scores import MEAN
 from benchmark.words import some
 
-# Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision; those that tissue is not
+# Okabe and Ito, Color Universal Design, 2008: different for every kind of colour vision; those that tissue is not
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#56B4E9", "#D55E00", "#000000")
 TRUTH, PREDICTION = "#0072B2", "#E69F00"
 IGNORED, IGNORED_NAME = "#808080", "ignored"  # a veil over pixels with the ignore label, which are no class
@@ -100,7 +100,7 @@ def run_picture(
     title: str,
     classes: Sequence[str] = ("background", "foreground"),
 ) -> None:
-    """Writes a PNG with a row for each panel: the image, the outlines of the truth, and those of the prediction.
+    """Writes a PNG with a line for each panel: the image, the outlines of the truth, and those of the prediction.
 
     A panel is (name, Dice, image uint8 (H, W, 3), truth uint8 (H, W), prediction uint8 (H, W)). With one foreground
     class the prediction's outline lies over the truth's; with several, colours tell the classes, and the Dice is the

@@ -1,4 +1,4 @@
-"""How figures look: sizes of print, colours that everyone tells apart, labels that do not overlap, dateless files."""
+"""The style of figures: sizes, colours for every kind of colour vision, labels that do not overlap, stable files."""
 
 import functools
 import textwrap
@@ -18,6 +18,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
+from benchmark.analysis.family import LEVEL, Claim
 from benchmark.files import write_whole
 
 COLUMN, TEXT = 3.4, 7.0  # inches: the width of a column and of a page's text
@@ -69,6 +70,7 @@ STYLE = {
     "pdf.fonttype": 42,  # TrueType, so that text stays text
     "text.parse_math": False,  # names of settings and images are no formulas
 }
+HOVER = "hover: "  # begins the names of points with a text
 EMPTY = dict.fromkeys(("CreationDate", "ModDate", "Creator", "Producer"))
 
 P, R = ParamSpec("P"), TypeVar("R")
@@ -111,6 +113,60 @@ def finished(figure: Figure, caption: str) -> Figure:
 def settle(figure: Figure) -> None:
     """Lets the layout find its sizes, if there is one."""
     figure.get_layout_engine().execute(figure)
+
+
+def colour_of(claim: Claim | None, difference: float) -> str:
+    """Grey where a claim is not significant; else blue for a higher score and orange for a lower one."""
+    if claim is None or not claim.p < LEVEL:
+        return GREY
+    return ACCENT if difference > 0 else BOUND
+
+
+def interval_mark(
+    axes: Axes, y: float, bounds: Sequence[float], colour: str, *, hollow: bool = False, label: str = "",
+    halo: bool = False,
+) -> None:  # fmt: skip
+    """A mean as a dot on its interval, at a height; `hollow` means one draw; a white `halo` sets it off from points."""
+    mean, low, high = bounds
+    if halo:
+        axes.hlines(y, low, high, color="white", linewidth=3.4)
+        axes.plot(mean, y, "o", color="white", markersize=5.8)
+    axes.hlines(y, low, high, color=colour, linewidth=1.4)
+    axes.plot(
+        mean, y, "o", color=colour, markersize=4, markerfacecolor="white" if hollow else colour, markeredgewidth=0.9,
+        label=label,
+    )  # fmt: skip
+    hover(axes, mean, y, f"{label}: {_number(mean)} [{_number(low)}, {_number(high)}]")
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.1f}".replace("-", "−")
+
+
+def hover(axes: Axes, x: float, y: float, text: str) -> None:
+    """Adds a text that the page shows at a point (data coordinates) of a figure."""
+    if np.isfinite(x) and np.isfinite(y):
+        axes.plot([x], [y], linestyle="none", gid=f"{HOVER}{text}", scalex=False, scaley=False)
+
+
+def hovers(figure: Figure) -> list[tuple[float, float, str]]:
+    """The texts of `hover`, each with its place as shares of the width and of the height, from the upper left corner."""
+    found = []
+    for axes in figure.axes:
+        for line in axes.lines:
+            if (line.get_gid() or "").startswith(HOVER):
+                pixels = axes.transData.transform(line.get_xydata())[0]
+                x, y = figure.transFigure.inverted().transform(pixels)
+                found.append((float(x), float(1 - y), line.get_gid().removeprefix(HOVER)))
+    return found
+
+
+def beside_zero(axes: Axes) -> None:
+    """Dresses the axes of differences: a line at 0, vertical grid lines, no left side."""
+    axes.axvline(0, color=BLACK, linewidth=0.8, zorder=1)
+    axes.grid(axis="x")
+    axes.spines.left.set_visible(False)
+    axes.tick_params(axis="y", length=0)
 
 
 def wrapped(label: str, characters: int) -> str:

@@ -20,7 +20,7 @@ QUALITY = 70  # of WebP; outlines stay clean
 class Panel(NamedTuple):
     """What one run made of one test image."""
 
-    image: str  # its name in the row's scores
+    image: str  # its name in the record's scores
     key: str  # of the run
     picture: bytes  # WebP
 
@@ -34,7 +34,7 @@ def panel(
 ) -> Panel:
     """One foreground class: the truth in blue, and over it the prediction in orange, so that blue is what differs.
 
-    Several classes: the truth on the left and the prediction on the right, colours telling the classes. Pixels with the
+    Several classes: the truth on the left and the prediction on the right, a colour for each class. Pixels with the
     ignore label have a grey veil.
     """
     shrink = min(1.0, PIXELS / max(truth.shape))
@@ -45,25 +45,25 @@ def panel(
         for labels in (truth, prediction)
     )
     if max(truth.max(where=truth != IGNORE, initial=0), prediction.max()) <= 1:
-        drawn = overlay(overlay(small, truth), 2 * prediction)
+        outlined = overlay(overlay(small, truth), 2 * prediction)
     else:
         gap = np.full((len(small), 4, 3), 255, np.uint8)
-        drawn = np.concatenate([overlay(small, truth), gap, overlay(small, prediction)], axis=1)
+        outlined = np.concatenate([overlay(small, truth), gap, overlay(small, prediction)], axis=1)
     file = io.BytesIO()
-    Image.fromarray(drawn).save(file, "WEBP", quality=QUALITY, method=6)
+    Image.fromarray(outlined).save(file, "WEBP", quality=QUALITY, method=6)
     return Panel(name, key, file.getvalue())
 
 
-def telling_images(rows: Sequence[dict[str, Any]], count: int = 3) -> list[str]:
+def typical_images(records: Sequence[dict[str, Any]], count: int = 3) -> list[str]:
     """Names of `count` test images from the worst to the best, evenly spread by their mean Dice over all runs.
 
     With several classes, the Dice of an image is the mean over the classes that have a score there.
     """
     dice: dict[str, list[float]] = {}
-    for row in rows:
-        if row.scores:
-            values = scores(row, for_classes("dice", len(row.classes) - 1))[:, 0]
-            for name, value in zip(row.scores["name"], values, strict=True):
+    for record in records:
+        if record.scores:
+            values = scores(record, for_classes("dice", len(record.classes) - 1))[:, 0]
+            for name, value in zip(record.scores["name"], values, strict=True):
                 dice.setdefault(name, []).extend([] if np.isnan(value) else [value])
     ranked = sorted((np.mean(values), name) for name, values in dice.items() if values)
     places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)

@@ -1,4 +1,4 @@
-// Sorts, filters and opens. All text goes in as text: no string is ever parsed as HTML.
+// Sorts, filters and opens. Every string is inserted as text, never parsed as HTML.
 "use strict";
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -77,32 +77,128 @@ function sort(table, head, direction) {
   body.append(...rows.map(([, row]) => row));
 }
 
-function controls(section) {
-  const tables = [...section.querySelectorAll("table.comparison")];
-  const filter = section.querySelector(".filter");
-  const block = section.querySelector("select.block");
-  const count = section.querySelector(".count");
+document.querySelectorAll("table.sortable").forEach(sortable);
 
-  function narrow() {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const named = (row) => words.every((word) => row.cells[0].textContent.toLowerCase().includes(word));
-    const ofBlock = (row) => !block?.value || !row.dataset.block || row.dataset.block === block.value;
-    for (const table of tables) {
-      const ofMethods = "methods" in table.dataset;
-      for (const row of table.tBodies[0].rows) row.hidden = (ofMethods && !named(row)) || !ofBlock(row);
-      for (const cell of table.querySelectorAll(".block")) cell.hidden = Boolean(block?.value);
-    }
-    const rows = [...(tables[0]?.tBodies[0].rows ?? [])];
-    count.value = words.length ? `${rows.filter(named).length} of ${rows.length}` : "";
-  }
+// ---------------------------------------------------------------------------------------------------------------------
+// Choices, which act on every table; they are part of the address: #place?q=cdma&score=Dice
 
-  filter.addEventListener("input", narrow);
-  block?.addEventListener("change", narrow);
-  narrow(); // a browser may have kept what was typed before
+const CHOICES = { q: "search", score: "score", fraction: "fraction", in: "dataset" };
+const control = (name) => document.getElementById(CHOICES[name]);
+const empty = document.getElementById("empty");
+const count = document.getElementById("count");
+const pinned = new Set();
+const methodTables = [...document.querySelectorAll("table[data-methods]")];
+const tables = [...document.querySelectorAll("table.comparison")];
+const methodOf = (line) => line.cells[0].querySelector("a, .name")?.textContent.trim() ?? line.cells[0].textContent.trim();
+
+function place() {
+  return location.hash.slice(1).split("?")[0];
 }
 
-document.querySelectorAll("table.sortable").forEach(sortable);
-document.querySelectorAll("main > section:has(.controls)").forEach(controls);
+function addressed(where) {
+  const chosen = new URLSearchParams();
+  for (const name of Object.keys(CHOICES)) if (control(name).value) chosen.set(name, control(name).value);
+  if (pinned.size) chosen.set("pin", [...pinned].join(","));
+  if (empty.checked) chosen.set("all", "1");
+  return `#${where}${chosen.size ? `?${chosen}` : ""}`;
+}
+
+function readChoices() {
+  const chosen = new URLSearchParams(location.hash.split("?")[1] ?? "");
+  for (const name of Object.keys(CHOICES)) control(name).value = chosen.get(name) ?? "";
+  pinned.clear();
+  for (const method of (chosen.get("pin") ?? "").split(",").filter(Boolean)) pinned.add(method);
+  empty.checked = chosen.has("all");
+  narrow();
+}
+
+function choose() {
+  history.replaceState(null, "", addressed(place()) === "#" ? location.pathname : addressed(place()));
+  narrow();
+}
+
+// Terms with a comma, a bar or the word "or" between them; a method is found by all words of any term
+function found(name, search) {
+  const terms = search.toLowerCase().split(/,|\||\bor\b/).map((term) => term.split(/\s+/).filter(Boolean));
+  const asked = terms.filter((words) => words.length);
+  return !asked.length || asked.some((words) => words.every((word) => name.toLowerCase().includes(word)));
+}
+
+function columnsOf(table, score, fraction) {
+  const heads = [...table.tHead.rows[0].cells];
+  const scored = score && heads.some((head) => head.dataset.score === score);
+  const named = (head) => fractions.has(head.querySelector("span").textContent);
+  const chosen = fraction && heads.some((head) => head.querySelector("span").textContent === fraction);
+  return heads.map((head, column) => {
+    if (column === 0) return true;
+    if (head.classList.contains("block")) return !fraction;
+    if (scored && head.dataset.score && head.dataset.score !== score) return false;
+    return !(chosen && named(head) && head.querySelector("span").textContent !== fraction);
+  });
+}
+
+function narrow() {
+  const [search, score, fraction, part] = Object.keys(CHOICES).map((name) => control(name).value);
+  const methods = new Set();
+  const shown = new Set();
+  for (const table of tables) {
+    const visible = columnsOf(table, score, fraction);
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => (head.hidden = !visible[column]));
+    const counted = heads.map((head, column) => visible[column] && column > 0 && Boolean(head.dataset.score));
+    const ofMethods = "methods" in table.dataset;
+    for (const line of table.tBodies[0].rows) {
+      const method = methodOf(line);
+      const cells = [...line.cells];
+      cells.forEach((cell, column) => (cell.hidden = !visible[column]));
+      const blank = counted.some(Boolean) && !cells.some((cell, column) => counted[column] && cell.dataset.value);
+      const inBlock = !fraction || !line.dataset.block || line.dataset.block === fraction;
+      const fits = !ofMethods || found(method, search) || pinned.has(method);
+      line.hidden = !inBlock || !fits || (ofMethods && blank && !empty.checked);
+      line.classList.toggle("pinned", pinned.has(method));
+      const pin = cells[0].querySelector(".pin");
+      if (pin) pin.setAttribute("aria-pressed", pinned.has(method));
+      if (ofMethods && !table.closest("#speed")) {
+        methods.add(method);
+        if (!line.hidden) shown.add(method);
+      }
+    }
+    if (ofMethods) table.tBodies[0].prepend(...[...table.tBodies[0].rows].filter((line) => pinned.has(methodOf(line))));
+  }
+  for (const details of document.querySelectorAll("details.comparison-part"))
+    details.hidden = Boolean(part) && details.id !== part && details.id !== "speed";
+  if (part) document.getElementById(part).open = true;
+  count.value = shown.size < methods.size ? `${shown.size} of ${methods.size} methods` : "";
+}
+
+function offer(select, values) {
+  select.append(...values.map((value) => html("option", {}, value)));
+}
+
+for (const table of methodTables)
+  for (const line of table.tBodies[0].rows) {
+    const pin = html("button", { type: "button", class: "pin", "aria-pressed": "false", title: "Keep in sight" }, "★");
+    pin.addEventListener("click", () => {
+      const method = methodOf(line);
+      if (!pinned.delete(method)) pinned.add(method);
+      choose();
+    });
+    line.cells[0].prepend(pin);
+  }
+const percentOf = (text) => parseFloat(text);
+const heads = tables.flatMap((table) => [...table.tHead.rows[0].cells]);
+const blocks = tables.flatMap((table) => [...table.tBodies[0].rows].map((line) => line.dataset.block));
+const fractions = new Set([...blocks, ...heads.map((head) => head.querySelector("span").textContent)].filter((text) => /^[\d.]+ %$/.test(text ?? "")));
+offer(control("score"), [...new Set(heads.map((head) => head.dataset.score).filter(Boolean))]);
+offer(control("fraction"), [...fractions].sort((a, b) => percentOf(a) - percentOf(b)));
+for (const name of Object.keys(CHOICES)) control(name).addEventListener("input", choose);
+empty.addEventListener("change", choose);
+document.getElementById("clear").addEventListener("click", () => {
+  for (const name of Object.keys(CHOICES)) control(name).value = "";
+  pinned.clear();
+  empty.checked = false;
+  choose();
+});
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What a cell opens
@@ -125,7 +221,12 @@ function load(slug) {
 
 // The address says what is open: #comparison/method/ratio, and then nothing, the key of a run, or vs/another method
 async function follow() {
-  const [slug, method, ratio, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
+  const [slug, method, ratio, ...rest] = place().split("/").map(decodeURIComponent);
+  const part = document.getElementById(slug);
+  if (part?.matches("details.comparison-part")) {
+    part.open = true;
+    if (!ratio) part.scrollIntoView();
+  }
   if (ratio && !("DecompressionStream" in window)) {
     title.textContent = "This browser is too old to open the runs";
     body.replaceChildren(html("p", {}, "The tables and figures of the page can be read all the same."));
@@ -137,7 +238,7 @@ async function follow() {
     if (drawer.open) drawer.close();
     return;
   }
-  if (!drawer.open) drawer.showModal(); // first, as charts are drawn as wide as it is
+  if (!drawer.open) drawer.showModal(); // first, as charts are as wide as it is
   const key = rest.length === 1 ? rest[0] : "";
   const other = rest[0] === "vs" && data.runs.some((run) => run.cell === `${rest[1]}/${ratio}`) ? rest[1] : "";
   show(data, { slug, method, ratio, key, other });
@@ -172,8 +273,11 @@ function show(data, place) {
           ),
         ),
     ),
+    ...(data.about[`${method}/${ratio}`] ?? []).map((sentence) => html("p", { class: "fact" }, sentence)),
+    paper(data.papers[method]),
     html("h3", {}, many(runs.length, "run")),
     runTable(runs),
+    ...repeat(runs),
     ...(other
       ? [html("h3", {}, `${many(at(other).length, "run")} of ${data.methods[other]}`), runTable(at(other))]
       : []),
@@ -221,8 +325,34 @@ function perImage(data, valuesOf) {
   });
 }
 
+function paper(link) {
+  if (!link) return null;
+  return html("p", {}, "Publication: ", html("a", { href: link, rel: "noreferrer", target: "_blank" }, link));
+}
+
+// The command of the first run, to be copied
+function repeat(runs) {
+  const command = runs[0].command;
+  const copy = html("button", { type: "button" }, "Copy");
+  copy.addEventListener("click", () => navigator.clipboard?.writeText(command).then(() => (copy.textContent = "Copied")));
+  return [html("h3", {}, "Train the first run again"), html("p", { class: "command" }, html("code", {}, command), copy)];
+}
+
+// A button that saves a table as CSV
+function saved(name, heads, lines) {
+  const quoted = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
+  const button = html("button", { type: "button", class: "all" }, "Save as CSV");
+  button.addEventListener("click", () => {
+    const text = [heads, ...lines].map((line) => line.map(quoted).join(",")).join("\n");
+    const link = html("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: `${name}.csv` });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  return button;
+}
+
 function runTable(runs) {
-  const heads = ["Draw", "Seed", "Dice", "Steps", "Seconds", "Best at step", "Row"];
+  const heads = ["Draw", "Seed", "Dice", "Steps", "Seconds", "Best at step", "Record"];
   const rows = runs.map((run) => [
     [String(run.draw), run.draw],
     [String(run.seed), run.seed],
@@ -232,10 +362,10 @@ function runTable(runs) {
     [String(run.best ?? "–"), run.best],
     [html("a", { href: `runs/${encodeURIComponent(run.key)}.json` }, run.key), run.key],
   ]);
-  return table(heads, rows, ["Row"]);
+  return table(heads, rows, ["Record"]);
 }
 
-// A table whose columns named in `text` are not numbers; a cell is [what is shown, what it is sorted by]
+// A table; columns named in `text` are not numbers; a cell is [what is shown, what it is sorted by]
 function table(heads, rows, text) {
   const kind = (column) => (text.includes(heads[column]) ? { class: "text" } : {});
   const node = html(
@@ -276,7 +406,7 @@ function table(heads, rows, text) {
 
 function scorePart(data, { slug, method, ratio, key, other }, runs, others, every, lines) {
   const go = (rest) => {
-    location.hash = `${slug}/${method}/${ratio}${rest ? `/${rest}` : ""}`;
+    location.hash = addressed(`${slug}/${method}/${ratio}${rest ? `/${rest}` : ""}`);
   };
   const finished = runs.filter((run) => run.status === "done");
   const one = choice(
@@ -337,12 +467,13 @@ function scorePart(data, { slug, method, ratio, key, other }, runs, others, ever
     });
     parts.push(more);
   }
+  parts.push(saved(`${method}-${ratio}`, heads, rows.map((line) => line.map(([, value]) => value))));
   if (!every)
     parts.push(
       html(
         "p",
         { class: "caption" },
-        "Of this comparison the page holds means over runs; every run's scores are in its row.",
+        "Of this comparison the page holds means over runs; every run's scores are in its record.",
       ),
     );
   return parts;
@@ -384,13 +515,13 @@ function overlayPart(data, chosen) {
 function overlayKey(classes) {
   if (classes > 1) return ["Truth on the left, prediction on the right; colours tell the classes."];
   const swatch = (what) => html("span", { class: `swatch ${what}` });
-  return [swatch("truth"), "truth ", swatch("prediction"), "prediction, drawn over the truth"];
+  return [swatch("truth"), "truth ", swatch("prediction"), "prediction, over the truth"];
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Charts
 
-const [LEFT, RIGHT, TOP, BOTTOM] = [40, 16, 8, 28]; // pixels around what is drawn
+const [LEFT, RIGHT, TOP, BOTTOM] = [40, 16, 8, 28]; // pixels around a chart
 const wide = () => Math.max(260, body.clientWidth - 2 * parseFloat(getComputedStyle(body).paddingLeft));
 
 function ticks(low, high, about) {
@@ -476,11 +607,11 @@ function dots(data, lines, what) {
 
 // series: [[name, [[x, y], …]], …]; those of one name look the same and are named once
 function curves(name, series) {
-  const drawn = series
+  const lines = series
     .map(([what, points]) => [what, points.filter(([, value]) => value !== null)])
     .filter(([, points]) => points.length);
-  if (!drawn.length) return null;
-  const points = drawn.flatMap(([, points]) => points);
+  if (!lines.length) return null;
+  const points = lines.flatMap(([, points]) => points);
   const values = points.map(([, value]) => value);
   const fromZero = !name.startsWith("Validation Dice");
   const [width, height] = [Math.min(wide(), 380), 190];
@@ -488,8 +619,8 @@ function curves(name, series) {
     ? [Math.min(0, ...values), Math.max(...values)]
     : [Math.floor(Math.min(...values) / 5) * 5, Math.ceil(Math.max(...values) / 5) * 5];
   const [node, x, y] = frame(width, height, [0, Math.max(...points.map(([step]) => step))], ends, name, true);
-  const names = [...new Set(drawn.map(([what]) => what))];
-  for (const [what, points] of drawn) {
+  const names = [...new Set(lines.map(([what]) => what))];
+  for (const [what, points] of lines) {
     const look = `curve s${names.indexOf(what) % 4}`;
     node.append(
       svg("path", {
@@ -555,7 +686,7 @@ drawer.addEventListener("click", (event) => {
   if (event.target === drawer) drawer.close(); // beside it
 });
 drawer.addEventListener("close", () => {
-  if (location.hash.includes("/")) history.replaceState(null, "", location.hash.split("/")[0]);
+  if (place().includes("/")) history.replaceState(null, "", addressed(place().split("/")[0]));
 });
 const closed = []; // tables that are opened only to be printed
 window.addEventListener("beforeprint", () => {
@@ -565,10 +696,15 @@ window.addEventListener("beforeprint", () => {
 window.addEventListener("afterprint", () => {
   for (const details of closed.splice(0)) details.open = false;
 });
-window.addEventListener("hashchange", follow);
-let width = innerWidth; // a phone's height changes while it is scrolled; only the width makes charts be drawn again
+window.addEventListener("hashchange", () => {
+  if (!location.hash.includes("?")) history.replaceState(null, "", addressed(place())); // a link keeps the choices
+  readChoices();
+  follow();
+});
+let width = innerWidth; // a phone's height changes while it is scrolled; only the width needs new charts
 window.addEventListener("resize", () => {
   if (drawer.open && innerWidth !== width) follow();
   width = innerWidth;
 });
+readChoices();
 follow();

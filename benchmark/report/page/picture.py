@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image
@@ -20,10 +21,14 @@ class Picture(NamedTuple):
     width: int
     height: int
     caption: str
+    spots: tuple[tuple[float, float, str], ...] = ()  # pixels from the upper left corner, and the text shown there
+    photographs: bool = False
 
 
-def picture(png: bytes, caption: str, photographs: bool = False) -> Picture:
-    """A figure for the page: of few colours without loss, or with loss if it holds photographs."""
+def picture(
+    png: bytes, caption: str, photographs: bool = False, spots: Sequence[tuple[float, float, str]] = ()
+) -> Picture:
+    """A figure for the page: of few colours without loss, or with loss if it holds photographs; `spots` are shares."""
     image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
     width, height = (round(side * INCH / DPI) for side in image.size)
     image.thumbnail((FIGURE_PIXELS, 4 * FIGURE_PIXELS), Image.Resampling.LANCZOS)
@@ -33,4 +38,5 @@ def picture(png: bytes, caption: str, photographs: bool = False) -> Picture:
     else:
         few = image.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).convert("RGB")
         few.save(file, "WEBP", lossless=True, method=4)
-    return Picture(base64.b64encode(file.getvalue()).decode(), width, height, caption)
+    placed = tuple((round(x * width, 1), round(y * height, 1), text) for x, y, text in spots)
+    return Picture(base64.b64encode(file.getvalue()).decode(), width, height, caption, placed, photographs)

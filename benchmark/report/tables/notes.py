@@ -1,4 +1,4 @@
-"""What stands under a table: what its signs mean, the certificate of the split, and how it was drawn."""
+"""What stands under a table: the meaning of its signs, the certificate of the split, and its source."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,159 +9,169 @@ import numpy as np
 
 import methods
 from benchmark.analysis import family, standing, stats
-from benchmark.analysis.board import Board
+from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.run_table import budget, fingerprint
 from benchmark.datasets import few_patients
 from benchmark.records import Certificate, RunRecord
-from benchmark.report.tables.formatting import Options, supervised
+from benchmark.report.bibliography import dataset_key
 from benchmark.report.tables.table import LABELLED, Column, Line, Table, digest
 from benchmark.runs import Run, trials_of
 from benchmark.words import in_units, some
 
 HASH = 6  # signs of a list's hash that are printed
 FLOODED = 0.02  # Dice of the background, below which hardly any was found
-LISTS = 5  # lists of a part whose hashes are printed
+LISTS = 5  # lists of a part of which the hashes are printed
 SHARED = {
     "patients": "patients", "slides": "slides", "duplicates": "duplicate images", "near": "near-duplicate images",
 }  # fmt: skip
 
 
 def table(
-    name: str, title: str, columns: Sequence[Column], lines: Sequence[Line], board: Board, labels: Sequence[str],
-    options: Options, said: Sequence[str], beside: Sequence[str] = (), blocks: str = LABELLED,
+    name: str, title: str, columns: Sequence[Column], lines: Sequence[Line], comparison: Comparison, labels: Sequence[str],
+    remarks: Sequence[str], beside: Sequence[str] = (), blocks: str = LABELLED,
 ) -> Table | None:  # fmt: skip
     """The table of these labels with what every table must say; None without lines.
 
-    Labels `beside` have no line of their own, but its numbers rest on their rows, too. `blocks` says what blocks
+    Labels `beside` have no line of their own, but its numbers rest on their records, too. `blocks` says what blocks
     of lines are.
     """
     if not lines:
         return None
-    rows = [board.rows[key] for key in board.runs.key[board.runs.label.isin(labels)]]
-    of = ("trust", options.uneven, *labels)
-    if of not in board.known:
-        board.known[of] = trust(board, labels, options.uneven)
-    unit = rows[0].unit
-    said = [*standing.sentences(board, options), *said]
-    whole = [in_units(note, unit) for note in (*said, *board.known[of]) if note] + cautions(rows)
+    records = [comparison.records[key] for key in comparison.runs.key[comparison.runs.label.isin(labels)]]
+    of = ("trust", comparison.options.uneven, *labels)
+    if of not in comparison.known:
+        comparison.known[of] = trust(comparison, labels, comparison.options.uneven)
+    unit = records[0].unit
+    remarks = [*standing.sentences(comparison), *remarks]
+    whole = [in_units(note, unit) for note in (*remarks, *comparison.known[of]) if note] + cautions(records)
     title, columns = in_units(title, unit), [replace(one, name=in_units(one.name, unit)) for one in columns]
     blocks = blocks if any(line.block for line in lines) else ""
-    subject = " ".join(filter(None, (rows[0].run.dataset, rows[0].run.task)))
-    steps = _usual(board, labels).steps
-    told = drawn(name, board, [*labels, *beside], options)
-    return Table(name, f"{title}: {subject}, {steps:,} steps", tuple(columns), tuple(lines), tuple(whole), told, blocks)
+    subject = " ".join(filter(None, (records[0].run.dataset, records[0].run.task)))
+    steps = _usual(comparison, labels).steps
+    origin = source(name, comparison, [*labels, *beside])
+    return Table(
+        name,
+        f"{title}: {subject}, {steps:,} steps",
+        tuple(columns),
+        tuple(lines),
+        tuple(whole),
+        origin,
+        blocks,
+        comparison.name,
+        dataset_key(records[0].run.dataset),
+    )
 
 
-def drawn(name: str, board: Board, labels: Sequence[str], options: Options) -> dict[str, Any]:
-    """Which rows a table was drawn from, wherever they lie, and with which options."""
-    rows = [board.rows[key] for key in board.runs.key[board.runs.label.isin(labels)]]
-    runs = [row.run for row in rows]
+def source(name: str, comparison: Comparison, labels: Sequence[str]) -> dict[str, Any]:
+    """The run records of a table, by what their runs have in common, and its options."""
+    records = [comparison.records[key] for key in comparison.runs.key[comparison.runs.label.isin(labels)]]
+    runs = [record.run for record in records]
     return {
         "table": name,
-        "comparison": fingerprint(rows[0]),
-        "metric": options.metric,
-        "uneven": options.uneven,
-        "suite": options.suite,
-        **({"margin": options.margin} if name == "paired" else {}),  # no other table depends on it
-        "budgets": sorted(map(list, {budget(row) for row in rows})),
+        "comparison": fingerprint(records[0]),
+        "metric": comparison.options.metric,
+        "uneven": comparison.options.uneven,
+        "suite": comparison.options.suite,
+        **({"margin": comparison.options.margin} if name == "paired" else {}),  # no other table depends on it
+        "budgets": sorted(map(list, {budget(record) for record in records})),
         "methods": sorted({run.method for run in runs}),
         "ratios": sorted({run.ratio for run in runs}),
         "draws": sorted({run.draw for run in runs}),
         "seeds": sorted({run.seed for run in runs}),
-        "runs": len(rows),
-        "keys": digest(row.key for row in rows),
+        "runs": len(records),
+        "keys": digest(record.key for record in records),
     }
 
 
-def selected(rows: Iterable[RunRecord], told: dict[str, Any]) -> list[RunRecord]:
-    """The rows that a table says it was drawn from, and what has since been added between them."""
+def selected(records: Iterable[RunRecord], origin: dict[str, Any]) -> list[RunRecord]:
+    """The records of a table by its `source`, and those added since then that belong to it."""
     many = {"method": "methods", "ratio": "ratios", "draw": "draws", "seed": "seeds"}
     return [
-        row
-        for row in rows
-        if all(getattr(row.run, one) in told[all_] for one, all_ in many.items())
-        and list(budget(row)) in told["budgets"]
-        and fingerprint(row) == told["comparison"]
+        record
+        for record in records
+        if all(getattr(record.run, one) in origin[all_] for one, all_ in many.items())
+        and list(budget(record)) in origin["budgets"]
+        and fingerprint(record) == origin["comparison"]
     ]
 
 
 def legend(uneven: bool, ranked: bool = True) -> str:
     """What brackets and bold mean."""
-    said = "Mean over test images, then over runs [95 % interval for new patients, draws and seeds]."
+    remarks = "Mean over test images, then over runs [95 % interval for new patients, draws and seeds]."
     if ranked:
-        said += (
+        remarks += (
             " Bold: not significantly worse than the best of its block"
             + (", unequal budgets ranked together" if uneven else "")
             + " (paired differences, range test stepped down as Holm's, level 5 %)."
         )
-    return said
+    return remarks
 
 
-def claimed(board: Board, options: Options) -> list[str]:
+def claimed(comparison: Comparison) -> list[str]:
     """How claims of better, worse and equivalent are adjusted, and over how many."""
-    claims = family.against_supervised(board, options) or {None: None}
+    claims = family.against_supervised(comparison) or {None: None}
     one = next(iter(claims.values()))
     if one is None:
         return []
-    score, comparisons = options.score, len(board.published_with)
+    score, comparisons = comparison.options.score, len(comparison.published_with)
     unit = " of 100" if score.scale == 100 else ""
     return [
         f"p (family): adjusted by Holm over all {one.tests} differences to supervised in the "
         f"{some(comparisons, 'comparison')} published together (methods, labelled fractions and classes). Verdict: "
         f"better or worse, if p (family) is below {family.LEVEL:g}; equivalent, if the difference lies within "
-        f"± {options.margin:g} point{'s' * (options.margin != 1)}{unit} (two one-sided tests, adjusted in the same "
+        f"± {comparison.options.margin:g} point{'s' * (comparison.options.margin != 1)}{unit} (two one-sided tests, adjusted in the same "
         "way); cannot tell otherwise, which is no sign of equality. Detectable: the smallest true difference that such "
         f"runs find with {100 * stats.POWER:.0f} %, adjusted for the family."
     ]
 
 
-def trust(board: Board, labels: Sequence[str], uneven: bool) -> list[str]:
+def trust(comparison: Comparison, labels: Sequence[str], uneven: bool) -> list[str]:
     """What every table says: runs that are missing or alone, unequal budgets, training, split, audit, leak."""
-    frame = board.runs[board.runs.label.isin(labels)]
-    rows = [board.rows[key] for key in frame.key]
+    frame = comparison.runs[comparison.runs.label.isin(labels)]
+    records = [comparison.records[key] for key in frame.key]
     done = frame[frame.status == "done"]
-    said = []
+    remarks = []
     if len(done) and (done.groupby(["label", "ratio"]).size() == 1).any():
-        said.append(
+        remarks.append(
             "Cells of a single run: the interval is for new patients, not for new draws and seeds. So are its "
             "differences and tests, unless three other methods have several draws, which show how much draws vary."
         )
     for line in frame[frame.status != "done"].itertuples():
-        said.append(
+        remarks.append(
             f"Diverged, and in no mean: {line.label} at {100 * line.ratio:g} %, draw {line.draw}, seed {line.seed}."
         )
     if frame.uneven.any():
-        said.append(
+        remarks.append(
             "† Trained with another budget than most" + ("." if uneven else ", and for that reason not ranked.")
         )
-    said += unpaired(board, labels)
-    said += collapsed(board, labels)
-    run = rows[0].run
-    most = _usual(board, labels)
+    remarks += unpaired(comparison, labels)
+    remarks += collapsed(comparison, labels)
+    run = records[0].run
+    most = _usual(comparison, labels)
     weights = f"{run.weights} weights" if run.weights in ("imagenet", "none") else "weights from a file"
-    said.append(
+    remarks.append(
         f"All methods: {run.encoder} with {run.decoder} decoder of width {run.width} ({weights}), "
         f"{most.steps} steps of {most.labelled} labelled and {most.unlabelled} unlabelled crops of "
         f"{most.crop} pixels, {most.optimiser}; the score is that of the last step."
     )
-    said += [resolution(rows[0]), settings([row.run for row in rows]), trained_on(rows)]
-    return [*said, *certificate(rows), few_patients.warning(len(board.patient_names)) if len(done) else ""]
+    remarks += [resolution(records[0]), settings([record.run for record in records]), trained_on(records)]
+    return [*remarks, *certificate(records), few_patients.warning(len(comparison.patient_names)) if len(done) else ""]
 
 
-def trained_on(rows: Sequence[RunRecord]) -> str:
+def trained_on(records: Sequence[RunRecord]) -> str:
     """Protocol, processors and commits of the runs, as results may differ between them."""
-    devices = sorted({f"{row.machine.device} ({some(row.machine.threads, 'thread')})" for row in rows})
-    commits = sorted({row.machine.commit or "unknown" for row in rows})
-    return f"Protocol {rows[0].run.protocol}; trained on {' and '.join(devices)}, at commit {', '.join(commits)}."
+    devices = sorted({f"{record.machine.device} ({some(record.machine.threads, 'thread')})" for record in records})
+    commits = sorted({record.machine.commit or "unknown" for record in records})
+    return f"Protocol {records[0].run.protocol}; trained on {' and '.join(devices)}, at commit {', '.join(commits)}."
 
 
-def collapsed(board: Board, labels: Sequence[str]) -> list[str]:
+def collapsed(comparison: Comparison, labels: Sequence[str]) -> list[str]:
     """Which runs predict nearly everything, or nothing, as foreground on most images."""
     found = []
     for label in labels:
-        for ratio in board.ratios([label]):
-            keys = board.keys(label, ratio)
-            ways = [collapse(board.rows[key]) for key in keys]
+        for ratio in comparison.ratios([label]):
+            keys = comparison.keys(label, ratio)
+            ways = [collapse(comparison.records[key]) for key in keys]
             for way in dict.fromkeys(filter(None, ways)):
                 found.append(f"{label} at {100 * ratio:g} % ({ways.count(way)} of {some(len(keys), 'run')}: {way})")
     if not found:
@@ -172,46 +182,46 @@ def collapsed(board: Board, labels: Sequence[str]) -> list[str]:
     ]
 
 
-def collapse(row: RunRecord) -> str:
+def collapse(record: RunRecord) -> str:
     """How a finished run failed on most images: "everything foreground", "nothing found", or "" if it did not."""
-    background = np.asarray(row.scores["background_dice"], np.float64)
+    background = np.asarray(record.scores["background_dice"], np.float64)
     if not np.isnan(background).all() and np.nanmedian(background) < FLOODED:
         return "everything foreground"
-    present, predicted = (np.asarray(row.scores[name], dtype=bool).any(1) for name in ("present", "predicted"))
+    present, predicted = (np.asarray(record.scores[name], dtype=bool).any(1) for name in ("present", "predicted"))
     return "nothing found" if present.any() and predicted[present].mean() < 0.5 else ""
 
 
-def resolution(row: RunRecord) -> str:
+def resolution(record: RunRecord) -> str:
     """At which resolution runs like this one are trained and scored; "" if images are as stored and µm unknown."""
-    side = f"{row.pixel_um:.3g} µm per pixel" if row.pixel_um else ""
-    if row.run.scale == 1:
+    side = f"{record.pixel_um:.3g} µm per pixel" if record.pixel_um else ""
+    if record.run.scale == 1:
         return f"Resolution: as stored, {side}." if side else ""
     return (
-        f"Resolution: images and masks reduced to {row.run.scale:g} of their height and width"
+        f"Resolution: images and masks reduced to {record.run.scale:g} of their height and width"
         f"{f', {side}' if side else ''}; scores, and distances in pixels, are at this resolution."
     )
 
 
-def unpaired(board: Board, labels: Sequence[str]) -> list[str]:
+def unpaired(comparison: Comparison, labels: Sequence[str]) -> list[str]:
     """Which draws and seeds supervised lacks, of those that methods beside it have: they are in no difference to it."""
-    base, said = supervised(board, labels), []
-    for ratio in board.ratios([base]) if base else ():
-        mine = set(board.places(base, ratio))
-        theirs = {label: set(board.places(label, ratio)) - mine for label in labels}
+    base, remarks = comparison.baseline(labels), []
+    for ratio in comparison.ratios([base]) if base else ():
+        mine = set(comparison.places(base, ratio))
+        theirs = {label: set(comparison.places(label, ratio)) - mine for label in labels}
         if mine and (lacking := sorted(set.union(*theirs.values()))):
             count = sum(map(bool, theirs.values()))
-            said.append(
+            remarks.append(
                 f"At {100 * ratio:g} % differences to {base} leave out runs of {some(count, 'method')} that it has no "
                 f"run beside: {', '.join(f'draw {draw} with seed {seed}' for draw, seed in lacking)}."
             )
-    return said
+    return remarks
 
 
-def _usual(board: Board, labels: Sequence[str]) -> Run:
+def _usual(comparison: Comparison, labels: Sequence[str]) -> Run:
     """A run of these labels with the common budget, if they have one."""
-    frame = board.runs[board.runs.label.isin(labels)]
+    frame = comparison.runs[comparison.runs.label.isin(labels)]
     usual = frame[~frame.uneven] if (~frame.uneven).any() else frame
-    return board.rows[usual.key.iloc[0]].run
+    return comparison.records[usual.key.iloc[0]].run
 
 
 def settings(runs: Sequence[Run]) -> str:
@@ -231,38 +241,40 @@ def settings(runs: Sequence[Run]) -> str:
             "Averages (decay) and warm-ups (ramp, warmup) are adapted to short runs by one rule for all methods."
         )
     return (
-        f"Settings: tuned. Learning rate and settings were the best of {_range(trials)} trials of each method, judged "
-        "on the validation images of one draw, never more than the labelled ones."
+        f"Settings: tuned. Learning rate and settings were the best of {_range(trials)} trials of each method, by "
+        "the score on the validation images of one draw, never more than the labelled ones."
     )
 
 
-def certificate(rows: Sequence[RunRecord]) -> list[str]:
+def certificate(records: Sequence[RunRecord]) -> list[str]:
     """The parts of the split with their sizes and the hashes of their lists, what the audit found, and the leak."""
-    held = [row.certificate for row in rows]
-    said = [f"Split '{rows[0].run.split}': test {_part(held, 'test')}."]
-    drawn: dict[float, dict[int, Certificate]] = defaultdict(dict)
-    for row in rows:
-        drawn[row.run.ratio][row.run.draw] = row.certificate
-    for ratio, draws in sorted(drawn.items()):
+    held = [record.certificate for record in records]
+    remarks = [f"Split '{records[0].run.split}': test {_part(held, 'test')}."]
+    by_draw: dict[float, dict[int, Certificate]] = defaultdict(dict)
+    for record in records:
+        by_draw[record.run.ratio][record.run.draw] = record.certificate
+    for ratio, draws in sorted(by_draw.items()):
         of = [draws[draw] for draw in sorted(draws)]
         unlabelled = _range([one.images["unlabelled"] for one in of])
-        said.append(
+        remarks.append(
             f"At {100 * ratio:g} %: labelled {_part(of, 'labelled')}; {unlabelled} unlabelled; "
             f"validation {_part(of, 'val')}."
         )
     pairs: dict[tuple[str, str], None] = {}
-    for row in rows:
-        for pair, counts in row.certificate.audit.items():
+    for record in records:
+        for pair, counts in record.certificate.audit.items():
             pairs[pair.replace("-", " and ").replace("val", "validation"), _findings(counts)] = None
     found = [f"{pair} share {findings}" for pair, findings in pairs if findings]
-    said.append(f"Audit: {'; '.join(found)}." if found else _clean(pairs))
-    said += [f"This split leaks: {leak}." for leak in dict.fromkeys(row.certificate.leak for row in rows) if leak]
-    return said
+    remarks.append(f"Audit: {'; '.join(found)}." if found else _clean(pairs))
+    remarks += [
+        f"This split leaks: {leak}." for leak in dict.fromkeys(record.certificate.leak for record in records) if leak
+    ]
+    return remarks
 
 
-def cautions(rows: Sequence[RunRecord]) -> list[str]:
+def cautions(records: Sequence[RunRecord]) -> list[str]:
     """What whoever reads scores of this split and task must know."""
-    return list(dict.fromkeys(sentence for row in rows for sentence in row.certificate.cautions))
+    return list(dict.fromkeys(sentence for record in records for sentence in record.certificate.cautions))
 
 
 def _part(held: Sequence[Certificate], part: str) -> str:
@@ -285,51 +297,59 @@ def _findings(counts: dict[str, int]) -> str:
     return ", ".join(f"{counts[what]} {words}" for what, words in SHARED.items() if counts.get(what))
 
 
-def empty(board: Board, labels: Sequence[str]) -> list[str]:
+def empty(comparison: Comparison, labels: Sequence[str]) -> list[str]:
     """The policy for images without an object, and how many cases it concerns."""
-    rows = _done(board, labels)
-    if not rows:
+    records = _done(comparison, labels)
+    if not records:
         return []
-    if (of := ("empty", *labels)) not in board.known:
-        board.known[of] = _empty(board, rows)
-    return board.known[of]
+    if (of := ("empty", *labels)) not in comparison.known:
+        comparison.known[of] = _empty(comparison, records)
+    return comparison.known[of]
 
 
-def _empty(board: Board, rows: Sequence[RunRecord]) -> list[str]:
-    present = np.array([row.scores["present"] for row in rows], dtype=bool)
-    predicted = np.array([row.scores["predicted"] for row in rows], dtype=bool)
-    said = []
-    for c, name in enumerate(board.classes):
+def _empty(comparison: Comparison, records: Sequence[RunRecord]) -> list[str]:
+    present = np.array([record.scores["present"] for record in records], dtype=bool)
+    predicted = np.array([record.scores["predicted"] for record in records], dtype=bool)
+    remarks = []
+    for c, name in enumerate(comparison.classes):
         scored = (present | predicted)[..., c].sum(1)
         missed = (present & ~predicted)[..., c].sum()
         alarms = (~present & predicted)[..., c].sum()
-        of = f"{name}: " if len(board.classes) > 1 else ""
-        said.append(
+        of = f"{name}: " if len(comparison.classes) > 1 else ""
+        remarks.append(
             f"{of}{_range(scored)} of {present.shape[1]} images are scored in a run; without an object, and none "
             f"predicted, there is no score. A missed object ({missed} in all runs) or a false alarm ({alarms}) has "
             "Dice 0 and the image's diagonal as its distance."
         )
-    return said
+    return remarks
 
 
-def _done(board: Board, labels: Sequence[str]) -> list[RunRecord]:
-    """The finished rows of these labels."""
-    return [board.rows[key] for key in board.done.key[board.done.label.isin(labels)]] if len(board.done) else []
+def _done(comparison: Comparison, labels: Sequence[str]) -> list[RunRecord]:
+    """The finished records of these labels."""
+    return (
+        [comparison.records[key] for key in comparison.done.key[comparison.done.label.isin(labels)]]
+        if len(comparison.done)
+        else []
+    )
 
 
-def cost(board: Board, labels: Sequence[str]) -> list[str]:
+def cost(comparison: Comparison, labels: Sequence[str]) -> list[str]:
     """What costs are measured against and on."""
-    rows = _done(board, labels)
-    if not rows:
+    records = _done(comparison, labels)
+    if not records:
         return []
-    used = [row.machine for row in rows]
+    used = [record.machine for record in records]
     machines = sorted({f"{machine.device} ({some(machine.threads, 'thread')})" for machine in used})
     return [f"FLOPs as a multiple of supervised's; seconds of training and peak memory on {' and '.join(machines)}."]
 
 
-def runs(board: Board, labels: Sequence[str]) -> str:
+def runs(comparison: Comparison, labels: Sequence[str]) -> str:
     """How many runs are behind a cell."""
-    counts = board.done[board.done.label.isin(labels)].groupby(["label", "ratio"]).size() if len(board.done) else ()
+    counts = (
+        comparison.done[comparison.done.label.isin(labels)].groupby(["label", "ratio"]).size()
+        if len(comparison.done)
+        else ()
+    )
     return f"Runs behind a cell: {_range(counts)}." if len(counts) else ""
 
 

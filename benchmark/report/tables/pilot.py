@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def table(found: Mapping[Setting, Mapping[str, Sequence[RunRecord]]], beyond: Sequence[Setting] = ()) -> Table | None:
-    """A line for each setting whose runs are finished, the cheapest first; None if there is none.
+    """A line for each setting with finished runs, the cheapest first; None if there is none.
 
     Args:
         found: the records of each setting by part (`benchmark.analysis.pilot.PARTS`).
@@ -44,21 +44,21 @@ def table(found: Mapping[Setting, Mapping[str, Sequence[RunRecord]]], beyond: Se
         COLUMNS,
         tuple(_line(one) for one in outcomes),
         (*(in_units(note, unit) for note in said if note), *notes.cautions(records)),
-        _drawn(outcomes, beyond),
+        _source(outcomes, beyond),
     )
 
 
-def again(drawn: Mapping[str, Any], records: Sequence[RunRecord]) -> Table | None:
+def again(source: Mapping[str, Any], records: Sequence[RunRecord]) -> Table | None:
     """The table as its runs give it now; None if one of them is not here."""
     by_key = {record.key: record for record in records}
-    wanted = [key for one in drawn["settings"] for part in PARTS for key in one[part]]
+    wanted = [key for one in source["settings"] for part in PARTS for key in one[part]]
     if not all(key in by_key for key in wanted):
         return None
     found = {
         Setting(*one["setting"]): {part: [by_key[key] for key in one[part]] for part in PARTS}
-        for one in drawn["settings"]
+        for one in source["settings"]
     }
-    return table(found, [Setting(*setting) for setting in drawn["beyond"]])
+    return table(found, [Setting(*setting) for setting in source["beyond"]])
 
 
 def verdict(outcomes: Sequence[Outcome], beyond: Sequence[Setting]) -> str:
@@ -104,13 +104,13 @@ def _line(one: Outcome) -> Line:
 
 def _notes(records: Sequence[RunRecord], outcomes: Sequence[Outcome]) -> list[str]:
     repeats = len(outcomes[0].keys[FEW])
-    drawn = "new patients, draws and seeds" if repeats > 1 else "new patients, not for new draws and seeds"
+    new = "new patients, draws and seeds" if repeats > 1 else "new patients, not for new draws and seeds"
     mean = f" ({MEAN})" if len(records[0].classes) > 2 else ""
     units = len(set(records[0].scores["patient"]))
     return [
         f"Dice{mean} in points of 100 on the test images of split '{records[0].run.split}', "
         f"{some(repeats, 'run')} of each. Headroom: all labels less few labels after as many steps [95 % interval for "
-        f"{drawn}]; p of no headroom, by Holm's method over the settings.",
+        f"{new}]; p of no headroom, by Holm's method over the settings.",
         f"Levelled off: training {LONGER:g} times as long changes the upper bound (all labels) by less than "
         f"{percent(SHARE)} of the headroom. A setting can answer if p is below {LEVEL:g} and its upper bound has "
         "levelled off.",
@@ -121,7 +121,7 @@ def _notes(records: Sequence[RunRecord], outcomes: Sequence[Outcome]) -> list[st
     ]
 
 
-def _drawn(outcomes: Sequence[Outcome], beyond: Sequence[Setting]) -> dict[str, Any]:
+def _source(outcomes: Sequence[Outcome], beyond: Sequence[Setting]) -> dict[str, Any]:
     """Which runs a table was made from, so that it can be made again."""
 
     def listed(setting: Setting) -> list:

@@ -1,7 +1,8 @@
-"""The finished runs of a comparison: intervals, paired differences, headroom of many methods at once."""
+"""A comparison: which methods it has, and their intervals, paired differences and headroom, many at once."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,13 +13,36 @@ from jaxtyping import Float
 from benchmark.analysis import stats
 from benchmark.analysis.run_table import columns, runs_frame, scores
 from benchmark.analysis.stats import Difference, Interval, Spread
-from benchmark.protocol.scores import SCORES, for_classes
+from benchmark.names import choose
+from benchmark.protocol.scores import SCORES, Score, for_classes
 from benchmark.records import RunRecord
 
 NOTHING = Interval(np.nan, np.nan, np.nan)
 UNTESTED = Difference(np.nan, np.nan, np.nan, np.nan)
 
 Place = tuple[int, int]  # draw, seed
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a reader may choose.
+
+    `metric`: the score of tables and figures that have one. `uneven`: runs of another budget are ranked with the
+    others. `margin`: differences below it may be called equivalent, in the unit in which the score is printed. `suite`:
+    the suite of which the runs are published together; "" is all.
+    """
+
+    metric: str = "dice"
+    uneven: bool = False
+    margin: float = 1.0
+    suite: str = ""
+
+    def __post_init__(self) -> None:
+        choose(self.metric, list(SCORES), "metric")
+
+    @property
+    def score(self) -> Score:
+        return SCORES[self.metric]
 
 
 class _Group(NamedTuple):
@@ -29,20 +53,23 @@ class _Group(NamedTuple):
     parts: Spread
 
 
-class Board:
+class Comparison:
     """Scores by label, ratio, draw and seed, on the same test images for all runs.
 
-    `runs` has the lines of `runs_frame`. A metric is the name of a score in `benchmark.protocol.scores`; `c` is a
-    foreground class from 0, or None for scores with one number for each image, such as the mean over classes.
+    `records` are the run records by key; `runs` has the lines of `runs_frame`, `done` those of finished runs. A metric
+    is the name of a score in `benchmark.protocol.scores`; `c` is a foreground class from 0, or None for scores with one
+    number for each image, such as the mean over classes. Of several classes, `options.metric` is that mean.
     """
 
-    def __init__(self, rows: Sequence[RunRecord]):
-        self.rows = {row.key: row for row in rows}
-        self.runs = runs_frame(rows)
+    def __init__(self, records: Sequence[RunRecord], options: Options = Options()):
+        self.records = {record.key: record for record in records}
+        self.options = replace(options, metric=self.single(options.metric))
+        self.runs = runs_frame(records)
         self.done = self.runs[self.runs.status == "done"] if len(self.runs) else self.runs
         self.labels: list[str] = list(dict.fromkeys(self.runs.label)) if len(self.runs) else []
         self.known: dict[tuple, Any] = {}  # what was computed before, by what it is of
-        self.published_with: list[Board] = [self]  # the comparisons whose claims are one family, this one among them
+        self.name = ""  # among the comparisons published together
+        self.published_with: list[Comparison] = [self]  # those with which the claims are one family, this one included
         self._runs = dict(list(self.runs.groupby(["label", "ratio"], sort=False))) if len(self.runs) else {}
         self._places: dict[tuple[str, float], dict[Place, str]] = defaultdict(dict)
         for line in self.done.itertuples():
@@ -51,15 +78,15 @@ class Board:
             self._check_images()
 
     @classmethod
-    def of(cls, rows: "Sequence[RunRecord] | Board") -> "Board":
-        """The board itself, or that of the rows of one comparison, published alone."""
-        return rows if isinstance(rows, cls) else cls(rows)
+    def of(cls, records: "Sequence[RunRecord] | Comparison", options: Options = Options()) -> "Comparison":
+        """The comparison itself, or that of the records of one comparison, published alone."""
+        return records if isinstance(records, cls) else cls(records, options)
 
     def _check_images(self) -> None:
-        first = self.rows[self.done.key.iloc[0]]
+        first = self.records[self.done.key.iloc[0]]
         names = first.scores["name"]
         for key in self.done.key:
-            if (other := self.rows[key].scores["name"]) is not names and other != names:
+            if (other := self.records[key].scores["name"]) is not names and other != names:
                 raise ValueError(
                     f"The runs {key} and {first.key} were scored on different test images, so they cannot be "
                     "compared; their dataset has changed in between, so run one of them again."
@@ -68,7 +95,7 @@ class Board:
     @property
     def classes(self) -> list[str]:
         """Foreground classes."""
-        return next(iter(self.rows.values())).classes[1:] if self.rows else []
+        return next(iter(self.records.values())).classes[1:] if self.records else []
 
     def single(self, metric: str) -> str:
         """The score with one number for each image: of several classes, the mean over them."""
@@ -77,12 +104,12 @@ class Board:
     @property
     def images(self) -> dict[str, list]:
         """Names, patients and strata of the test images."""
-        return self.rows[self.done.key.iloc[0]].scores if len(self.done) else {"name": [], "patient": []}
+        return self.records[self.done.key.iloc[0]].scores if len(self.done) else {"name": [], "patient": []}
 
     @property
     def unit(self) -> str:
         """What the split keeps apart: "patient", or what the dataset has instead."""
-        return next(iter(self.rows.values())).unit
+        return next(iter(self.records.values())).unit
 
     @cached_property
     def patients(self) -> np.ndarray:
@@ -101,7 +128,7 @@ class Board:
     @property
     def validated(self) -> bool:
         """Whether the split has validation images."""
-        return any(row.certificate.images["val"] for row in self.rows.values())
+        return any(record.certificate.images["val"] for record in self.records.values())
 
     @cached_property
     def published(self) -> list[str]:
@@ -124,9 +151,57 @@ class Board:
         """Supervised training as published with the budget of most runs; what methods are compared with."""
         return next((label for label in self.baselines if label in self.published), None)
 
-    def even(self, labels: Sequence[str], ratio: float, uneven: bool = False) -> list[str]:
-        """Those with finished runs at a ratio, of the budget of most runs, or of any if `uneven`."""
-        return [one for one in labels if self.keys(one, ratio) and (uneven or not self.at(one, ratio).uneven.any())]
+    def shown(self, ratio: float | None = None, *, uneven: bool = True) -> list[str]:
+        """Published labels with finished runs (at a ratio); without `uneven`, those with the budget of most runs."""
+        ratios = self.ratios(self.published) if ratio is None else [ratio]
+        return [
+            label
+            for label in self.published
+            if any(self._places[label, r] for r in ratios) and (uneven or not self.uneven(label, ratio))
+        ]
+
+    def baseline(self, labels: Sequence[str]) -> str | None:
+        """Supervised training with the budget of most runs, if it is among these labels."""
+        return next((label for label in self.baselines if label in labels), None)
+
+    def present(self, labels: Iterable[str], ratio: float) -> list[str]:
+        """Those that have runs at a ratio, diverged ones too."""
+        return [label for label in labels if (label, ratio) in self._runs]
+
+    def finished(self, labels: Iterable[str], ratio: float) -> list[str]:
+        """Those that have finished runs at a ratio."""
+        return [label for label in labels if self._places[label, ratio]]
+
+    def uneven(self, label: str, ratio: float | None) -> bool:
+        """Whether a label's runs have another budget than most of the comparison."""
+        return bool(self.at(label, ratio).uneven.any())
+
+    def even(self, labels: Iterable[str], ratio: float) -> list[str]:
+        """Those that may be compared: of the budget of most runs, or of any if the options say so."""
+        return [label for label in labels if self.options.uneven or not self.uneven(label, ratio)]
+
+    def main_ratio(self, labels: Sequence[str]) -> float | None:
+        """Where most of these labels have finished runs; of equals, the smallest."""
+        counts = {ratio: len(self.finished(labels, ratio)) for ratio in self.ratios(labels)}
+        return max((ratio for ratio in counts if counts[ratio]), key=lambda r: (counts[r], -r), default=None)
+
+    def draws(self, label: str, ratio: float) -> int:
+        """From how many labelled subsets a label has finished runs at a ratio."""
+        return _counts(self._places[label, ratio])[0]
+
+    def most_draws(self, labels: Sequence[str], ratio: float) -> list[str]:
+        """Those with most draws, as far as two have them: means over fewer are of other labelled images."""
+        draws = {label: self.draws(label, ratio) for label in labels}
+        most = sorted(draws.values())[-2:]
+        return [label for label in labels if draws[label] >= most[0]]
+
+    def best(
+        self, labels: Sequence[str], ratio: float, intervals: dict[str, Interval], score: Score
+    ) -> str | None:  # fmt: skip
+        """The label with the best mean, of those with most draws."""
+        known = [label for label in labels if not np.isnan(intervals[label].mean)]
+        means = {label: intervals[label].mean for label in self.most_draws(known, ratio)}
+        return (max if score.higher_is_better else min)(means, key=means.__getitem__, default=None)
 
     def ratios(self, labels: Sequence[str]) -> list[float]:
         """The ratios at which these labels have runs, finished or not."""
@@ -154,7 +229,7 @@ class Board:
 
     def has(self, metric: str) -> bool:
         """Whether any finished record has this metric."""
-        return any(SCORES[metric].known(columns(self.rows[key])) for key in self.done.key)
+        return any(SCORES[metric].known(columns(self.records[key])) for key in self.done.key)
 
     def values(
         self, label: str, ratio: float, metric: str, c: int | None = None, places: Sequence[Place] | None = None
@@ -165,9 +240,9 @@ class Board:
         """
         there = self._places[label, ratio]
         keys = [there[place] for place in (there if places is None else places)]
-        if not all(SCORES[metric].known(columns(self.rows[key])) for key in keys):
+        if not all(SCORES[metric].known(columns(self.records[key])) for key in keys):
             return np.full((len(keys), len(self.patients)), np.nan)
-        found = [_of_class(scores(self.rows[key], metric), c) for key in keys]
+        found = [_of_class(scores(self.records[key], metric), c) for key in keys]
         return np.array(found).reshape(len(found), len(self.patients))
 
     def samples(
@@ -181,8 +256,29 @@ class Board:
         if not SCORES[metric].mean_of:
             return self.values(label, ratio, metric, c, places)[:, images]
         keys = [self._places[label, ratio][place] for place in places or self._places[label, ratio]]
-        found = [SCORES[metric].samples(columns(self.rows[key]), images) for key in keys]
+        found = [SCORES[metric].samples(columns(self.records[key]), images) for key in keys]
         return np.array(found).reshape(len(found), len(self.patients[images]))
+
+    def patient_means(
+        self, label: str, ratio: float, metric: str, places: Sequence[Place] | None = None
+    ) -> Float[np.ndarray, "runs patients"]:
+        """The mean over a patient's images in each run; nan where no image of the patient has a score."""
+        values, several = self.values(label, ratio, metric, None, places), len(self.patient_names)
+        means = np.full((len(values), several), np.nan)
+        for run, of_run in enumerate(values):
+            there = ~np.isnan(of_run)
+            count = np.bincount(self.patients[there], minlength=several)
+            np.divide(np.bincount(self.patients[there], of_run[there], several), count, means[run], where=count > 0)
+        return means
+
+    def interval(self, label: str, ratio: float) -> Interval:
+        """The mean of `options.metric` of one label, with its interval; nan where it has no finished runs."""
+        return self.intervals([label], ratio, self.options.metric)[label]
+
+    def difference(self, label: str, other: str, ratio: float) -> Difference | None:
+        """One label's `options.metric` less another's; None where they share no draw, seed and score."""
+        found = self.differences([label], other, ratio, self.options.metric)[label]
+        return None if np.isnan(found.mean) else found
 
     def intervals(
         self, labels: Sequence[str], ratio: float, metric: str, c: int | None = None, stratum: str = ""
@@ -283,7 +379,7 @@ class Board:
         return self.known[of]
 
     def _family(self, label: str, other: str) -> list[str]:
-        """Those whose differences to the other tell something of this label's."""
+        """The labels with runs that show how much differences of this label to the other one vary."""
         mine, theirs = self.method_of[label], self.method_of[other]
         if mine == theirs:
             return [one for one in self.labels if self.method_of[one] == mine]
