@@ -36,6 +36,7 @@ class Target:
 
     out: Path | None
     readme: Path | None
+    paper: bool
     panels: bool
 
 
@@ -50,6 +51,7 @@ target_options = group(
     "What is written", "target", Target,
     cloup.option("--out", type=RESULTS, help="Folder to write to.  [default: --results]"),
     cloup.option("--readme", type=RegularFile(), help="A Markdown file: writes its findings, methods and datasets."),
+    cloup.option("--paper", is_flag=True, help="Also paper/: methods section, dataset table, checklist, references."),
     cloup.option("--panels/--no-panels", default=True, show_default=True,
                  help="Predict test images of runs with weights, for pictures."),
 )  # fmt: skip
@@ -61,6 +63,7 @@ Examples:
   bench report                               all tables and figures that the run records allow
   bench report main --out paper              only runs of a suite, written to another folder
   bench report --metric hd95                 tables of claims, patients and strata with another score
+  bench report --paper                       also the methods section, checklist and references of a paper
   bench report --readme README.md            also writes the blocks of README"""
 )
 @cloup.argument("suite", type=SUITE, required=False)
@@ -98,6 +101,9 @@ def report(suite, target: Target, tables: Tables, where: Where) -> None:
             "datasets": blocks.dataset_table(),
         }
         write_text(target.readme, blocks.with_blocks(target.readme.read_text(encoding="utf-8"), texts))
+    if target.paper:
+        for path in folder.write_paper(run_records, out, options):
+            click.echo(f"Paper    {path}")
     if table := folder.main_table(run_records, options):
         _print(table)
     for name in names:

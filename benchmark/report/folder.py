@@ -16,7 +16,7 @@ from benchmark.analysis.run_table import comparisons
 from benchmark.files import write_text
 from benchmark.progress import Tell, silent
 from benchmark.records import RunRecord
-from benchmark.report import bibliography, speed
+from benchmark.report import bibliography, paper, speed
 from benchmark.report.figures import captions
 from benchmark.report.figures.all_figures import FIGURES
 from benchmark.report.figures.style import hovers, save
@@ -151,6 +151,11 @@ def left_over(out: Path, names: Sequence[str]) -> list[Path]:
     kept = {"speed", pilot.NAME, *map(slug, names)}
     there = [path for kind in (TABLES, "figures") for path in sorted((out / kind).glob("*/"))]
     return [path for path in there if path.name not in kept]
+
+
+def write_paper(records: Sequence[RunRecord], out: Path, options: Options = Options()) -> list[Path]:  # noqa: B008
+    """Writes what a paper needs into `out`/paper, see `benchmark.report.paper`."""
+    return paper.write(family.together(comparisons(records), options), out)
 
 
 def main_table(records: Sequence[RunRecord], options: Options = Options()) -> Table | None:  # noqa: B008

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.analysis import family
+from benchmark.analysis import family, standing
 from benchmark.analysis.comparison import Comparison, Options
 from benchmark.analysis.run_table import comparisons
 from benchmark.records import RunRecord
-from benchmark.report import speed
+from benchmark.report import paper, speed
 from benchmark.report.tables import all_tables, notes, pilot
 from benchmark.report.tables.formats import FORMATS
 from benchmark.report.tables.table import END, PROVENANCE, TIDY, Table
@@ -142,6 +142,10 @@ def _again(origin: dict[str, Any], published: Published, speeds: Sequence[dict[s
         return speed.again(origin, speeds)
     if origin["table"] == pilot.NAME:
         return pilot.again(origin, published.records)
+    if origin["table"] in paper.TABLES:
+        options = Options(origin["metric"], origin["uneven"], suite=origin["suite"])
+        compared = standing.ordered({one.name: one for one in published.comparisons(options)})
+        return paper.TABLES[origin["table"]](list(compared.values()))
     options = Options(origin["metric"], origin["uneven"], origin.get("margin", Options.margin), origin["suite"])
     others = published.comparisons(options)
     chosen = notes.selected([record for one in others for record in one.records.values()], origin)
