@@ -1,6 +1,5 @@
 """What README shows of the results: the findings, one figure, and the tables of methods and datasets."""
 
-import html
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ def findings(records: Sequence[RunRecord], text: str, folder: str = "results") -
     for name, comparison in compared.items():
         for kind in FIGURE_KINDS:
             if FIGURES[kind](comparison) is not None:
-                picture = f'<img src="{folder}/figures/{slug(name)}/{kind}.png" width="640" alt="{html.escape(name)}: {kind}">'
+                picture = f"![{markdown(name)}: {kind}]({folder}/figures/{slug(name)}/{kind}.png)"
                 return f"{first}\n\n{picture}\n"
     return f"{first}\n"
 

@@ -24,7 +24,7 @@ WORDS = re.compile(r"\w*\d\w*(?:\.\d+)*")  # with a digit in them: in captions, 
 UNREAD = re.compile(
     r"~?\\(?:cite|label)\{[^{}]*\}|\\shortstack\[\w\]| \\\\(?= \S)"
 )  # of LaTeX: citations, labels, broken heads
-CELL = re.compile(r"[+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|[+−-]?inf\b|[<>†–]|\*\*|\b(?:[Tt]rue|[Ff]alse)\b")
+CELL = re.compile(r"[+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|[+−-]?inf\b|[<>†–]|\*\*|\b(?i:true|false)\b")
 TEX = {
     r"\\textbf\{([^{}]*)\}": r"**\1**", r"\$-\$": "−", r"\$<\$": "<", r"\$>\$": ">", r"\$\^\\dagger\$": "†",
     r"---?": "–", r"\$\\times\$": "×", r"\$\\uparrow\$": "↑", r"\$\\downarrow\$": "↓",
@@ -297,9 +297,9 @@ def _words(number: int, line: str) -> list[Word]:
 
 def _compare(sheets: Sequence[Sheet], expected: Sequence[Sheet], verdict: Verdict) -> None:
     """Adds every cell and every word with a digit that differs; of parts, each to the part with most of its columns."""
-    for sheet in sheets:
-        other = max(expected, key=lambda one: len({*one.heads} & {*sheet.heads}))
-        _compare_cells(sheet, other, verdict)
+    for place, sheet in enumerate(sheets):
+        alike = [len({*one.heads} & {*sheet.heads}) + (k == place) / 2 for k, one in enumerate(expected)]
+        _compare_cells(sheet, expected[alike.index(max(alike))], verdict)
     _compare_words(sheets[0].notes, expected[0].notes, "caption or note", verdict)
 
 
@@ -357,7 +357,7 @@ def _same(tokens: list[str], others: list[str]) -> bool:
 
 def _equal(token: str, other: str) -> bool:
     """The same text, or the same number written by another program (80 and 80.0)."""
-    if token == other:
+    if token.lower() == other.lower():
         return True
     try:
         return float(token.replace("−", "-")) == float(other.replace("−", "-"))

@@ -16,6 +16,7 @@ from PIL import Image
 from rows import row, suite
 
 from benchmark.analysis import family, run_table
+from benchmark.analysis.comparison import Comparison
 from benchmark.report.page import payload
 from benchmark.report.page.overlays import panel, typical_images
 from benchmark.report.page.page import LIMIT, Section, page
@@ -150,7 +151,7 @@ def test_what_a_cell_opens_has_the_mean_that_the_cell_shows(whole):
 def test_images_without_a_score_stay_without_one_and_classes_are_averaged():
     three = row("cdma", classes=("background", "gland", "lumen"), images=3, patients=3, empty=(1, 2))
     three.scores["dice"] = [[0.5, 0.7], [None, 0.4], [None, None]]
-    data = payload.opened([three], {"cdma": "CDMA"}, {three.key: "cdma/0.1"}, (), payload.Detail())
+    data = payload.opened(Comparison([three]), {"cdma": "CDMA"}, {three.key: "cdma/0.1"}, (), payload.Detail())
     assert data["runs"][0]["scores"] == [6000, 4000, None]
     assert data["runs"][0]["dice"] == pytest.approx((0.5 + (0.7 + 0.4) / 2) / 2), "a class weighs as much as another"
 
@@ -185,7 +186,7 @@ def test_a_leak_of_the_split_stands_above_its_tables():
     for one in rows:
         one.certificate.leak = "eleven of twelve test patients are in training"
     text = drawn(rows)
-    assert text.index("This split leaks: eleven of twelve") < text.index("<table")
+    assert text.index("This split leaks: eleven of twelve") < text.index('id="phantom-ratios"')
 
 
 def test_figures_and_overlays_are_embedded_small():
@@ -204,6 +205,16 @@ def test_figures_and_overlays_are_embedded_small():
     [overlay] = opened(text)[name]["overlays"]
     assert base64.b64decode(overlay["picture"]) == shown.picture
     assert (overlay["image"], overlay["key"]) == ("image000", rows[0].key)
+
+
+def test_the_command_of_a_run_trains_the_same_run():
+    from benchmark.cli import main
+
+    one = row("cdma", variant="no_um", settings={"temperature": 5.0}, ratio=0.2, seed=3, steps=800, lr=0.01).run
+    words = payload.command(one).split()
+    assert words[:2] == ["bench", "run"] and "--variant" in words and "temperature=5.0" in words
+    parsed = main.commands["run"].make_context("run", words[2:]).params
+    assert parsed["steps"] == 800 and parsed["lr"] == 0.01 and parsed["method"] == "cdma"
 
 
 def test_every_figure_has_a_title():
@@ -286,7 +297,7 @@ def test_what_is_left_out_next_is_named_too_and_what_never_fits_is_refused():
         assert "overlays were left out" not in text  # there were none
     assert not any("training" in run for run in opened(text)[name]["runs"])
     assert not Document(text).all("img")
-    assert len(Document(text).all("table")) == 2
+    assert len(re.findall('<table class="sortable', text)) == 2
     with pytest.raises(ValueError, match="render fewer comparisons"):
         fitted(len(text.encode()) - 1)
 
@@ -405,7 +416,7 @@ def visit(browser, made):
 
 OPENED = "document.getElementById('drawer').open && document.querySelector('#drawer-body h3') !== null"
 FIRST_COLUMN = """
-[...document.querySelectorAll('#phantom-ratios tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].innerText)
+[...document.querySelectorAll('#phantom-ratios tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].innerText.replace('★', '').trim())
 """
 
 
@@ -485,22 +496,64 @@ def test_two_methods_are_compared_image_by_image(visit, made):
     visit.until("location.hash === '#phantom/mean-teacher/0.1' && document.getElementById('vs').value === ''")
 
 
-def test_methods_are_filtered_and_a_labelled_share_chosen(visit):
-    visit.click("#phantom .filter")
-    for letter in "mean":
-        visit.press(letter)
-    assert visit.value(FIRST_COLUMN) == ["Mean Teacher"]
-    assert visit.value("document.querySelector('#phantom .count').value") == "1 of 5"
+def chosen(browser, control: str, value: str) -> None:
+    browser.value(f"""(value => {{
+        const select = document.getElementById({control!r});
+        select.value = value;
+        select.dispatchEvent(new Event("input"));
+    }})({value!r})""")
 
-    shown = """share => {
-        const select = document.querySelector("#phantom select.block");
-        select.value = share;
-        select.dispatchEvent(new Event("change"));
-        const rows = [...document.querySelectorAll("#phantom-comparison tbody tr")].filter(row => !row.hidden);
-        return rows.map(row => row.dataset.block);
-    }"""
-    assert visit.value(f"({shown})('20 %')") == ["20 %"]
-    assert visit.value(f"({shown})('')") == ["10 %", "20 %"]
+
+def test_methods_are_searched_with_or_and_pinned_ones_stay(visit):
+    visit.click("#search")
+    for letter in "mean, fix":
+        visit.press(letter)
+    assert visit.value(FIRST_COLUMN) == ["Mean Teacher", "FixMatch"]
+    assert visit.value("document.getElementById('count').value").startswith("2 of ")
+    visit.click("#clear")
+    visit.click("#phantom-ratios tbody tr:nth-child(4) .pin")  # CDMA or FixMatch, by year
+    (pinned, *_) = visit.value(FIRST_COLUMN)
+    chosen(visit, "search", "mean")
+    assert set(visit.value(FIRST_COLUMN)) == {"Mean Teacher", pinned}
+    assert "pin=" in visit.value("location.hash") and "q=mean" in visit.value("location.hash")
+
+
+def test_a_fraction_a_score_and_a_comparison_are_chosen_for_every_table(visit):
+    blocks = """[...document.querySelectorAll("#phantom-comparison tbody tr")].filter(row => !row.hidden)
+        .map(row => row.dataset.block)"""
+    heads = """[...document.querySelectorAll("#phantom-comparison thead th")].filter(head => !head.hidden)
+        .map(head => head.querySelector("span").textContent)"""
+    assert visit.value(f"[...new Set({blocks})]") == ["10 %", "20 %", "100 %"]
+    chosen(visit, "fraction", "20 %")
+    assert visit.value(f"[...new Set({blocks})]") == ["20 %"]
+    chosen(visit, "score", "HD95")
+    assert "HD95 ↓" in visit.value(heads) and "Dice ↑" not in visit.value(heads)
+    chosen(visit, "dataset", "glas")
+    assert visit.value("document.getElementById('phantom').hidden") is True
+    assert visit.value("document.getElementById('glas').open") is True
+    visit.click("#clear")
+    assert visit.value(f"[...new Set({blocks})]") == ["10 %", "20 %", "100 %"]
+
+
+def test_the_address_keeps_the_choices_and_a_method_without_a_value_is_hidden_until_asked_for(visit, made):
+    visit.open(made[0], "#phantom?fraction=10+%25&score=Dice")
+    assert visit.value("document.getElementById('fraction').value") == "10 %"
+    assert "ICT" not in visit.value(FIRST_COLUMN), "its only run diverged"
+    visit.value("document.getElementById('empty').click()")
+    assert "ICT" in visit.value(FIRST_COLUMN)
+    visit.value("location.hash = '#phantom/cdma/0.1'")
+    visit.until(OPENED)
+    visit.press("Escape")
+    visit.until("location.hash.startsWith('#phantom?') && location.hash.includes('fraction=10')")
+
+
+def test_the_drawer_has_the_difference_its_p_the_paper_and_the_command(visit, made):
+    visit.open(made[0], "#phantom/cdma/0.1")
+    visit.until(OPENED)
+    text = visit.value("document.getElementById('drawer-body').innerText")
+    assert "Difference to Supervised: " in text and "adjusted over" in text
+    assert "https://arxiv.org/abs/2305.18830" in text
+    assert "bench run --method cdma" in text and "Save as CSV" in text
 
 
 def test_it_is_readable_on_a_phone(visit, made):
@@ -539,7 +592,7 @@ def test_light_and_dark_follow_the_system_and_the_button(visit, made):
 def test_a_print_has_the_tables_and_none_of_the_controls(visit):
     visit.ask("Emulation.setEmulatedMedia", media="print", features=[])
     shown = "getComputedStyle(document.querySelector('{}')).display"
-    assert visit.value(shown.format("nav")) == visit.value(shown.format(".controls")) == "none"
+    assert visit.value(shown.format(".toolbar")) == visit.value(shown.format(".pin")) == "none"
     assert visit.value(shown.format("#phantom-ratios")) == "table"
     visit.ask("Emulation.setEmulatedMedia", media="", features=[])
     visit.value("dispatchEvent(new Event('beforeprint'))")

@@ -89,7 +89,8 @@ const count = document.getElementById("count");
 const pinned = new Set();
 const methodTables = [...document.querySelectorAll("table[data-methods]")];
 const tables = [...document.querySelectorAll("table.comparison")];
-const methodOf = (line) => line.cells[0].querySelector("a, .name")?.textContent.trim() ?? line.cells[0].textContent.trim();
+const names = new Map(); // of lines, read before a line has a pin
+const methodOf = (line) => names.get(line);
 
 function place() {
   return location.hash.slice(1).split("?")[0];
@@ -175,6 +176,8 @@ function offer(select, values) {
   select.append(...values.map((value) => html("option", {}, value)));
 }
 
+for (const table of tables)
+  for (const line of table.tBodies[0].rows) names.set(line, line.cells[0].textContent.trim());
 for (const table of methodTables)
   for (const line of table.tBodies[0].rows) {
     const pin = html("button", { type: "button", class: "pin", "aria-pressed": "false", title: "Keep in sight" }, "★");
