@@ -70,10 +70,10 @@ def contact_sheet(store: Store, split: str, path: Path, per_part: int = 8) -> No
 
 def chosen_sheet(store: Store, places: Sequence[int], title: str, path: Path, columns: int = 8) -> None:
     """Writes a PNG with images of a store in their order, each with its number, name and patient."""
-    rows = -(-len(places) // columns)
-    figure = Figure(figsize=(2 * columns, 2.2 * rows + 0.5), dpi=DPI, layout="constrained")
+    lines = -(-len(places) // columns)
+    figure = Figure(figsize=(2 * columns, 2.2 * lines + 0.5), dpi=DPI, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", size=11, parse_math=False)
-    every = figure.subplots(rows, columns, squeeze=False).flat
+    every = figure.subplots(lines, columns, squeeze=False).flat
     for number, axes in enumerate(every):
         axes.set_axis_off()
         if number < len(places):
