@@ -76,7 +76,7 @@ def helps(command: click.Command) -> Iterator[str]:
 def test_every_command_and_option_that_a_page_names_exists(page):
     found = list(commands(text(page)))
     assert [(words, wrong) for words in found if (wrong := unknown(words))] == []
-    assert found or page == "docs/statistics.md"
+    assert found or page in ("docs/statistics.md", "docs/api.md")
 
 
 def test_every_command_and_option_that_the_help_names_exists():
@@ -108,7 +108,7 @@ def test_hooks_before_a_commit_need_no_network():
     hooks = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
     assert [repository["repo"] for repository in hooks] == ["local"]
     for hook in hooks[0]["hooks"]:
-        command = shlex.split(hook["entry"])
+        command = shlex.split(hook["entry"].removeprefix("python -m "))
         assert subprocess.run([sys.executable, "-m", *command, "tests/test_docs.py"]).returncode == 0
 
 

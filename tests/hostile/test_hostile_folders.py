@@ -106,7 +106,7 @@ def test_an_unexpected_error_is_one_sentence_with_its_place(monkeypatch):
 
     monkeypatch.setattr(methods, "get", breaks)
     monkeypatch.delenv("BENCH_DEBUG", raising=False)
-    code, said = bench("methods", "cdma")
+    code, said = bench("check", "cdma")
     assert code == 1 and said.startswith("Error: KeyError: 'weights' (") and "test_hostile_folders.py, line" in said
     assert "BENCH_DEBUG=1 shows the whole traceback" in said and said.count("\n") == 1
 

@@ -103,7 +103,7 @@ def test_keys_of_a_plan_are_those_that_runs_will_have(store, tmp_path):
 
 def test_a_thousand_runs_hash_their_weights_once_for_each_network(store, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(train, "weights_hash", lambda arch: calls.append(arch) or "")
+    monkeypatch.setattr(setup, "weights_hash", lambda arch: calls.append(arch) or "")
     planned = plan.plan(wanted(seeds=range(500)), {"toy": store}, tmp_path)
     assert len(planned) == 1000 and len(calls) == 2
 
