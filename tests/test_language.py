@@ -52,7 +52,8 @@ def unusual(line: str) -> list[str]:
 
 # Modules of code that are written in usual words; add a folder or a file here once it is.
 CODE = (
-    "methods", "benchmark/analysis", "benchmark/cli", "benchmark/report", "benchmark/sweep", "benchmark/datasets", "benchmark/protocol/audit.py",
+    "methods", "benchmark/analysis", "benchmark/cli", "benchmark/report", "benchmark/sweep", "benchmark/datasets",
+    "benchmark/protocol/audit.py",
     "benchmark/protocol/batches.py", "benchmark/protocol/class_mean.py", "benchmark/protocol/flops.py",
     "benchmark/protocol/metrics.py", "benchmark/protocol/rescore.py", "benchmark/protocol/scores.py",
     "benchmark/protocol/suites.py", *(f"benchmark/{name}.py" for name in sorted(house.GROUND)),

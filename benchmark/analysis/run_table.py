@@ -114,7 +114,7 @@ class _Reader:
 
 
 def comparisons(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Records grouped by what a fair table holds fixed, by name: the dataset, the task, and the fields in which two differ.
+    """Records grouped by what a fair table holds fixed, by name: dataset, task, and the fields in which two differ.
 
     A budget, or a precision, under which two methods have run is a comparison of its own. Runs of one method alone with
     another budget stay with the largest.

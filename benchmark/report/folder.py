@@ -38,7 +38,7 @@ Watch = Callable[[str, int], AbstractContextManager[Tell]]
 
 
 class Pictures(NamedTuple):
-    """What needs images and trained networks: a figure of the same images for all methods, and overlays for the page."""
+    """What needs images and trained networks: a figure of the same images for all methods; overlays for the page."""
 
     figure: Figure | None = None
     overlays: Sequence[Panel] = ()
@@ -174,7 +174,8 @@ def _index(
 ) -> str:  # fmt: skip
     """A page of Markdown: the findings; of each comparison the main table, and links to other tables and figures."""
     text = [
-        "# Results\n\nWritten by `bench report` from the run records in [runs](runs). `bench verify FILE` computes every "
+        "# Results\n\nWritten by `bench report` from the run records in [runs](runs). `bench verify FILE` computes "
+        "every "
         "number of a table again. [index.html](index.html) has the runs behind each number. Scores are in points of "
         f"100 unless a unit is named. [{bibliography.FILE}](tables/{bibliography.FILE}) has the references.\n",
         *([findings] if findings else ()),

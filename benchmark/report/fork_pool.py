@@ -59,7 +59,7 @@ def _results(crew: dict[Connection, multiprocessing.Process]) -> Iterator[tuple[
                 if process.exitcode:
                     raise ValueError(
                         f"A process that rendered tables and figures was ended (exit code {process.exitcode}), most "
-                        "likely because memory ran out; free some, or render one suite at a time with `bench report SUITE`."
+                        "likely because memory ran out; free some, or render one suite at a time: `bench report SUITE`."
                     ) from None
                 continue
             if error is not None:

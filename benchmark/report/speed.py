@@ -45,8 +45,8 @@ def speed_frame(records: Sequence[SpeedRecord]) -> pd.DataFrame:
     mode is too wide); for "train" and "predict" `<mode>_s`, `<mode>_p95_s`, `<mode>_images` and `<mode>_flops` of a
     call, `<mode>_images_per_s`, `<mode>_relative` (to supervised), `<mode>_counted`, `<mode>_utilisation` and
     `<mode>_memory` (bytes); `train_spread`; `data_share` of a step that takes its batch from the store;
-    `captured_s`; `bandwidth_share` (of a large copy); `compiled_relative` and `compile_s`; `segment_pixels_per_s`; `parameters`; `import_s`, `build_s`, `first_step_s`;
-    `joules` of a step. What was not measured is nan.
+    `captured_s`; `bandwidth_share` (of a large copy); `compiled_relative` and `compile_s`; `segment_pixels_per_s`;
+    `parameters`; `import_s`, `build_s`, `first_step_s`; `joules` of a step. What was not measured is nan.
     """
     frame = pd.DataFrame([_line(record) for record in records])
     if frame.empty:
@@ -319,7 +319,7 @@ def _range(numbers: set[float]) -> str:
 
 @in_style
 def throughput(records: Sequence[SpeedRecord]) -> Figure | None:
-    """Images a second of each method, in training and prediction; a marker for each batch size. None without records."""
+    """Images a second of each method, in training and prediction; a marker per batch size. None without records."""
     frame = speed_frame(records)
     if frame.empty:
         return None

@@ -124,7 +124,8 @@ def _check(
         verdict.findings.append(Finding(first, "source", source, f"what `bench report` wrote ({error})"))
         return
     if table is None:
-        why = f"the source of a table with run records that are here; none of the {len(published.records) + len(speeds)} match"
+        count = len(published.records) + len(speeds)
+        why = f"the source of a table with run records that are here; none of the {count} match"
         verdict.findings.append(Finding(first, "source", source, why))
         return
     for name, value in table.source.items():

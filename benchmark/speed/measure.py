@@ -93,7 +93,7 @@ def import_seconds() -> float:
 def step_seconds(
     methods: Mapping[str, Method], batch: Batch, *, repeats: int = 7, precision: str = "float32"
 ) -> dict[str, list[float]]:
-    """Seconds of each of `repeats` whole steps of several methods, in turns; on a GPU they are captured, if possible."""
+    """Seconds of each of `repeats` whole steps of several methods, in turns; on a GPU they are captured if possible."""
 
     def step(method: Method) -> Call:
         take = captured(Step(method.train(), optimiser(method, Run()), precision), batch)

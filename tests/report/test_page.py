@@ -416,7 +416,8 @@ def visit(browser, made):
 
 OPENED = "document.getElementById('drawer').open && document.querySelector('#drawer-body h3') !== null"
 FIRST_COLUMN = """
-[...document.querySelectorAll('#phantom-ratios tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].innerText.replace('★', '').trim())
+[...document.querySelectorAll('#phantom-ratios tbody tr')]
+  .filter(r => !r.hidden).map(r => r.cells[0].innerText.replace('★', '').trim())
 """
 
 

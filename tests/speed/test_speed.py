@@ -310,7 +310,8 @@ def work():
     torch.ones(32 * megabytes // 4)  # given back before the next
     torch.ones(64 * megabytes // 4)
 start = monitor.in_use(cpu)
-print(monitor.peak_of(cpu, work, start) // megabytes, monitor.peak_of(cpu, lambda: None, monitor.in_use(cpu)) // megabytes)
+held = monitor.peak_of(cpu, work, start)
+print(held // megabytes, monitor.peak_of(cpu, lambda: None, monitor.in_use(cpu)) // megabytes)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     held, later = map(int, done.stdout.split())

@@ -70,8 +70,8 @@ def image_differences(records: Records, ratio: float | None = None) -> Figure | 
     return finished(
         figure,
         f"Difference in {c.options.score.title} to {c.supervised} on the same test images at a labelled fraction of "
-        f"{percent(ratio)} %. A blue point is an image that both have a score of; black, the difference of means and its 95 % interval."
-        + (f" {beyond} of {len(every)} points lie beyond the frame." if beyond else ""),
+        f"{percent(ratio)} %. A blue point is an image that both have a score of; black, the difference of means and "
+        "its 95 % interval." + (f" {beyond} of {len(every)} points lie beyond the frame." if beyond else ""),
     )
 
 
@@ -91,8 +91,8 @@ def forest(records: Records) -> Figure | None:
     """The mean difference of each method to supervised with its interval, a column for each labelled fraction.
 
     Coloured where it is significant after Holm's correction over everything that is published together; hollow after
-    one draw, where only patients vary in a test. Sorted by the mean where methods may be ranked. Uneven budgets are left
-    out.
+    one draw, where only patients vary in a test. Sorted by the mean where methods may be ranked. Uneven budgets are
+    left out.
     """
     c = Comparison.of(records)
     score = c.options.score

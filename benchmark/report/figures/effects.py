@@ -205,9 +205,9 @@ def sensitivity(records: Records, ratio: float | None = None) -> Figure | None:
         _thin(axes)
     return finished(
         figure,
-        f"{c.options.score.title} over the values of one setting at a labelled fraction of {percent(ratio)} %, all else as "
-        "published, with 95 % intervals. A black diamond is the published value. The value 0 stands apart, left of the logarithmic "
-        "axis.",
+        f"{c.options.score.title} over the values of one setting at a labelled fraction of {percent(ratio)} %, all "
+        "else as published, with 95 % intervals. A black diamond is the published value. The value 0 stands apart, "
+        "left of the logarithmic axis.",
     )
 
 

@@ -150,7 +150,7 @@ def hover(axes: Axes, x: float, y: float, text: str) -> None:
 
 
 def hovers(figure: Figure) -> list[tuple[float, float, str]]:
-    """The texts of `hover`, each with its place as shares of the width and of the height, from the upper left corner."""
+    """The texts of `hover`, each with its place as shares of width and height, from the upper left corner."""
     found = []
     for axes in figure.axes:
         for line in axes.lines:

@@ -65,10 +65,10 @@ def opened(
 
     `cells` says for each run's key the cell that it is in, METHOD/RATIO, and `methods` how each METHOD is printed.
     Keys: `methods`; `classes`, how many foreground classes there are; `unit` and `units`, what the split keeps apart;
-    `images`, and for each its `patient` (that unit) and, where records have one, `stratum`; `runs`, with `scores` that follow
+    `images`, and for each its `patient` (that unit) and, where records have one, `stratum`; `runs`, with `scores` in
     the order of `images` (the mean over the classes that have a score, in 1/SCALE; null where none has); instead of
-    every run's scores `means` by cell; `overlays`; `about`, by cell its score and its difference to supervised in sentences; `papers`, by
-    METHOD the link of its publication.
+    every run's scores `means` by cell; `overlays`; `about`, by cell its score and its difference to supervised in
+    sentences; `papers`, by METHOD the link of its publication.
     """
     records = list(comparison.records.values())
     finished = [record for record in records if record.scores]

@@ -26,7 +26,7 @@ def to_latex(table: Table) -> str:
 
 
 def parts(table: Table) -> list[list[int]]:
-    """The columns of each part, the first column in all of them; columns under one heading stay together if they fit."""
+    """The columns of each part, the first column in all of them; columns under a heading stay together if they fit."""
     first, *widths = (_width(table, k) for k in range(len(table.columns)))
     groups: list[list[int]] = []
     for k, column in enumerate(table.columns[1:], 1):

@@ -27,7 +27,8 @@ SHARED = {
 
 
 def table(
-    name: str, title: str, columns: Sequence[Column], lines: Sequence[Line], comparison: Comparison, labels: Sequence[str],
+    name: str, title: str, columns: Sequence[Column], lines: Sequence[Line], comparison: Comparison,
+    labels: Sequence[str],
     remarks: Sequence[str], beside: Sequence[str] = (), blocks: str = LABELLED,
 ) -> Table | None:  # fmt: skip
     """The table of these labels with what every table must say; None without lines.
@@ -119,9 +120,9 @@ def claimed(comparison: Comparison) -> list[str]:
         f"p (family): adjusted by Holm over all {one.tests} differences to supervised in the "
         f"{some(comparisons, 'comparison')} published together (methods, labelled fractions and classes). Verdict: "
         f"better or worse, if p (family) is below {family.LEVEL:g}; equivalent, if the difference lies within "
-        f"± {comparison.options.margin:g} point{'s' * (comparison.options.margin != 1)}{unit} (two one-sided tests, adjusted in the same "
-        "way); cannot tell otherwise, which is no sign of equality. Detectable: the smallest true difference that such "
-        f"runs find with {100 * stats.POWER:.0f} %, adjusted for the family."
+        f"± {comparison.options.margin:g} point{'s' * (comparison.options.margin != 1)}{unit} (two one-sided tests, "
+        "adjusted in the same way); cannot tell otherwise, which is no sign of equality. Detectable: the smallest "
+        f"true difference that such runs find with {100 * stats.POWER:.0f} %, adjusted for the family."
     ]
 
 
