@@ -167,8 +167,8 @@ def validation(records: Records, ratio: float | None = None) -> Figure | None:
     figure = multiples(curves, c.supervised, (f"Step, at {percent(ratio)} % labels", axis), dress, band=band)
     return finished(
         figure,
-        f"{c.options.score.title} on the validation images during training at a labelled fraction of {percent(ratio)} %: "
-        "mean "
+        f"{c.options.score.title} on the validation images during training at a labelled fraction of {percent(ratio)} "
+        "%: mean "
         "over runs and range.",
     )
 
@@ -224,8 +224,8 @@ def losses(records: Records, ratio: float | None = None) -> Figure | None:
     return finished(
         figure,
         f"Terms of the loss at a labelled fraction of {percent(ratio)} %, weighted as they are minimised, means over "
-        f"runs and over the steps between two points. Values of 0, and values more than {REACH:,} times smaller than the "
-        "largest, are left out.",
+        f"runs and over the steps between two points. Values of 0, and values more than {REACH:,} times smaller than "
+        "the largest, are left out.",
     )
 
 
