@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from benchmark.records import Columns, RunRecord
+    from benchmark.run_records import Columns, RunRecord
 
 NAME = re.compile(r"[A-Za-z0-9_-]*")  # of methods, variants, datasets and tasks: parts of the names of files
 FRACTIONS = (  # columns with values from 0 to 1

@@ -11,11 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 PACKAGES = ("benchmark", "methods")
-GROUND = {"runs", "files", "names", "records", "proofs", "machine", "progress", "words"}  # outside of wings
+GROUND = {"runs", "files", "names", "run_records", "proofs", "machine", "progress", "words"}  # outside of wings
 
 _METHODS = ("methods", "methods.parts")
 # Each wing with the wings that it may import, besides itself. The order is that of the layers, top first.
 ARROWS: dict[str, tuple[str, ...]] = {
+    "package": ("analysis",),
     "cli": ("report", "sweep", "speed", "analysis", "protocol", "datasets", "ground", *_METHODS, "methods.testing"),
     "report": ("analysis", "protocol", "datasets", "ground", *_METHODS),
     "sweep": ("analysis", "protocol", "datasets", "ground", *_METHODS),
@@ -29,6 +30,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "methods.parts": (),
 }
 ABOUT = {
+    "package": "what `import benchmark` offers",
     "ground": "the run and its key, run records, files, progress, words",
     "methods": "the methods, one file each; needs torch and segmentation-models-pytorch, nothing of `benchmark`",
 }
@@ -51,7 +53,9 @@ def wing(module: str) -> str:
     if package == "methods":
         room = f"methods.{rest[0]}" if rest else "methods"
         return room if room in ARROWS else "methods.parts" if module == "methods.base" else "methods"
-    if not rest or rest[0] in GROUND:
+    if not rest:
+        return "package"
+    if rest[0] in GROUND:
         return "ground"
     if rest[0] in ARROWS and (ROOT / package / rest[0]).is_dir():
         return rest[0]

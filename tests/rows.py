@@ -9,7 +9,7 @@ import numpy as np
 
 import methods
 from benchmark.protocol.scores import COMPUTED, POINTS
-from benchmark.records import Best, Budget, Certificate, Machine, Measured, RunRecord
+from benchmark.run_records import Best, Budget, Certificate, Machine, Measured, RunRecord
 from benchmark.runs import Run
 
 FLOPS = 3e12  # of a supervised run

@@ -7,7 +7,7 @@ import json
 import pytest
 from rows import row
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.runs import Run
 
 OTHER = {"method": "x", "ratio": 0.5, "settings": (("a", 1),), "norm": "batch", "decoder": "deeplabv3plus"}
@@ -85,22 +85,22 @@ def test_a_misspelt_choice_offers_the_nearest():
 def test_a_row_gives_its_run_back(tmp_path):
     run = Run(settings=(("attention", ["channel"]), ("weight", 0.5)), variant="v")
     saved = row("cdma", settings=run.settings, variant=run.variant)
-    records.save(saved, tmp_path)
-    (read,) = records.load(tmp_path, method="cdma")
+    run_records.save(saved, tmp_path)
+    (read,) = run_records.load(tmp_path, method="cdma")
     assert read == saved and read.run.key == saved.key
     assert Run.of(json.loads(json.dumps(dataclasses.asdict(run)))).key == run.key
-    assert records.load(tmp_path, method="supervised") == []
+    assert run_records.load(tmp_path, method="supervised") == []
 
 
 def test_a_row_that_is_not_whole_is_named(tmp_path):
-    path = records.save(row(), tmp_path)
+    path = run_records.save(row(), tmp_path)
     path.write_text(path.read_text()[:10])
     with pytest.raises(ValueError, match=f"{path.name} is damaged.*delete it"):
-        records.find(tmp_path, path.stem)
+        run_records.find(tmp_path, path.stem)
 
 
 def test_a_row_of_another_format_is_refused(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "k.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(ValueError, match="format 99"):
-        records.find(tmp_path, "k")
+        run_records.find(tmp_path, "k")

@@ -15,7 +15,7 @@ from benchmark.analysis.run_table import columns, runs_frame, scores
 from benchmark.analysis.stats import Difference, Interval, Spread
 from benchmark.names import choose
 from benchmark.protocol.scores import SCORES, Score, for_classes
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 
 NOTHING = Interval(np.nan, np.nan, np.nan)
 UNTESTED = Difference(np.nan, np.nan, np.nan, np.nan)

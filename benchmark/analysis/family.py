@@ -17,7 +17,7 @@ from benchmark.analysis.stats import Difference, Spread
 from benchmark.names import choose
 from benchmark.protocol import suites
 from benchmark.protocol.scores import SCORES
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 from methods import LABELS_ONLY
 
 STRONG = "supervised_strong"  # supervised training with the strong views of the methods

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from benchmark.analysis.stats import Difference, holm, paired_difference
 from benchmark.protocol.scores import SCORES, for_classes
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 from benchmark.runs import Run
 
 LONGER = 1.5  # as many steps, to see whether the upper bound has levelled off

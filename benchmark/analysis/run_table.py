@@ -17,7 +17,7 @@ from jaxtyping import Float
 from benchmark import runs
 from benchmark.progress import Tell, silent
 from benchmark.protocol.scores import SCORES
-from benchmark.records import Best, RunRecord, paths, read
+from benchmark.run_records import Best, RunRecord, paths, read
 
 # Fields of a run that a fair table holds fixed, beside the kind of device; first those that name the difference
 # between two comparisons most readably.

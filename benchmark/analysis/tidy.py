@@ -7,9 +7,10 @@ import pandas as pd
 
 from benchmark.analysis.run_table import columns
 from benchmark.protocol.scores import SCORES
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 
 OF_RUN = ("method", "variant", "dataset", "task", "split", "ratio", "draw", "seed", "steps", "scale")
+NUMBERS, COUNTS = ("ratio", "scale", "value"), ("draw", "seed", "steps")  # all others are texts
 COLUMNS = ("key", *OF_RUN, "title", "image", "patient", "class", "score", "value", "unit")
 
 
@@ -34,7 +35,7 @@ def tidy(records: Iterable[RunRecord]) -> pd.DataFrame:
     """
     parts = [part for record in records if record.status == "done" for part in _scores_of(record)]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
-    return table.astype({name: "category" for name in COLUMNS if table[name].dtype == object})
+    return table.astype({name: "float64" if name in NUMBERS else "category" for name in COLUMNS if name not in COUNTS})
 
 
 def _scores_of(record: RunRecord) -> Iterable[pd.DataFrame]:

@@ -6,20 +6,10 @@ from pathlib import Path
 import click
 import cloup
 
-from benchmark import machine, progress, records
+from benchmark import machine, progress, run_records
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import COUNT
-from benchmark.cli.options import (
-    DATASET,
-    RESULTS,
-    RUN,
-    SPLIT,
-    Where,
-    group,
-    open_store,
-    record_of,
-    where_options,
-)
+from benchmark.cli.options import DATASET, RESULTS, RUN, SPLIT, Where, group, open_store, record_of, where_options
 from benchmark.cli.types import Name, OneOf
 
 STRATEGY = Name("strategy", lambda ctx: _strategies())
@@ -117,7 +107,7 @@ def choose(choice: Choice, out, where: Where) -> None:
     click.echo(f"List     {out / name}.json\nPicture  {out / name}.png")
 
 
-def _networks(needed: int, strategy: str, key: str, results: Path) -> list[records.RunRecord]:
+def _networks(needed: int, strategy: str, key: str, results: Path) -> list[run_records.RunRecord]:
     """The runs that a strategy needs: none, the named one, or the named one with its repeats."""
     if not needed:
         return []
@@ -126,7 +116,7 @@ def _networks(needed: int, strategy: str, key: str, results: Path) -> list[recor
     record = record_of(results, key)
     if needed == 1:
         return [record]
-    repeats = records.repeats(results, record)
+    repeats = run_records.repeats(results, record)
     if len(repeats) < needed:
         raise ValueError(
             f"{record.key} has {len(repeats)} repeats in {results}, and '{strategy}' needs {needed}; run more."

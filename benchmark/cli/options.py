@@ -14,12 +14,12 @@ import click
 import cloup
 
 import methods
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli.numbers import FIELDS, THREADS, short
 from benchmark.cli.types import Folder, Name, OneOf
 from benchmark.names import choose
 from benchmark.protocol import suites
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 from benchmark.runs import CHOICES, Run
 
 RESULTS = Folder()
@@ -34,7 +34,7 @@ TASK = Name("task", lambda ctx: [task for task in _store(ctx).dataset.tasks if t
 SPLIT = Name("split", lambda ctx: list(_store(ctx).dataset.splits), checked=False)
 ENCODER = Name("encoder", lambda ctx: _encoders(), checked=False)
 VARIANT = Name("variant", lambda ctx: _variants(ctx.params.get("method") or Run.method), checked=False)
-RUN = Name("run", lambda ctx: [path.stem for path in records.paths(Path(ctx.params.get("results") or "results"))],
+RUN = Name("run", lambda ctx: [path.stem for path in run_records.paths(Path(ctx.params.get("results") or "results"))],
            checked=False)  # fmt: skip
 
 
@@ -237,14 +237,14 @@ def record_of(results: Path, key: str) -> RunRecord:
     Raises:
         ValueError: if no key begins so, or several do.
     """
-    keys = [path.stem for path in records.paths(results)]
+    keys = [path.stem for path in run_records.paths(results)]
     matching = [key] if key in keys else [name for name in keys if name.startswith(key)]
     if len(matching) > 1:
         raise ValueError(
             f"The keys of {len(matching)} runs begin with '{key}'; give more of it: {', '.join(matching[:3])} …"
         )
     more = " For another folder, give --results DIR or set BENCH_RESULTS."
-    return records.find(results, matching[0] if matching else choose(key, keys, f"run in {results}", more))
+    return run_records.find(results, matching[0] if matching else choose(key, keys, f"run in {results}", more))
 
 
 def metric_names() -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli.errors import writable
 from benchmark.cli.executors import Execution, execution_options, follow, takes
 from benchmark.cli.numbers import FIELDS, Number
@@ -173,7 +173,7 @@ def _outcomes(of_setting: dict["Setting", "Parts"], within: list["Setting"], res
 
     finished = {}
     for setting, parts in of_setting.items():
-        read = {part: [records.find(results, run.key) for run in of_part] for part, of_part in parts.items()}
+        read = {part: [run_records.find(results, run.key) for run in of_part] for part, of_part in parts.items()}
         if all(record for of_part in read.values() for record in of_part):
             finished[setting] = read
     beyond = [setting for setting in of_setting if setting not in within and setting not in finished]

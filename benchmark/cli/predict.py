@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
-from benchmark import progress, records
+from benchmark import progress, run_records
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import PIXEL_UM
 from benchmark.cli.options import IMAGES, RESULTS, RUN, device_option, record_of, results_option
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 from benchmark.runs import Run
 from benchmark.words import some
 
@@ -47,7 +47,7 @@ def predict(images, key, ensemble, mpp, slide_mpp, out, device, results) -> None
     repeats with another class.
     """
     record = record_of(results, key)
-    used = records.repeats(results, record) if ensemble else [record]
+    used = run_records.repeats(results, record) if ensemble else [record]
     if ensemble and len(used) < 2:
         raise ValueError(
             f"{record.key} has no repeats in {results}; run it with another --draw or --seed, or leave out --ensemble."

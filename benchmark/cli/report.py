@@ -8,14 +8,14 @@ from typing import Any
 import click
 import cloup
 
-from benchmark import progress, records
+from benchmark import progress, run_records
 from benchmark.cli import show
 from benchmark.cli.errors import sentence, writable
 from benchmark.cli.numbers import Number
 from benchmark.cli.options import METRIC, RESULTS, SUITE, Where, group, open_store, results_option, where_options
 from benchmark.cli.types import RegularFile
 from benchmark.files import delete_unfinished, write_text
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 from benchmark.words import slug, some
 
 TUNING = "tuning"  # folder of the trials of `bench tune` in the results
@@ -88,23 +88,23 @@ def report(suite, target: Target, tables: Tables, where: Where) -> None:
 
     options = Options(tables.metric, tables.uneven, tables.margin, suite or "")
     speed_records = timing.load(results)
-    run_records = _run_records(results, suite, bool(speed_records))
+    loaded = _run_records(results, suite, bool(speed_records))
     pictures = _Pictures(where) if target.panels else folder.no_pictures
     template = results / prose.FILE
-    findings = prose.read(decoded(template), run_records, options) if template.exists() and not suite else ""
-    names = folder.render(run_records, out, options, pictures, progress.watching, speed_records, findings)
+    findings = prose.read(decoded(template), loaded, options) if template.exists() and not suite else ""
+    names = folder.render(loaded, out, options, pictures, progress.watching, speed_records, findings)
     if target.readme:
         delete_unfinished(target.readme.parent)
         texts = {
-            "findings": blocks.findings(run_records, findings, Path(out).as_posix()),
+            "findings": blocks.findings(loaded, findings, Path(out).as_posix()),
             "methods": blocks.method_table(),
             "datasets": blocks.dataset_table(),
         }
         write_text(target.readme, blocks.with_blocks(target.readme.read_text(encoding="utf-8"), texts))
     if target.paper:
-        for path in folder.write_paper(run_records, out, options):
+        for path in folder.write_paper(loaded, out, options):
             click.echo(f"Paper    {path}")
-    if table := folder.main_table(run_records, options):
+    if table := folder.main_table(loaded, options):
         _print(table)
     for name in names:
         click.echo(f"{name}: {out / 'tables' / slug(name)}, {out / 'figures' / slug(name)}")
@@ -152,21 +152,21 @@ def _run_records(results: Path, suite: str | None, timed: bool) -> list[RunRecor
     """
     from benchmark.analysis import family, run_table
 
-    paths = records.paths(results)
+    paths = run_records.paths(results)
     if not paths and timed and suite is None:
         return []
     if not paths:
         raise ValueError(f"There are no run records in {results / 'runs'}; give `bench sweep quick` first.")
     with progress.watching("Reading run records", len(paths)) as tell:
-        run_records = run_table.load(results, tell)
+        loaded = run_table.load(results, tell)
     if suite is None:
-        return run_records
-    run_records = family.of_suite(run_records, suite)
-    if not run_records:
+        return loaded
+    loaded = family.of_suite(loaded, suite)
+    if not loaded:
         raise ValueError(
             f"No run record in {results / 'runs'} belongs to the suite '{suite}'; give `bench sweep {suite}`."
         )
-    return run_records
+    return loaded
 
 
 class _Pictures:
@@ -175,12 +175,12 @@ class _Pictures:
     def __init__(self, where: Where):
         self.where = where
 
-    def __call__(self, run_records: list[RunRecord]):
+    def __call__(self, loaded: list[RunRecord]):
         from benchmark.report import folder
 
         weights = self.where.results / "weights"
-        weighted = [record for record in run_records if (weights / f"{record.key}.safetensors").exists()]
-        name = run_records[0].run.dataset
+        weighted = [record for record in loaded if (weights / f"{record.key}.safetensors").exists()]
+        name = loaded[0].run.dataset
         if not weighted or not (self.where.data / name / "index.json").exists():
             return folder.Pictures()
         from benchmark.datasets import store as stores
@@ -188,10 +188,10 @@ class _Pictures:
         from benchmark.report.page import overlays
 
         store = open_store(name, self.where.data)
-        if store.content != run_records[0].run.content:
+        if store.content != loaded[0].run.content:
             return folder.Pictures()  # the dataset here is not the one that was scored
-        store = stores.at_resolution(store, run_records[0].run)
-        figure = panels.qualitative(panels.panels(weighted, store, self.predict), run_records[0].classes)
+        store = stores.at_resolution(store, loaded[0].run)
+        figure = panels.qualitative(panels.panels(weighted, store, self.predict), loaded[0].classes)
         place = {image.name: i for i, image in enumerate(store.records)}
         images = overlays.typical_images(weighted)
         shown = []
@@ -247,17 +247,17 @@ def verify(files, of_records, results) -> None:
 
 def _verify_records(results: Path) -> None:
     """Prints an error for every run record and file of weights that is damaged or was changed."""
-    from benchmark import records
+    from benchmark import run_records
     from benchmark.protocol import checkpoint
 
-    paths = records.paths(results) + records.paths(results / TUNING)
+    paths = run_records.paths(results) + run_records.paths(results / TUNING)
     if not paths:
         raise ValueError(f"There are no run records in {results / 'runs'}; give `bench sweep quick` first.")
     wrong = weights = 0
     with progress.watching("Checking run records", len(paths)) as tell:
         for done, path in enumerate(paths, 1):
             try:
-                record = records.read(path)
+                record = run_records.read(path)
                 file = checkpoint.weights_path(results, record.key)
                 if file.exists():
                     checkpoint.proven(record, file)

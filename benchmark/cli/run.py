@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import cloup
 
-from benchmark import progress, records
+from benchmark import progress, run_records
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.numbers import Number
@@ -24,7 +24,7 @@ from benchmark.cli.options import (
     threads_option,
     use_threads,
 )
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 from benchmark.runs import Run
 from benchmark.words import in_units, plural
 
@@ -93,12 +93,12 @@ def run(method, tuned, all_scores, setup: Setup, where: RunsHere) -> None:
         return
     if record.status == "diverged":
         step = record.history["step"][-1]
-        click.echo(f"Record   {records.path_of(results, record.key)}")
+        click.echo(f"Record   {run_records.path_of(results, record.key)}")
         raise click.ClickException(f"The loss is not finite at step {step}, so the run ended; try a smaller --lr.")
     picture = _picture(record, store, where)
     _print_scores(record, all_scores)
-    _print_differences(record, records.find(results, record.key))
-    click.echo(f"Record   {records.path_of(results, record.key)}")
+    _print_differences(record, run_records.find(results, record.key))
+    click.echo(f"Record   {run_records.path_of(results, record.key)}")
     click.echo(f"Weights  {checkpoint.weights_path(results, record.key)}")
     click.echo(f"Picture  {picture or 'none, as no test image has a score'}")
 

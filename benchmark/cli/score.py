@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
-from benchmark import progress, records
+from benchmark import progress, run_records
 from benchmark.cli import show
 from benchmark.cli.options import DATASET, RUN, TASK, Where, open_store, record_of, where_options
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 
 if TYPE_CHECKING:
     from benchmark.datasets.store import Store
@@ -47,7 +47,7 @@ def _with_weights(results: Path) -> list[RunRecord]:
     """The records of all finished runs with weights; a ValueError if there is none."""
     from benchmark.protocol import checkpoint
 
-    finished = [record for record in records.load(results) if record.status == "done"]
+    finished = [record for record in run_records.load(results) if record.status == "done"]
     weighted = [record for record in finished if checkpoint.weights_path(results, record.key).exists()]
     if not weighted:
         raise ValueError(f"There are no weights of finished runs in {results}; train some with `bench run` first.")

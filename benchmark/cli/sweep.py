@@ -11,7 +11,7 @@ import click
 import cloup
 
 import methods
-from benchmark import progress, records, runs
+from benchmark import progress, run_records, runs
 from benchmark.cli import show
 from benchmark.cli.errors import writable
 from benchmark.cli.executors import Execution, execution_options, follow, takes
@@ -330,7 +330,7 @@ def _print_table(results: Path, planned: Sequence["Planned"], report: str) -> No
     from benchmark.sweep import live
 
     standings = live.Standings(results)
-    finished = [planned_run.key for planned_run in planned if records.path_of(results, planned_run.key).exists()]
+    finished = [planned_run.key for planned_run in planned if run_records.path_of(results, planned_run.key).exists()]
     standings.add(finished)
     with progress.watching("Reading run records", len(standings.unread)) as tell:
         standings.read(tell=tell)

@@ -14,7 +14,7 @@ from benchmark import machine
 from benchmark.datasets.base import Record
 from benchmark.datasets.splits import labelled_count
 from benchmark.datasets.store import Store
-from benchmark.records import Certificate
+from benchmark.run_records import Certificate
 from benchmark.runs import Run
 from methods.base import Batch, Images
 

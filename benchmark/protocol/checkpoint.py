@@ -11,10 +11,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from benchmark import machine, records
+from benchmark import machine, run_records
 from benchmark.files import write_whole
 from benchmark.protocol.setup import build
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 from methods.base import Method
 
 NAMED = 3  # tensors that an error names
@@ -131,7 +131,7 @@ def save_weights(method: Method, results: Path, key: str) -> str:
 
     If a record of the run exists with other weights, the file says that the run was trained again.
     """
-    path, before = weights_path(results, key), records.find(results, key)
+    path, before = weights_path(results, key), run_records.find(results, key)
     tensors = dict(method.state_dict())
     write_tensors(tensors, path, {"key": key})
     digest = _sha256(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from benchmark import machine, records
+from benchmark import machine, run_records
 from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
 from benchmark.files import claimed, write_whole
@@ -17,7 +17,7 @@ from benchmark.protocol import checkpoint, setup
 from benchmark.protocol.batches import draw
 from benchmark.protocol.evaluate import evaluate
 from benchmark.protocol.scores import COMPUTED, SCORES, for_classes
-from benchmark.records import Columns, RunRecord
+from benchmark.run_records import Columns, RunRecord
 
 FORMAT = 1  # of a file of external scores; raised when a field changes its meaning
 
@@ -83,11 +83,11 @@ def add_missing(
     dice = SCORES[for_classes("dice", len(record.classes) - 1)]
     change = dice.of_run(columns) - dice.of_run(record.scores)
     with claimed(results, record.key, wait):
-        newest = records.find(results, record.key) or record
+        newest = run_records.find(results, record.key) or record
         commit = machine.describe(machine.device(device))["commit"]
         newest.scores = {**newest.scores, **{name: columns[name] for name in names}}
         newest.added = {**newest.added, **dict.fromkeys(names, commit)}
-        records.save(newest, results)
+        run_records.save(newest, results)
     return names, change
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import methods
-from benchmark import machine, records
+from benchmark import machine, run_records
 from benchmark.datasets import store as stores
 from benchmark.datasets.store import Store
 from benchmark.files import claimed
@@ -30,7 +30,7 @@ from benchmark.protocol.flops import count
 from benchmark.protocol.scores import COMPUTED, SCORES, Score, for_classes
 from benchmark.protocol.setup import build, complete, exact, seed_of
 from benchmark.protocol.step import Step, captured, learning_rate, optimiser
-from benchmark.records import Best, Budget, Columns, Machine, Measured, RunRecord
+from benchmark.run_records import Best, Budget, Columns, Machine, Measured, RunRecord
 from benchmark.runs import Run
 from methods.base import Method
 
@@ -89,7 +89,7 @@ def train(run: Run, store: Store, results: Path, options: Options = Options()) -
 
 def _finished(results: Path, key: str, weights: bool) -> RunRecord | None:
     """The record of a run, if nothing is left to do."""
-    record = records.find(results, key)
+    record = run_records.find(results, key)
     missing = weights and record and record.status == "done" and not checkpoint.weights_path(results, key).exists()
     return None if missing else record
 
@@ -149,8 +149,8 @@ def train_missing(setup: Setup) -> RunRecord:
         _finish(setup, state, record)
     record.measured.peak_memory = machine.peak_memory(setup.device)
     if team.is_main:
-        if not records.find(results, run.key):
-            records.save(record, results)
+        if not run_records.find(results, run.key):
+            run_records.save(record, results)
         checkpoint.clear(results, run.key)
     team.broadcast(None)  # so that no process continues before the record exists
     return record

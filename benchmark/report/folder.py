@@ -15,7 +15,6 @@ from benchmark.analysis.comparison import Comparison, Options
 from benchmark.analysis.run_table import comparisons
 from benchmark.files import write_text
 from benchmark.progress import Tell, silent
-from benchmark.records import RunRecord
 from benchmark.report import bibliography, paper, speed
 from benchmark.report.figures import captions
 from benchmark.report.figures.all_figures import FIGURES
@@ -27,6 +26,7 @@ from benchmark.report.page.picture import Picture, picture
 from benchmark.report.tables import all_tables, pilot
 from benchmark.report.tables.formats import FORMATS, rendered
 from benchmark.report.tables.table import Table, markdown, to_markdown
+from benchmark.run_records import RunRecord
 from benchmark.words import in_units, slug
 
 METRIC = "dice"  # of figures

@@ -24,8 +24,8 @@ from benchmark.analysis.comparison import Comparison, Options
 from benchmark.analysis.run_table import comparisons
 from benchmark.names import choose
 from benchmark.protocol.scores import SCORES
-from benchmark.records import RunRecord
 from benchmark.report.tables import formatting, headroom
+from benchmark.run_records import RunRecord
 
 FILE = "reading.md"  # beside the folder of run records
 METRIC = "dice"

@@ -9,9 +9,9 @@ from benchmark import datasets
 from benchmark.analysis import family, standing
 from benchmark.analysis.comparison import Options
 from benchmark.analysis.run_table import comparisons
-from benchmark.records import RunRecord
 from benchmark.report.figures.all_figures import FIGURES
 from benchmark.report.tables.table import markdown
+from benchmark.run_records import RunRecord
 from benchmark.words import slug
 
 BLOCKS = ("findings", "methods", "datasets")  # each between its two marks

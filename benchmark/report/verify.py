@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from benchmark.analysis import family, standing
 from benchmark.analysis.comparison import Comparison, Options
 from benchmark.analysis.run_table import comparisons
-from benchmark.records import RunRecord
 from benchmark.report import paper, speed
 from benchmark.report.tables import all_tables, notes, pilot
 from benchmark.report.tables.formats import FORMATS
 from benchmark.report.tables.table import END, PROVENANCE, TIDY, Table
+from benchmark.run_records import RunRecord
 
 WORDS = re.compile(r"\w*\d\w*(?:\.\d+)*")  # with a digit in them: in captions, notes and layout
 UNREAD = re.compile(

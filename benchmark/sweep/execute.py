@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.runs import Run
 from benchmark.sweep.plan import Planned
 from benchmark.sweep.task import DONE, ELSEWHERE, FAILED, FULL, failure, failure_path, record_failure, running_path
@@ -98,7 +98,7 @@ def execute(planned: Sequence[Planned], executor: Executor, results: Path, show:
 
 def _ending(results: Path, run: Run, how: str) -> tuple[str | None, str]:
     """How a run ended, from its files; None if there is neither a run record nor a failure record."""
-    if records.path_of(results, run.key).exists():
+    if run_records.path_of(results, run.key).exists():
         failure_path(results, run.key).unlink(missing_ok=True)
         return DONE, ""
     failed = failure(results, run.key) if how == "" else None

@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.progress import Tell, silent
 from benchmark.protocol.scores import MEAN, SCORES, Score, for_classes
 from benchmark.runs import Run
@@ -48,7 +48,7 @@ class Standings:
         """Reads the run records that were added; with a time limit, the rest at the next call."""
         start, total = time.monotonic(), len(self.unread)
         while self.unread and time.monotonic() - start < within_s:
-            record = records.find(self.results, self.unread.popleft())
+            record = run_records.find(self.results, self.unread.popleft())
             tell(total - len(self.unread), "")
             if record and record.status == "done" and (dice := _mean_dice(record)) is not None:
                 self.scores.setdefault((self.name(record.run), record.run.ratio), []).append(dice)
@@ -154,7 +154,7 @@ class Lines:
         if ending == FAILED:
             _say(f"failed    {run.key}: {sentence}")
         else:
-            record = records.find(self.progress.results, run.key)
+            record = run_records.find(self.progress.results, run.key)
             dice = _mean_dice(record) if record.status == "done" else None
             result = record.status if dice is None else f"{_dice_of(record).title} {dice:.3f}"
             _say(f"finished  {run.key}: {result} in {duration(record.measured.seconds)} of training")
@@ -230,7 +230,7 @@ def _label(run: Run) -> str:
     return f"{name_of(run)} at {run.ratio:g}, draw {run.draw}, seed {run.seed}"
 
 
-def _mean_dice(record: records.RunRecord) -> float | None:
+def _mean_dice(record: run_records.RunRecord) -> float | None:
     """The Dice of a run; of several classes, their mean.
 
     Of a trial, which has no scores of test images, it is that of the validation images.
@@ -241,7 +241,7 @@ def _mean_dice(record: records.RunRecord) -> float | None:
     return None if np.isnan(dice) else dice
 
 
-def _dice_of(record: records.RunRecord) -> Score:
+def _dice_of(record: run_records.RunRecord) -> Score:
     return SCORES[for_classes("dice", len(record.classes) - 1)]
 
 

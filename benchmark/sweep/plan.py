@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 import methods
-from benchmark import machine, records
+from benchmark import machine, run_records
 from benchmark.datasets.splits import labelled_count
 from benchmark.datasets.store import Store, at_resolution
 from benchmark.progress import silent
 from benchmark.protocol import flops, setup, train
 from benchmark.protocol.batches import check_crop, draw
 from benchmark.protocol.suites import BASELINE
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 from benchmark.runs import Run
 from benchmark.sweep.task import DONE, FAILED, keys_in
 from methods.base import Batch
@@ -243,7 +243,7 @@ class Estimates:
     def _read(self, method: str, dataset: str) -> list[dict[str, Any]]:
         """The costs in a few run records of a method, those of the dataset first, on the same kind of device."""
         keys = sorted(self.keys[method], key=lambda key: f"_{dataset}" not in key)
-        read = (records.find(self.results, key) for key in keys[:READ])
+        read = (run_records.find(self.results, key) for key in keys[:READ])
         return [_cost(record) for record in read if record and record.status == "done" and self.gpu == _on_gpu(record)]
 
     def _measured(self, run: str) -> float | None:

@@ -14,11 +14,11 @@ from typing import Any
 import optuna
 
 import methods
-from benchmark import records
+from benchmark import run_records
 from benchmark.datasets.store import Store
 from benchmark.files import write_text
 from benchmark.protocol.batches import draw
-from benchmark.records import RunRecord
+from benchmark.run_records import RunRecord
 from benchmark.runs import Run
 
 FOLDER = "tuning"  # of the results
@@ -70,7 +70,7 @@ def trials(run: Run, count: int, tuning: Path) -> list[Run]:
         asked = [study.ask(where) for _ in range(min(ROUND, count - len(known)))]
         these = [_with(run, trial.params) if trial.number else run for trial in asked]
         known += these
-        finished = [records.find(tuning, trial.key) for trial in these]
+        finished = [run_records.find(tuning, trial.key) for trial in these]
         if None in finished:
             break
         for trial, record in zip(asked, finished, strict=True):
@@ -91,7 +91,7 @@ def outcome(run: Run, count: int, tuning: Path) -> dict[str, Any] | None:
 
 def save(run: Run, known: Sequence[Run], tuning: Path) -> dict[str, Any]:
     """Writes the outcome of all trials: their settings and scores, and which is `chosen`, the first of the best."""
-    trial_records = [records.find(tuning, trial.key) for trial in known]
+    trial_records = [run_records.find(tuning, trial.key) for trial in known]
     scores = [score(record) for record in trial_records]
     certificate = trial_records[0].certificate
     outcome = {

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from rows import row
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.analysis import pilot
 from benchmark.analysis.pilot import ALL, FEW, LONG, Setting
 from benchmark.cli import main
@@ -178,7 +178,7 @@ def test_runs_that_are_there_already_are_used_and_become_a_table(options, store,
 def test_a_pilot_leaves_ordinary_records(options, tmp_path):
     code, said = bench(*options)
     assert code == 0, said
-    found = records.load(tmp_path)
+    found = run_records.load(tmp_path)
     assert sorted((one.run.ratio, one.run.steps, one.run.scale) for one in found) == sorted(
         (ratio, steps, scale) for scale in (0.5, 1.0) for ratio, steps in ((0.5, 2), (1.0, 2), (1.0, 3))
     )

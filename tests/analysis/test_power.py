@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 from rows import row, suite
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.power import Components, Paired, components, design, detectable, pairs, plan, power
 from benchmark.analysis.stats import paired_difference
@@ -138,7 +138,7 @@ def test_a_pair_has_the_scores_of_the_same_runs_side_by_side():
 
 def told(tmp_path, rows, *options: str):
     for one in rows:
-        records.save(one, tmp_path)
+        run_records.save(one, tmp_path)
     return CliRunner().invoke(main, ["plan", "--results", str(tmp_path), *options])
 
 

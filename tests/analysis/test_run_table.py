@@ -8,15 +8,15 @@ import pytest
 from msgspec import structs
 from rows import row, suite
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.analysis import run_table
-from benchmark.records import Best, RunRecord
+from benchmark.run_records import Best, RunRecord
 
 
 def saved(rows: list[RunRecord], folder) -> list[RunRecord]:
     """The rows as they are read from files."""
     for one in rows:
-        records.save(one, folder)
+        run_records.save(one, folder)
     return run_table.load(folder)
 
 

@@ -12,7 +12,7 @@ import pytest
 from rows import row
 
 import methods
-from benchmark import records
+from benchmark import run_records
 
 ROWS, PATIENTS = 10_000, 24
 RATIOS, DRAWS = (0.05, 0.1, 0.2, 0.5, 1.0), 3  # of each method and dataset; as many datasets as rows need
@@ -33,7 +33,7 @@ def many(request, tmp_path) -> tuple[Path, tuple[int, int]]:
         for dataset, seed in places[: min(left, copies)]:
             one.run = dataclasses.replace(one.run, dataset=dataset, seed=seed)
             one.key = f"{method}_{dataset}_r{ratio:g}_d{draw}_s{seed}"
-            records.path_of(tmp_path, one.key).write_bytes(msgspec.json.encode(one))
+            run_records.path_of(tmp_path, one.key).write_bytes(msgspec.json.encode(one))
         left -= min(left, copies)
     return tmp_path, request.param
 

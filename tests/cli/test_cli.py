@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from conftest import TOY
 from PIL import Image
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli import main
 from benchmark.speed import doctor as checks
 
@@ -63,16 +63,16 @@ def test_a_finished_run_is_shown_again_without_training(finished, data):
 
 def test_a_run_with_only_a_record_is_trained_again_and_compared_with_it(finished, data, tmp_path):
     (path,) = finished[0].glob("runs/*.json")
-    record = records.read(path)
+    record = run_records.read(path)
     record.scores["dice"][0][0], record.scores["jaccard"][0][0] = 0.5, 0.3333
     record.best.scores = {name: record.scores[name] for name in ("dice", "jaccard")}
-    records.save(record, tmp_path)
+    run_records.save(record, tmp_path)
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
     assert code == 0, said
     assert "which was there before" in said and "is kept." in said
     assert f"commit {record.machine.commit})" in said, "whoever wants the same bits has to know it"
     assert len(list(tmp_path.glob("weights/*.safetensors"))) == 1
-    assert records.find(tmp_path, record.key).scores["dice"][0][0] == 0.5
+    assert run_records.find(tmp_path, record.key).scores["dice"][0][0] == 0.5
 
 
 def test_predict_writes_masks_and_overlays_of_any_size(finished, tmp_path):
@@ -99,7 +99,7 @@ def test_a_run_at_half_the_resolution_trains_scores_and_predicts_there(data, tmp
     options = [*toy_options(data, tmp_path), "--scale", 0.5, "--crop", 16]
     code, said = bench("run", "--method", "supervised", *options)
     assert code == 0, said
-    (record,) = records.load(tmp_path)
+    (record,) = run_records.load(tmp_path)
     assert record.run.scale == 0.5
     assert len(list(tmp_path.glob("pictures/*.png"))) == 1
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (61, 47, 3), np.uint8)).save(tmp_path / "new.png")
@@ -124,16 +124,16 @@ def test_a_recipe_for_every_command_can_be_set_once(data, tmp_path, monkeypatch)
     where = ["--dataset", "toy", "--ratio", 0.5, "--data", data, "--results", tmp_path]
     code, said = bench("run", "--method", "supervised", *where)
     assert code == 0, said
-    (record,) = records.load(tmp_path)
+    (record,) = run_records.load(tmp_path)
     assert (record.run.encoder, record.run.steps) == ("tu-test_efficientnet", 6)
     assert "The test images come from only 3 patients" in " ".join(said.split())
 
 
 def test_without_a_score_there_is_no_picture_and_the_run_says_so(finished, data, tmp_path):
-    (record,) = records.load(finished[0])
+    (record,) = run_records.load(finished[0])
     record.scores |= {name: [[None] for _ in record.scores["name"]] for name in ("dice", "jaccard")}
     record.best.scores = {name: record.scores[name] for name in ("dice", "jaccard")}
-    records.save(record, tmp_path)
+    run_records.save(record, tmp_path)
     shutil.copytree(finished[0] / "weights", tmp_path / "weights")
     code, said = bench("run", "--method", "supervised", *toy_options(data, tmp_path))
     assert code == 0 and "Picture  none, as no test image has a score" in said

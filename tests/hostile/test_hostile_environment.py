@@ -5,7 +5,7 @@ import torch
 from click.testing import CliRunner
 from conftest import TOY
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli import main
 from benchmark.protocol import distributed
 
@@ -27,7 +27,7 @@ def test_ranks_that_torchrun_did_not_set_are_ignored(data, tmp_path, monkeypatch
     words = ["run", "--method", "supervised", *words, "--data", str(data), "--results", str(tmp_path)]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0 and "95 % interval" in done.output and "Weights" in done.output
-    assert len(records.paths(tmp_path)) == 1
+    assert len(run_records.paths(tmp_path)) == 1
 
 
 def test_of_the_processes_that_torchrun_started_the_first_one_prints(monkeypatch):

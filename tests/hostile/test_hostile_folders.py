@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from conftest import TOY
 from rows import suite
 
-from benchmark import files, records
+from benchmark import files, run_records
 from benchmark.cli import main
 from benchmark.cli.errors import FOLDERS, sentence
 
@@ -30,7 +30,7 @@ def toy_options(data: Path, results: Path) -> list[object]:
 @pytest.fixture
 def results(tmp_path) -> Path:
     for row in suite(("supervised", "cdma"), ratios=(0.1,), bounds=False):
-        records.save(row, tmp_path / "results")
+        run_records.save(row, tmp_path / "results")
     return tmp_path / "results"
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from conftest import TOY
 from rows import suite
 
-from benchmark import files, records
+from benchmark import files, run_records
 from benchmark.cli import main
 
 HALF = """
@@ -38,7 +38,7 @@ def half(path: Path) -> tuple[subprocess.Popen, Path]:
 @pytest.fixture
 def results(tmp_path) -> Path:
     for row in suite(("supervised", "cdma"), ratios=(0.1,), bounds=False):
-        records.save(row, tmp_path / "results")
+        run_records.save(row, tmp_path / "results")
     return tmp_path / "results"
 
 

@@ -13,7 +13,7 @@ from rows import row, suite
 from sweep.test_sweep import carried_out, wanted
 
 import methods
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli import main
 from methods.base import REGISTRY
 from methods.parts.nets import Arch
@@ -131,7 +131,7 @@ def test_a_sweep_records_a_broken_method_as_failed_and_goes_on(store, data, fold
     assert ran == ["supervised", "mine"]
     assert [ending for _, ending, _ in endings] == ["done", "failed"], endings
     assert said in endings[1][2]
-    assert len(records.load(tmp_path)) == 1
+    assert len(run_records.load(tmp_path)) == 1
 
 
 def test_a_run_of_a_method_that_raises_is_one_sentence_with_the_line(data, folder, tmp_path, monkeypatch):
@@ -205,11 +205,11 @@ def test_no_method_of_this_project_breaks_these_rules():
 
 def test_a_report_has_the_runs_of_a_method_that_is_no_longer_here(tmp_path):
     for one in suite(("supervised", "cdma"), ratios=(0.1,)):
-        records.save(one, tmp_path)
+        run_records.save(one, tmp_path)
     for settings in ({}, {"weight_um": 0.1}, {"weight_um": 0.2}, {"weight_um": 0.5}):
         one = row("cdma", settings=settings)
         gone = dataclasses.replace(one.run, method="gone")
-        records.save(structs.replace(one, run=gone, key=gone.key, title="Gone"), tmp_path)
+        run_records.save(structs.replace(one, run=gone, key=gone.key, title="Gone"), tmp_path)
     code, said = bench("report", "--results", tmp_path, "--no-panels")
     assert code == 0, said
     assert "Gone" in (tmp_path / "README.md").read_text()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import row, suite
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli import main
 from benchmark.report import folder, readme, verify
 from benchmark.report.tables.table import Cell, Column, Line, Table, markdown, provenance, to_markdown
@@ -86,7 +86,7 @@ def test_how_a_table_was_made_stays_inside_its_comment(text):
 
 
 def test_sentences_that_are_not_utf_8_are_named(tmp_path):
-    records.save(row(), tmp_path)
+    run_records.save(row(), tmp_path)
     (tmp_path / "reading.md").write_bytes("Größe".encode("latin-1"))
     found = CliRunner().invoke(main, ["report", "--results", str(tmp_path)])
     assert found.exit_code == 1

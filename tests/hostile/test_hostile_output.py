@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import TOY
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli import main
 
 BENCH = [sys.executable, "-m", "benchmark.cli"]
@@ -78,7 +78,7 @@ def test_a_finished_run_prints_its_scores_in_every_encoding(data, tmp_path, monk
     with monkeypatch.context() as patch:
         Process(patch, "/dev/full", encoding)
         main.main(words, standalone_mode=False)
-    assert len(records.paths(tmp_path)) == 1
+    assert len(run_records.paths(tmp_path)) == 1
 
 
 def test_signs_that_no_encoding_has_are_replaced():

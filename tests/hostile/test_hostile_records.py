@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rows import row, suite
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.analysis import run_table
 from benchmark.cli import main
 from benchmark.protocol import checkpoint, setup, step
@@ -79,7 +79,7 @@ EDITS = {  # where, what is put there, and what is said
 @pytest.fixture
 def results(tmp_path) -> Path:
     for one in suite(("supervised", "cdma"), ratios=(0.1,), bounds=False):
-        records.save(one, tmp_path)
+        run_records.save(one, tmp_path)
     return tmp_path
 
 
@@ -93,7 +93,7 @@ def edited(results: Path, place: str, value) -> Path:
 
 def test_a_record_as_a_run_leaves_it_is_taken(results):
     edited(results, "title", "CDMA")
-    assert len(records.load(results)) == len(run_table.load(results)) == 5
+    assert len(run_records.load(results)) == len(run_table.load(results)) == 5
     code, said = bench("verify", "--records", "--results", results)
     assert code == 0 and "Checked 5 run records: no error." in said
 
@@ -101,7 +101,7 @@ def test_a_record_as_a_run_leaves_it_is_taken(results):
 @pytest.mark.parametrize(("place", "value", "said"), EDITS.values(), ids=EDITS)
 def test_an_edited_record_is_named_with_what_is_wrong(results, place, value, said):
     path = edited(results, place, value)
-    for reader in (records.load, run_table.load):
+    for reader in (run_records.load, run_table.load):
         with pytest.raises(ValueError, match=said) as caught:
             reader(results)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
@@ -109,15 +109,15 @@ def test_an_edited_record_is_named_with_what_is_wrong(results, place, value, sai
 
 
 def test_a_copied_record_is_not_another_run(results):
-    (one, *_) = records.paths(results)
+    (one, *_) = run_records.paths(results)
     shutil.copy(one, results / "runs" / "b.json")
-    for reader in (records.load, run_table.load):
+    for reader in (run_records.load, run_table.load):
         with pytest.raises(ValueError, match=r"runs/b.json has the key .* it is a copy; delete it"):
             reader(results)
 
 
 def test_verify_names_every_record_that_does_not_hold(results):
-    (one, two, *_) = records.paths(results)
+    (one, two, *_) = run_records.paths(results)
     shutil.copy(one, results / "runs" / "b.json")
     edited(results, "scores.dice.0.0", 7)
     two.write_text("{")
@@ -140,7 +140,7 @@ def test_a_record_with_a_name_that_leads_elsewhere_is_refused(tmp_path, name, fi
     path.parent.mkdir()
     path.write_bytes(msgspec.json.encode(one))
     with pytest.raises(ValueError, match="it is a copy|names have letters"):
-        records.read(path)
+        run_records.read(path)
 
 
 VALUES = st.one_of(
@@ -166,7 +166,7 @@ def test_a_record_with_any_value_changed_is_read_or_refused_in_one_sentence(tmp_
     path = tmp_path / "runs" / f"{RECORD.key}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(plain), encoding="utf-8")
-    for reader in (records.load, run_table.load):
+    for reader in (run_records.load, run_table.load):
         try:
             reader(tmp_path)
         except ValueError as error:
@@ -181,7 +181,7 @@ def test_a_record_with_any_bytes_changed_is_read_or_refused_in_one_sentence(tmp_
     path = tmp_path / "runs" / f"{RECORD.key}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(text[:at] + put + text[at + cut :])
-    for reader in (records.load, run_table.load):
+    for reader in (run_records.load, run_table.load):
         try:
             reader(tmp_path)
         except ValueError as error:
@@ -209,9 +209,9 @@ def here(trained, tmp_path) -> Path:
     return tmp_path / "results"
 
 
-def found(results: Path) -> list[records.RunRecord]:
+def found(results: Path) -> list[run_records.RunRecord]:
     """Supervised with both seeds, and the other method."""
-    return sorted(records.load(results), key=lambda one: (one.run.method != "supervised", one.run.seed))
+    return sorted(run_records.load(results), key=lambda one: (one.run.method != "supervised", one.run.seed))
 
 
 def test_weights_are_those_of_their_record(here):
@@ -246,11 +246,11 @@ def test_a_flipped_bit_anywhere_is_found(here):
 def test_weights_that_were_trained_again_for_a_record_of_before_are_taken(here, data):
     (one, *_) = found(here)
     one.weights_sha256 = "0" * 64  # of another machine
-    records.save(one, here)
+    run_records.save(one, here)
     checkpoint.weights_path(here, one.key).unlink()
     toy = [f"--{name}={value}" for name, value in TOY.items()] + ["--data", data, "--results", here]
     assert bench("run", "--method=supervised", *toy)[0] == 0
-    assert records.find(here, one.key).weights_sha256 == "0" * 64
+    assert run_records.find(here, one.key).weights_sha256 == "0" * 64
     checkpoint.trained(one, here, "cpu")
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from sweep.test_sweep import Here, Quiet, options, wanted
 
-from benchmark import files, records
+from benchmark import files, run_records
 from benchmark.cli import executors, main
 from benchmark.protocol import train
 from benchmark.sweep import execute, plan, task
@@ -19,7 +19,7 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize(("module", "writes"), [(files, "_locked_beside"), (records, "save")])
+@pytest.mark.parametrize(("module", "writes"), [(files, "_locked_beside"), (run_records, "save")])
 def test_a_full_disk_ends_a_sweep_after_its_first_run_with_one_sentence(
     store, data, tmp_path, monkeypatch, module, writes
 ):
@@ -44,7 +44,7 @@ def test_a_failure_that_cannot_be_recorded_ends_a_sweep_too(store, data, tmp_pat
 
 def test_the_command_says_it_in_one_sentence(data, tmp_path, monkeypatch):
     monkeypatch.setattr(executors.Execution, "executor", lambda self, results: Here(Task(results, self.data, "cpu")))
-    monkeypatch.setattr(records, "save", full)
+    monkeypatch.setattr(run_records, "save", full)
     words = ["sweep", "quick", "--methods", "mean_teacher", *options(data, tmp_path)]
     done = CliRunner().invoke(main, [str(word) for word in words])
     assert done.exit_code == 1 and done.stderr.splitlines()[-1] == (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rows import suite
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli import main
 from benchmark.report.tables import all_tables
 from benchmark.report.tables.formats import FORMATS
@@ -32,7 +32,7 @@ def bench(*words: object) -> tuple[int, str]:
 def results(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     for row in ROWS:
-        records.save(row, folder)
+        run_records.save(row, folder)
     return folder
 
 

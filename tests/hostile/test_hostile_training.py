@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import TOY
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli import main
 from benchmark.protocol import train
 
@@ -25,7 +25,7 @@ def test_a_learning_rate_that_destroys_the_network_is_said_with_what_to_try(data
     words = ["--method", method, "--optimiser", optimiser, "--lr", "1e30", "--data", data, "--results", tmp_path]
     code, said = bench("run", *toy, *words)
     assert code == 1 and "The loss is not finite at step" in said and "try a smaller --lr" in said
-    (record,) = records.load(tmp_path)
+    (record,) = run_records.load(tmp_path)
     assert record.status == "diverged" and not record.scores
     assert not list(tmp_path.glob("weights/*"))
 

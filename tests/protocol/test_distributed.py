@@ -15,7 +15,7 @@ from test_train import bench_run, decided, equal, weights
 from torch import nn
 
 import methods
-from benchmark import records
+from benchmark import run_records
 from benchmark.protocol.distributed import Team, _Dropout, own_device
 from methods.parts.nets import Arch
 
@@ -55,9 +55,9 @@ def test_a_run_in_two_processes_leaves_the_row_of_one(data, toy, tmp_path):
     run = dataclasses.replace(toy, method="cdma", labelled=3, unlabelled=2)
     python, *command = bench_run(data, tmp_path / "one", run)
     subprocess.run([python, *command], check=True, capture_output=True)
-    (one,) = records.load(tmp_path / "one")
+    (one,) = run_records.load(tmp_path / "one")
     said = in_two_processes(*bench_run(data, tmp_path / "two", run)[1:])
-    (two,) = records.load(tmp_path / "two")
+    (two,) = run_records.load(tmp_path / "two")
     assert said.count("on the test images of") == 1, "only one of them tells"
     assert two.machine.processes == 2 and one.machine.processes == 1
     assert two.key == one.key, "the number of processes decides no result"
@@ -80,10 +80,10 @@ def test_a_run_of_which_one_process_was_killed_goes_on_to_the_same_bits(data, to
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     assert process.wait() != 0, "the others must not go on, or wait for ever"
-    assert not records.load(tmp_path / "killed")
+    assert not run_records.load(tmp_path / "killed")
     in_two_processes(*command)
     in_two_processes(*bench_run(data, tmp_path / "whole", run)[1:])
-    (one,), (two,) = records.load(tmp_path / "whole"), records.load(tmp_path / "killed")
+    (one,), (two,) = run_records.load(tmp_path / "whole"), run_records.load(tmp_path / "killed")
     assert decided(one) == decided(two)
     assert equal(weights(tmp_path / "whole", one.key), weights(tmp_path / "killed", two.key))
 

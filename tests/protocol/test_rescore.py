@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from conftest import TOY, blob
 from PIL import Image
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.cli import main
 from benchmark.datasets import store as stores
 from benchmark.protocol import checkpoint, train
@@ -60,17 +60,17 @@ def elsewhere(data, tmp_path_factory):
 
 def test_a_score_that_a_record_lacks_is_added_and_nothing_else_changes(results, trained, data):
     record = trained[1]
-    old = records.find(results, record.key)
+    old = run_records.find(results, record.key)
     lost = {name: old.scores.pop(name) for name in ("nsd", "background_dice")}
     old.scores["dice"][0][0], old.scores["jaccard"][0][0] = 0.1234, 0.0658  # what another machine has computed
     if old.best.step == old.run.steps:
         old.best.scores = {name: old.scores[name] for name in ("dice", "jaccard")}
-    records.save(old, results)
+    run_records.save(old, results)
     code, said = bench("score", record.key[:12], "--results", results, "--data", data, "--device", "cpu")
     assert code == 0, said
     assert f"{record.key}: added nsd, background_dice" in said
     assert "off that of the record, which stays" in said
-    new = records.find(results, record.key)
+    new = run_records.find(results, record.key)
     assert {name: new.scores[name] for name in lost} == lost, "the same numbers as after training"
     assert new.scores["dice"][0][0] == 0.1234
     assert set(new.added) == set(lost)
@@ -79,7 +79,7 @@ def test_a_score_that_a_record_lacks_is_added_and_nothing_else_changes(results, 
 
 
 def test_a_record_with_every_score_is_not_touched(results, trained, data):
-    path = records.path_of(results, trained[1].key)
+    path = run_records.path_of(results, trained[1].key)
     before = path.read_bytes()
     code, said = bench("score", "--results", results, "--data", data)
     assert (code, said) == (0, f"{trained[1].key}: has every score\n")
@@ -89,9 +89,9 @@ def test_a_record_with_every_score_is_not_touched(results, trained, data):
 def test_what_cannot_be_scored_again_is_one_sentence(results, trained, data, blobs, tmp_path):
     key = trained[1].key
     where = ("--results", results, "--data", data)
-    record = records.find(results, key)
+    record = run_records.find(results, key)
     del record.scores["nsd"]
-    records.save(record, results)
+    run_records.save(record, results)
     assert bench("score", key, "--task", "grade", *where) == (
         1,
         "Error: --task is that of another dataset; give it together with --dataset.\n",
@@ -116,7 +116,7 @@ def test_what_cannot_be_scored_again_is_one_sentence(results, trained, data, blo
 
 def test_another_dataset_is_scored_into_a_file_of_its_own(results, trained, elsewhere):
     record = trained[1]
-    before = records.path_of(results, record.key).read_bytes()
+    before = run_records.path_of(results, record.key).read_bytes()
     code, said = bench(
         "score", record.key, "--dataset", "other", "--results", results, "--data", elsewhere, "--device", "cpu"
     )
@@ -133,7 +133,7 @@ def test_another_dataset_is_scored_into_a_file_of_its_own(results, trained, else
     assert {score.name: found.scores.get(score.name) for score in COMPUTED if not score.needs_instances} == {
         score.name: [image[score.name] for image in expected] for score in COMPUTED if not score.needs_instances
     }
-    assert records.path_of(results, record.key).read_bytes() == before
+    assert run_records.path_of(results, record.key).read_bytes() == before
 
 
 def test_other_classes_are_refused_and_named(results, trained, elsewhere):

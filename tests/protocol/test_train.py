@@ -19,12 +19,12 @@ import timm
 import torch
 
 import methods
-from benchmark import files, records
+from benchmark import files, run_records
 from benchmark.datasets.store import open_store
 from benchmark.datasets.store.index import array_hash, sealed
 from benchmark.protocol import checkpoint, setup, train
 from benchmark.protocol.batches import draw
-from benchmark.records import Best, RunRecord
+from benchmark.run_records import Best, RunRecord
 from methods.base import REGISTRY, Method
 from methods.parts import views
 from methods.parts.losses import dice_ce
@@ -84,10 +84,10 @@ def test_a_finished_run_is_only_read(store, toy, undisturbed, tmp_path, monkeypa
 
 def test_a_row_without_its_weights_is_enough_unless_they_are_asked_for(store, toy, undisturbed, tmp_path):
     row, _ = undisturbed
-    records.save(row, tmp_path)
+    run_records.save(row, tmp_path)
     train.train(toy, store, tmp_path)
     assert not (tmp_path / "weights").exists()
-    path = records.path_of(tmp_path, row.key)
+    path = run_records.path_of(tmp_path, row.key)
     before = path.read_bytes()
     again = train.train(toy, store, tmp_path, train.Options(weights=True))
     assert decided(again) == decided(row)
@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_row_that_says_so(store, t
     assert row.status == "diverged" and not row.scores and row.best is None
     assert row.budget.steps == len(row.history["step"]) < toy.steps, "what was not trained cost nothing"
     assert row.history["sup"][-1] is None and row.history["step"][-1] == 4
-    assert records.find(tmp_path, row.key).status == "diverged"
+    assert run_records.find(tmp_path, row.key).status == "diverged"
 
 
 def test_the_row_counts_what_the_run_did(store, toy, tmp_path):
@@ -251,10 +251,10 @@ def test_twenty_sigkills_at_random_moments_cost_no_bit(store, data, toy, tmp_pat
     start = time.monotonic()
     subprocess.run(bench_run(data, tmp_path / "a", run), check=True, capture_output=True)
     whole_s = time.monotonic() - start
-    (row,) = records.load(tmp_path / "a")
+    (row,) = run_records.load(tmp_path / "a")
 
     def same() -> bool:
-        (other,) = records.load(tmp_path / "b")
+        (other,) = run_records.load(tmp_path / "b")
         return decided(row) == decided(other) and equal(
             weights(tmp_path / "a", row.key), weights(tmp_path / "b", row.key)
         )
@@ -279,16 +279,16 @@ def test_two_processes_on_one_run_leave_one_row(data, toy, tmp_path):
     for process in both:
         process.communicate()
     assert [process.returncode for process in both] == [0, 0]
-    assert len(records.load(tmp_path)) == 1
+    assert len(run_records.load(tmp_path)) == 1
 
 
 def test_a_run_that_another_process_holds_is_waited_for(store, data, toy, tmp_path):
     with files.claimed(tmp_path, setup.complete(toy, store).key, print):
         process = subprocess.Popen(bench_run(data, tmp_path, toy), stdout=subprocess.PIPE, text=True)
         assert "waiting for it" in process.stdout.readline()
-        assert not records.load(tmp_path)
+        assert not run_records.load(tmp_path)
     process.communicate()
-    assert process.returncode == 0 and len(records.load(tmp_path)) == 1
+    assert process.returncode == 0 and len(run_records.load(tmp_path)) == 1
 
 
 def test_what_is_best_on_validation_is_in_the_checkpoint_that_is_kept(store, toy, tmp_path, monkeypatch):

@@ -157,12 +157,12 @@ def test_images_without_a_score_stay_without_one_and_classes_are_averaged():
 
 
 def test_rows_read_as_arrays_give_the_same_page(tmp_path):
-    from benchmark import records
+    from benchmark import run_records
 
     rows = suite(draws=1, empty=(0, 1, 2))
     for one in rows:
-        records.save(one, tmp_path)
-    assert drawn(run_table.load(tmp_path)) == drawn(records.load(tmp_path))
+        run_records.save(one, tmp_path)
+    assert drawn(run_table.load(tmp_path)) == drawn(run_records.load(tmp_path))
 
 
 def test_training_curves_are_thinned_to_means_of_neighbours():

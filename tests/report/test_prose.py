@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from rows import row, suite
 
-from benchmark import records
+from benchmark import run_records
 from benchmark.analysis import power, run_table
 from benchmark.analysis.comparison import Comparison, Options
 from benchmark.cli import main
@@ -126,7 +126,7 @@ def test_a_sentence_that_states_what_was_done_may_stand():
 
 def test_the_report_refuses_a_claim_in_free_words(tmp_path):
     for one in far():
-        records.save(one, tmp_path)
+        run_records.save(one, tmp_path)
     (tmp_path / "reading.md").write_text("CDMA wins.\n")
     done = CliRunner().invoke(main, ["report", "--results", str(tmp_path), "--no-panels"])
     assert done.exit_code != 0

@@ -14,15 +14,15 @@ from msgspec import structs
 from rows import row, suite
 
 import methods
-from benchmark import records
+from benchmark import run_records
 from benchmark.analysis import family, run_table, stats
 from benchmark.analysis.comparison import Comparison, Options
-from benchmark.records import Measured, RunRecord
 from benchmark.report import bibliography
 from benchmark.report.tables import all_tables
 from benchmark.report.tables.formats import rendered
 from benchmark.report.tables.latex import latex, to_latex
 from benchmark.report.tables.table import TIDY, Cell, Column, Line, Table, to_csv, to_markdown
+from benchmark.run_records import Measured, RunRecord
 
 LEVELS = {"p0": 0.9, "p1": 0.8, "p2": 0.7, "p3": 0.6}
 MANY = {f"p{k:02}": 0.6 + 0.03 * k for k in range(10)}  # as many patients as ranks need
@@ -723,7 +723,7 @@ def test_the_order_of_rows_and_whether_they_are_lists_or_arrays_changes_nothing(
 
     rows = suite(empty=(1, 2), objects=True)
     for one in rows:
-        records.save(one, tmp_path)
+        run_records.save(one, tmp_path)
     drawn = {name: rendered(table) for name, table in all_tables.tables(rows).items()}
     assert {name: rendered(table) for name, table in all_tables.tables(rows[::-1]).items()} == drawn
     assert {name: rendered(table) for name, table in all_tables.tables(run_table.load(tmp_path)).items()} == drawn

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from rows import row, suite
 
-from benchmark import progress, records
+from benchmark import progress, run_records
 from benchmark.analysis import family, run_table
 from benchmark.analysis.comparison import Comparison, Options
 from benchmark.cli import main
@@ -270,7 +270,7 @@ def results(few_figures, tmp_path_factory):
     methods = ("supervised", "mean_teacher", "cps", "cdma")
     variants = [row("cdma", variant=variant, patients=12) for variant in ("no_um", "labels_only")]
     for one in [*suite(methods, draws=3, patients=12), *variants, row("cdma", dataset="glas", objects=True)]:
-        records.save(one, at)
+        run_records.save(one, at)
     done = CliRunner().invoke(main, ["report", "--results", str(at), "--no-panels"])
     assert done.exit_code == 0, done.output
     return at

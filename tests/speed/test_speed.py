@@ -18,7 +18,7 @@ from conftest import TOY
 from rows import suite
 
 import methods
-from benchmark import records
+from benchmark import run_records
 from benchmark.analysis import timing
 from benchmark.cli import main
 from benchmark.protocol import flops, step
@@ -645,7 +645,7 @@ def test_bench_report_draws_them_and_bench_verify_finds_what_does_not_hold(finis
     for row in (made("supervised"), made("cdma")):
         timing.save(row, tmp_path)
     for row in suite(("supervised",), (0.1,), 1, bounds=False)[:finished]:
-        records.save(row, tmp_path)
+        run_records.save(row, tmp_path)
     said = CliRunner().invoke(main, ["report", "--results", str(tmp_path), "--no-panels"], catch_exceptions=False)
     assert said.exit_code == 0, said.output
     (table,) = tmp_path.glob("tables/speed/*/speed-training.md")

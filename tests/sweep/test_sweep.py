@@ -24,10 +24,10 @@ from conftest import TOY
 from msgspec import structs
 from rows import row as made_up
 
-from benchmark import files, machine, records, runs
+from benchmark import files, machine, run_records, runs
 from benchmark.cli import executors, main
 from benchmark.protocol import setup, suites, train
-from benchmark.records import Measured, RunRecord
+from benchmark.run_records import Measured, RunRecord
 from benchmark.speed import sharing
 from benchmark.sweep import execute, live, plan, task
 from benchmark.sweep.executors.local import Local
@@ -178,7 +178,7 @@ def measured(run: runs.Run, store, results: Path, seconds: float, memory: int, d
     found.budget.steps = run.steps
     found.measured = Measured(seconds=seconds, peak_memory=memory)
     found.machine = structs.replace(found.machine, device=device, threads=threads)
-    records.save(found, results)
+    run_records.save(found, results)
 
 
 def test_time_and_memory_come_from_rows_of_the_method_on_this_network(store, tmp_path):
@@ -266,7 +266,7 @@ def test_a_method_added_to_a_finished_suite_starts_only_its_own_runs(store, data
     assert carried_out(wanted(), store, data, tmp_path)[0] == ["supervised", "mean_teacher"]
     assert carried_out(wanted(), store, data, tmp_path)[0] == []
     assert carried_out(wanted(("mean_teacher", "cdma")), store, data, tmp_path)[0] == ["cdma"]
-    assert len(records.load(tmp_path)) == 3
+    assert len(run_records.load(tmp_path)) == 3
 
 
 def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_path, monkeypatch):
@@ -280,7 +280,7 @@ def test_a_failed_run_is_recorded_and_does_not_stop_the_others(store, data, tmp_
     monkeypatch.setattr(train, "train_missing", fails)
     bad = setup.complete(these[1], store).key
     ran, said = carried_out(these, store, data, tmp_path)
-    assert len(ran) == 3 and len(records.load(tmp_path)) == 2
+    assert len(ran) == 3 and len(run_records.load(tmp_path)) == 2
     assert [key for key, ending, _ in said if ending == "failed"] == [bad]
     failure = task.failure(tmp_path, bad)
     assert failure["error"] == "Give it another try." and "Traceback" in failure["traceback"]
@@ -362,7 +362,7 @@ def test_a_run_tells_how_far_it_is(store, data, tmp_path, monkeypatch):
 
 def test_what_a_run_tells_is_gone_before_its_row_is_there(store, data, tmp_path, monkeypatch):
     (one,) = plan.plan(wanted()[:1], {"toy": store}, tmp_path)
-    monkeypatch.setattr(records, "save", lambda row, results: seen.append(task.running(results, row.key)))
+    monkeypatch.setattr(run_records, "save", lambda row, results: seen.append(task.running(results, row.key)))
     seen = []
     Task(tmp_path, data, "cpu")(one.run)
     assert seen == [None]
@@ -411,7 +411,7 @@ def test_a_killed_run_is_told_and_goes_on_when_it_is_started_again(store, data, 
         local.stop()
     assert not alive(worker)
     undisturbed = train.train(one.run, store, tmp_path / "undisturbed", train.Options(device="cpu"))
-    assert decided(records.find(tmp_path, one.key)) == decided(undisturbed)
+    assert decided(run_records.find(tmp_path, one.key)) == decided(undisturbed)
 
 
 def test_the_peak_of_a_forked_run_counts_the_libraries_that_its_worker_has_loaded(monkeypatch):
@@ -436,7 +436,7 @@ def test_a_worker_and_its_run_end_when_the_sweep_is_gone(store, data, tmp_path):
         wait_until(lambda: not alive(child) and not alive(worker.pid), 30)
     finally:
         local.stop()
-    assert not records.load(tmp_path)
+    assert not run_records.load(tmp_path)
 
 
 def test_workers_that_cannot_start_are_told_with_their_last_words(store, data, tmp_path, monkeypatch):
@@ -474,7 +474,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(store, data, tmp_path):
     assert ["supervised", "0.5 1", "1", "1", "–"] in [line[:5] for line in plan_lines]
     assert ["mean_teacher", "0.5", "–", "1", "–"] in [line[:5] for line in plan_lines]
     assert "unknown" not in said
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"] and len(records.load(tmp_path)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"] and len(run_records.load(tmp_path)) == 1
 
 
 def test_a_finished_suite_starts_no_worker(store, data, tmp_path, monkeypatch):
@@ -530,7 +530,7 @@ def test_the_table_so_far_has_a_dash_where_nothing_is_done(store, data, tmp_path
     standings = live.Standings(tmp_path)
     standings.add([path.stem for path in (tmp_path / "runs").iterdir()])
     standings.read()
-    rows = records.load(tmp_path, method="supervised")
+    rows = run_records.load(tmp_path, method="supervised")
     dice = [value for image in rows[0].scores["dice"] for value in image if value is not None]
     assert standings.scores["supervised", 0.5] == [pytest.approx(sum(dice) / len(dice))]
     standings.scores["supervised", 1.0] = [0.5]
@@ -541,7 +541,7 @@ def test_the_table_so_far_has_a_dash_where_nothing_is_done(store, data, tmp_path
 
 def test_the_table_so_far_says_that_a_dice_is_the_mean_over_classes(tmp_path):
     record = made_up("supervised", classes=("background", "benign", "malignant"))
-    records.save(record, tmp_path)
+    run_records.save(record, tmp_path)
     standings = live.Standings(tmp_path)
     standings.add([record.key])
     standings.read()
@@ -602,9 +602,9 @@ def test_ctrl_c_stops_everything_and_the_same_command_goes_on(store, data, tmp_p
     assert "Traceback" not in said
     assert not [process for process in below if alive(process)]
     assert not list((tmp_path / "running").iterdir())
-    assert len(records.load(tmp_path)) < 3
+    assert len(run_records.load(tmp_path)) < 3
     subprocess.run(command, check=True, capture_output=True)
-    assert len(records.load(tmp_path)) == 3
+    assert len(run_records.load(tmp_path)) == 3
 
 
 @pytest.mark.slow
@@ -646,7 +646,7 @@ def test_fifty_sigkills_of_workers_and_sweeps_leave_every_row_once_and_whole(sto
     subprocess.run(command, check=True, capture_output=True)
     print(kills)
     assert len(rows()) == 200
-    loaded = records.load(tmp_path)
+    loaded = run_records.load(tmp_path)
     assert len({row.key for row in loaded}) == 200 and all(row.status == "done" for row in loaded)
     for folder in ("runs", "checkpoints", "running", "failed"):
         here = tmp_path / folder
@@ -662,14 +662,14 @@ def test_fifty_sigkills_of_workers_and_sweeps_leave_every_row_once_and_whole(sto
 @pytest.fixture
 def rows_here(store, data, tmp_path):
     carried_out(wanted(seeds=(0, 1)), store, data, tmp_path / "here")
-    return {row.key: decided(row) for row in records.load(tmp_path / "here")}
+    return {row.key: decided(row) for row in run_records.load(tmp_path / "here")}
 
 
 @pytest.mark.slow
 def test_local_workers_leave_the_same_rows(rows_here, store, data, tmp_path):
     planned = plan.plan(wanted(seeds=(0, 1)), {"toy": store}, tmp_path)
     execute.execute(planned, Local(Task(tmp_path, data, "cpu"), ["cpu"] * 2), tmp_path, Quiet())
-    assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
+    assert {row.key: decided(row) for row in run_records.load(tmp_path)} == rows_here
 
 
 @pytest.fixture
@@ -688,7 +688,7 @@ def test_slurm_leaves_the_same_rows_and_goes_on_after_a_timeout(rows_here, slurm
     planned = plan.plan(wanted(seeds=(0, 1)), {"toy": store}, tmp_path)
     executor = slurm.Slurm(Task(tmp_path, data, "cpu"), tmp_path / "slurm", 2, {"time": 10})
     execute.execute(planned, executor, tmp_path, Quiet())
-    assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
+    assert {row.key: decided(row) for row in run_records.load(tmp_path)} == rows_here
 
 
 @pytest.mark.slow
@@ -702,7 +702,7 @@ def test_slurm_queues_a_run_again_whose_time_is_up(slurm, store, data, tmp_path)
     wait_until(lambda: "Requeued" in (job.stderr() or "") + (job.stdout() or ""), 60)
     endings = []
     wait_until(lambda: endings.extend(executor.ended(0.5)) or endings, 900)  # Slurm itself waits for two minutes
-    assert endings == [(one.run, "")] and len(records.load(tmp_path)) == 1
+    assert endings == [(one.run, "")] and len(run_records.load(tmp_path)) == 1
     executor.stop()
 
 
@@ -765,7 +765,7 @@ def test_a_ray_cluster_of_several_nodes_leaves_the_same_rows(rows_here, ray_clus
 
     planned = plan.plan(wanted(seeds=(0, 1)), {"toy": store}, tmp_path)
     execute.execute(planned, OnRay(Task(tmp_path, data, "cpu"), 0), tmp_path, Quiet())
-    assert {row.key: decided(row) for row in records.load(tmp_path)} == rows_here
+    assert {row.key: decided(row) for row in run_records.load(tmp_path)} == rows_here
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -796,7 +796,7 @@ def given(line: str, data: Path, results: Path) -> None:
 def test_the_commands_for_slurm_run(slurm, store, data, tmp_path):
     alone, detached = of_the_page("--on slurm")
     given(alone, data, tmp_path / "alone")
-    assert len(records.load(tmp_path / "alone")) == 3
+    assert len(run_records.load(tmp_path / "alone")) == 3
     given(detached, data, tmp_path / "detached")
     wait_until(lambda: len(list((tmp_path / "detached" / "runs").glob("[!.]*"))) == 3)
     given(of_the_page("--dry-run")[0], data, tmp_path / "detached")
@@ -806,7 +806,7 @@ def test_the_commands_for_slurm_run(slurm, store, data, tmp_path):
 def test_the_command_for_ray_runs(ray_cluster, store, data, tmp_path):
     (line,) = of_the_page("--on ray")
     given(line, data, tmp_path)
-    assert len(records.load(tmp_path)) == 3
+    assert len(run_records.load(tmp_path)) == 3
 
 
 def test_a_sweep_without_a_suite_lists_the_suites_and_plans_nothing(tmp_path):

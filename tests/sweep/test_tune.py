@@ -21,7 +21,7 @@ from rows import row as made_up
 from rows import suite
 
 import methods
-from benchmark import records, runs
+from benchmark import run_records, runs
 from benchmark.analysis import run_table
 from benchmark.analysis.comparison import Comparison
 from benchmark.cli import executors, main
@@ -43,7 +43,7 @@ def judge(trial: Run, tuning: Path, dice: float, status: str = "done") -> None:
     found = structs.replace(made_up(trial.method), key=trial.key, run=trial, status=status)
     found.validation, found.history = {"step": [trial.steps], "dice": [dice]}, {}
     found.budget.steps = trial.steps
-    records.save(structs.replace(found, scores={}, best=None), tuning)
+    run_records.save(structs.replace(found, scores={}, best=None), tuning)
 
 
 def likes(lr: float):
@@ -53,7 +53,7 @@ def likes(lr: float):
 
 def tuned_by(run: Run, count: int, tuning: Path, score, pick=lambda missing: missing) -> list[Run]:
     """Judges the trials that are proposed until there are no more, in the order that `pick` chooses."""
-    while missing := [trial for trial in tune.trials(run, count, tuning) if not records.find(tuning, trial.key)]:
+    while missing := [trial for trial in tune.trials(run, count, tuning) if not run_records.find(tuning, trial.key)]:
         for trial in pick(missing):
             judge(trial, tuning, score(trial))
     known = tune.trials(run, count, tuning)
@@ -139,7 +139,7 @@ def test_of_equal_trials_the_published_settings_are_chosen(store, tmp_path):
 def test_a_trial_is_scored_on_no_more_validation_images_than_labelled_ones_and_has_no_scores(store, data, tmp_path):
     run = complete(store, "supervised", ratio=0.1)
     assert Task(tmp_path, data, "cpu", trial=True)(run) == "done"
-    row = records.find(tmp_path, run.key)
+    row = run_records.find(tmp_path, run.key)
     assert row.status == "done" and not row.scores and row.best is None
     assert 0 < row.certificate.images["val"] <= row.certificate.images["labelled"]
     assert tune.score(row) == row.validation["dice"][-1] > 0
@@ -298,12 +298,12 @@ def test_tuning_a_suite_and_then_sweeping_it(here, data, tmp_path, monkeypatch):
     assert not (tmp_path / "tuning" / "runs").exists()
     code, said = bench("sweep", *what, "--tuned")
     assert code == 0, said
-    rows = records.load(tmp_path)
+    rows = run_records.load(tmp_path)
     assert len(rows) == 2 and all(row.run.tuned and row.scores for row in rows)
     assert "entropy_min (tuned)" in said
     code, said = bench("run", "--method", "entropy_min", "--ratio", "1", "--tuned", *options(data, tmp_path, steps=1))
     assert code == 0 and "Tuned: lr" in said
-    assert len(records.load(tmp_path)) == 2, "it is the run of the sweep"
+    assert len(run_records.load(tmp_path)) == 2, "it is the run of the sweep"
 
 
 def test_a_trial_that_fails_does_not_stop_the_others(here, data, tmp_path, monkeypatch):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from benchmark.analysis import standing
 from benchmark.analysis.comparison import Comparison
-from benchmark.records import RunRecord
 from benchmark.report.tables import formatting
 from benchmark.report.tables.table import DAGGER
+from benchmark.run_records import RunRecord
 
 Records = Sequence[RunRecord] | Comparison  # of one comparison; several figures of it share one Comparison
 

@@ -16,7 +16,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from benchmark.analysis.comparison import Comparison
 from benchmark.protocol.scores import MEAN
-from benchmark.records import RunRecord
 from benchmark.report.figures.captions import Records
 from benchmark.report.figures.style import (
     ACCENT,
@@ -36,6 +35,7 @@ from benchmark.report.figures.style import (
     settle,
     wrapped,
 )
+from benchmark.run_records import RunRecord
 
 REACH = 10_000  # the ratio of the largest and the smallest loss on the axis
 

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 
 from benchmark.analysis.comparison import Comparison
 from benchmark.datasets.store import Store
-from benchmark.records import RunRecord
 from benchmark.report.figures.captions import Records, printed
 from benchmark.report.figures.pictures import COLOURS, PREDICTION, TRUTH, ignored_colour, outline, show
 from benchmark.report.figures.style import SMALL, TEXT, finished, in_style, page, percent, wrapped
+from benchmark.run_records import RunRecord
 
 Predict = Callable[[RunRecord, Sequence[UInt8[np.ndarray, "h w 3"]]], Sequence[UInt8[np.ndarray, "h w"]]]
 

@@ -16,10 +16,10 @@ from benchmark.analysis import family, run_table
 from benchmark.analysis.comparison import Comparison
 from benchmark.protocol import suites
 from benchmark.protocol.scores import SCORES, Score, for_classes
-from benchmark.records import RunRecord
 from benchmark.report import bibliography
 from benchmark.report.page.overlays import Panel
 from benchmark.report.tables import formatting
+from benchmark.run_records import RunRecord
 from benchmark.runs import Run
 from benchmark.words import plural, some
 

@@ -10,10 +10,10 @@ import numpy as np
 from benchmark.analysis import family, standing
 from benchmark.analysis.comparison import Comparison, Options
 from benchmark.protocol.scores import BEST, COMPUTED, FINDING, MEAN, SCORES
-from benchmark.records import RunRecord
 from benchmark.report.tables import breakdown, controls, formatting, headroom, notes, paired
 from benchmark.report.tables.formatting import METHOD, percent
 from benchmark.report.tables.table import Cell, Column, Line, Table
+from benchmark.run_records import RunRecord
 
 MAIN = ("dice", "jaccard", "hd95", "assd")
 FLOPS = Column("FLOPs ×", unit="multiple of supervised")

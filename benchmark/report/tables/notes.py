@@ -12,9 +12,9 @@ from benchmark.analysis import family, standing, stats
 from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.run_table import budget, fingerprint
 from benchmark.datasets import few_patients
-from benchmark.records import Certificate, RunRecord
 from benchmark.report.bibliography import dataset_key
 from benchmark.report.tables.table import LABELLED, Column, Line, Table, digest
+from benchmark.run_records import Certificate, RunRecord
 from benchmark.runs import Run, trials_of
 from benchmark.words import in_units, some
 

@@ -7,10 +7,10 @@ from benchmark.analysis import pilot
 from benchmark.analysis.pilot import ALL, FEW, LEVEL, LONG, LONGER, PARTS, SHARE, Outcome, Setting
 from benchmark.datasets import few_patients
 from benchmark.protocol.scores import MEAN, SCORES
-from benchmark.records import RunRecord
 from benchmark.report.tables import notes
 from benchmark.report.tables.formatting import difference, percent, plain, probability
 from benchmark.report.tables.table import Cell, Column, Line, Table
+from benchmark.run_records import RunRecord
 from benchmark.words import in_units, some
 
 NAME = "pilot"
