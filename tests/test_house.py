@@ -67,3 +67,8 @@ def test_help_answers_in_half_a_second():
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_no_folder_of_tests_hides_a_package():
+    """Pytest puts tests/ on the path, where a folder is found before a package that is installed as editable."""
+    assert not {path.name for path in (house.ROOT / "tests").iterdir() if path.is_dir()} & set(house.PACKAGES)

@@ -2,7 +2,7 @@
 
 `torchrun` starts the processes. An encoder or decoder that is given a batch takes this process's shard of it, and its
 output is gathered again, so that a method sees whole batches and its losses are those of one process, whatever they
-compare across images. Random numbers are drawn for the whole batch, too. So a step is that of one process except for
+compare across images. Random numbers are those of the whole batch, too. So a step is that of one process except for
 the order of additions, and the number of processes decides no result. Only the networks are sharded: losses, views and
 the cutting of batches are done by every process for itself.
 """

@@ -1,4 +1,4 @@
-"""The training loop, used by every method; it resumes exactly and leaves a run record."""
+"""The training loop, used by every method; it resumes exactly and writes a run record."""
 
 import contextlib
 import functools

@@ -32,7 +32,7 @@ from methods.testing.tape import recorded
 STEPS = 5  # that are taken eagerly and captured
 STOP = 4  # step after which a run is stopped and resumed
 RESUMED = 8  # steps of that run
-WHOLE = 50  # steps of a run that leaves a record
+WHOLE = 50  # steps of a run that writes a run record
 BOUNDS = {"float32": 1e-5, "bf16": 2e-2}  # of the relative difference of losses; bf16 rounds to 8 bits
 TIMED = 3  # steps of each precision
 LIMIT_S = 170.0  # after which no further check is started

@@ -48,7 +48,7 @@ class Job:
     device: str = "auto"
     threads: int = 1
     repeats: int = 40  # calls of each mode
-    seconds: float = 10.0  # after which fewer calls suffice, for training and again for prediction
+    seconds: float = 10.0  # after which fewer calls are enough, for training and again for prediction
     compiled: bool = False
     together: tuple[int, ...] = ()  # numbers of runs at once
 
@@ -73,14 +73,14 @@ def measure_all(
     with _Bench(jobs[0]) as bench:
         for job in jobs:
             try:
-                row = bench.run(job)
-                row["together"] = [together(job, runs) for runs in job.together]
+                record = bench.run(job)
+                record["together"] = [together(job, runs) for runs in job.together]
             except DoesNotFit as error:
                 yield job, error
                 continue
-            row["conditions"] = {**earlier, **row["conditions"]}
-            row["startup"] = {"import_s": round(import_s, 2), **row["startup"]}
-            yield job, row
+            record["conditions"] = {**earlier, **record["conditions"]}
+            record["startup"] = {"import_s": round(import_s, 2), **record["startup"]}
+            yield job, record
 
 
 def import_seconds() -> float:
@@ -268,8 +268,8 @@ class _Bench(contextlib.AbstractContextManager):
 
     def run(self, job: Job) -> dict[str, Any]:
         if not self.shared:
-            (row,) = _in_processes(job, 1, alone)
-            return row
+            (record,) = _in_processes(job, 1, alone)
+            return record
         self.pool = self.pool or _pool(1, job.threads)
         try:
             return self.pool.submit(_worked, alone, job).result()

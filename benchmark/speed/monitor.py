@@ -22,7 +22,7 @@ THROTTLES = {  # bits of NVML that mean: slower than it could be, and not becaus
 
 
 class Gauges:
-    """Reads a device while calls take turns on it, and tells afterwards what was noticed."""
+    """Reads a device while calls take turns on it, and keeps what was noticed."""
 
     def __init__(self, device: torch.device):
         self.gpu = Gpu(device) if device.type == "cuda" else None
@@ -43,7 +43,7 @@ class Gauges:
             self.reasons.update(self.gpu.throttled())
 
     def conditions(self) -> dict[str, Any]:
-        """See `conditions` of a row in `benchmark.analysis.timing`; what is not told here is None."""
+        """See `conditions` of a speed record in `benchmark.analysis.timing`; None where a value is unknown."""
         others = None
         now = busy_seconds()
         if self.busy is not None and now is not None:
@@ -58,7 +58,7 @@ class Gauges:
 
 
 class Gpu:
-    """What NVML tells of a GPU; None where it does not."""
+    """What NVML reports of a GPU; None where it reports nothing."""
 
     def __init__(self, device: torch.device):
         uuid = torch.cuda.get_device_properties(device).uuid  # the same GPU whatever CUDA_VISIBLE_DEVICES says
@@ -108,7 +108,7 @@ def before(device: torch.device) -> dict[str, Any]:
 
 
 def busy_seconds() -> float | None:
-    """Seconds that all cores together have worked since the machine started; None where nothing tells."""
+    """Seconds that all cores together have worked since the machine started; None where that is unknown."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
@@ -117,7 +117,7 @@ def busy_seconds() -> float | None:
 
 
 def processor_mhz() -> float | None:
-    """The mean clock of the cores; None where nothing tells."""
+    """The mean clock of the cores; None where that is unknown."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     clocks = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]

@@ -37,10 +37,10 @@ class Subject:
     def __init__(self, run: Run, store: Store, device: torch.device):
         store = stores.at_resolution(store, run)
         self.run, self.device, self.store = run, device, store
-        drawn = self.drawn = draw(store, run)
-        self.batches = Batches(run, store, drawn, device, methods.get(run.method).uses_unlabelled)
+        subset = self.subset = draw(store, run)
+        self.batches = Batches(run, store, subset, device, methods.get(run.method).uses_unlabelled)
         self.batch, self.place, self.taken = self.batches.at(0), 0, 0
-        self.image, self.classes = store.image(drawn.test[0]), len(store.classes(run.task))
+        self.image, self.classes = store.image(subset.test[0]), len(store.classes(run.task))
         self.startup: dict[str, float] = {}
         self.memory: dict[str, int] = {}
         used = monitor.in_use(device)
@@ -94,7 +94,7 @@ class Subject:
         )  # fmt: skip
 
     def compiled(self) -> Callable[[], None]:
-        """A step with compiled losses; `startup` learns how long that takes with nothing kept from before.
+        """A step with compiled losses; `startup` learns how long that takes without any cache.
 
         The compiler's folder is this process's own from then on.
         """
@@ -114,10 +114,10 @@ class Subject:
         return train
 
     def scoring(self) -> dict[str, float]:
-        """See `scoring` of a row in `benchmark.analysis.timing`."""
+        """See `scoring` of a speed record in `benchmark.analysis.timing`."""
         self._mode(training=False)
         run = self.run
-        few = list(itertools.islice(itertools.cycle(self.drawn.test), SCORED[self.device.type]))
+        few = list(itertools.islice(itertools.cycle(self.subset.test), SCORED[self.device.type]))
 
         def score() -> None:
             evaluate(
@@ -128,11 +128,11 @@ class Subject:
         if scorers(self.device, len(few)):
             score()  # starts the processes
         seconds = self._seconds(score)
-        asked = VALIDATIONS * self._pixels(self.drawn.val) + 2 * self._pixels(self.drawn.test)
+        asked = VALIDATIONS * self._pixels(self.subset.val) + 2 * self._pixels(self.subset.test)
         return {"pixels": asked, "pixels_per_s": round(self._pixels(few) / max(seconds, 1e-3))}
 
     def cost(self) -> dict[str, Any]:
-        """See `cost` of a row in `benchmark.analysis.timing`."""
+        """See `cost` of a speed record in `benchmark.analysis.timing`."""
         self._mode(training=True)
         training = count(self.method, self.batch, self.run.precision)
         return {
