@@ -126,7 +126,7 @@ def test_the_table_is_verified_against_its_records(tmp_path):
         assert (verdict.tables, verdict.findings) == (1, [])
         path.write_text(text.replace("90.0", "91.0"), encoding="utf-8")
         assert ending == "csv" or verify(path, rows).findings
-    assert report.again(json.loads(json.dumps(report.table(found).drawn)), rows[1:]) is None
+    assert report.again(json.loads(json.dumps(report.table(found).source)), rows[1:]) is None
 
 
 def test_patients_are_called_by_the_unit_of_the_split():

@@ -5,6 +5,7 @@ import re
 import pytest
 from rows import suite
 
+from benchmark.analysis import family
 from benchmark.analysis.run_table import comparisons
 from benchmark.datasets.folder import Folder
 from benchmark.report import folder
@@ -67,8 +68,8 @@ def test_captions_and_the_page_name_the_unit(records, tmp_path, monkeypatch):
 
 
 def test_the_script_of_the_page_knows_the_unit(records):
-    (group,) = comparisons(records).values()
-    html = page({"toy": group}, {})
+    compared = family.together(comparisons(records))
+    html = page(compared, {name: {"ratios": all_tables.table_of("ratios", of)} for name, of in compared.items()}, {})
     assert "data.unit" in html and "its patient" not in html
 
 
