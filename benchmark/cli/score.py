@@ -10,6 +10,7 @@ from benchmark import progress, run_records
 from benchmark.cli import show
 from benchmark.cli.options import DATASET, RUN, TASK, Where, open_store, record_of, where_options
 from benchmark.run_records import RunRecord
+from benchmark.words import some
 
 if TYPE_CHECKING:
     from benchmark.datasets.store import Store
@@ -100,7 +101,8 @@ def _elsewhere(chosen: list[RunRecord], store: "Store", task: str, where: Where)
             table.add_row(*first, *summary.cells(line))
         click.echo(f"Scores   {path}")
         if scored.left_out:
-            click.echo(f"  Left out, because they are also in '{record.run.dataset}': {len(scored.left_out)} images.")
+            count = some(len(scored.left_out), "image")
+            click.echo(f"  Left out, because also in '{record.run.dataset}': {count}.")
         if not own:
             click.echo(f"  '{record.run.dataset}' is not in {where.data}, so shared images could not be left out.")
     show.console().print(table)

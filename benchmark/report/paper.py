@@ -7,7 +7,7 @@ from benchmark.analysis import standing
 from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.ranking import aggregate as aggregated
 from benchmark.files import write_text
-from benchmark.protocol.scores import POINTS
+from benchmark.protocol.scores import COMPUTED, POINTS
 from benchmark.report import bibliography
 from benchmark.report.tables import notes
 from benchmark.report.tables.formats import rendered
@@ -136,10 +136,10 @@ def checklist(compared: Sequence[Comparison]) -> str:
     audited = all(record.certificate.audit for record in records)
     patients = ", ".join(f"{one.name} {len(one.patient_names)}" for one in compared)
     commits = ", ".join(sorted({record.machine.commit or "unknown" for record in records}))
-    shares = [name for name in ("dice", "jaccard", "hd95", "assd", "nsd") if any(name in r.scores for r in done)]
+    computed = [score.title for score in COMPUTED if any(score.name in record.scores for record in done)]
     items = {
         "Metrics Reloaded": [
-            ("Overlap and boundary scores are both reported", ", ".join(shares) or "no"),
+            ("Overlap and boundary scores are both reported", ", ".join(computed) or "no"),
             ("Scores of every class; the mean over classes has its own name", "yes"),
             ("Policy for images without an object", "no score if nothing is predicted; Dice 0 for a false alarm"),
             ("Aggregation respects the units of sampling", "intervals over patients, draws and seeds"),

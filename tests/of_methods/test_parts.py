@@ -544,15 +544,28 @@ def test_every_averaged_teacher_follows_the_rule_for_short_runs():
                     assert methods.get(name).variants["published_decay"] == {"adapt_decay": False}, name
 
 
-def test_every_method_with_a_teacher_can_be_scored_by_either_network():
-    """Its own name says who predicts by default; one variant has the other."""
+def test_every_method_with_a_predicting_teacher_can_be_scored_by_either_network():
+    """`predicts` says which network predicts by default; one variant has the other. Without it the student predicts."""
     for name in methods.names():
         kind = methods.get(name)
         if not any(isinstance(module, Teacher) for module in methods.build(name, tiny()).modules()):
             continue
+        if "predicts" not in inspect.signature(kind.__init__).parameters:
+            assert not depends_on_a_teacher(name), name
+            continue
         default = inspect.signature(kind.__init__).parameters["predicts"].default
         other = {"teacher": "student", "student": "teacher"}[default]
         assert kind.variants[f"{other}_predicts"] == {"predicts": other}, name
+
+
+def depends_on_a_teacher(name: str) -> bool:
+    method, x = methods.build(name, tiny()).eval(), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before = method.predict(x)
+        for teacher in (module for module in method.modules() if isinstance(module, Teacher)):
+            for parameter in teacher.parameters():
+                parameter.add_(1.0)
+        return not torch.equal(method.predict(x), before)
 
 
 # Teacher

@@ -69,7 +69,7 @@ def test_a_score_that_a_record_lacks_is_added_and_nothing_else_changes(results, 
     code, said = bench("score", record.key[:12], "--results", results, "--data", data, "--device", "cpu")
     assert code == 0, said
     assert f"{record.key}: added nsd, background_dice" in said
-    assert "off that of the record, which stays" in said
+    assert "from that of the run record, which is kept" in said
     new = run_records.find(results, record.key)
     assert {name: new.scores[name] for name in lost} == lost, "the same numbers as after training"
     assert new.scores["dice"][0][0] == 0.1234
@@ -121,7 +121,7 @@ def test_another_dataset_is_scored_into_a_file_of_its_own(results, trained, else
         "score", record.key, "--dataset", "other", "--results", results, "--data", elsewhere, "--device", "cpu"
     )
     assert code == 0, said
-    assert "Left out, as 'toy' has them, too: 1 image" in said and "Supervised" in said and "95 % interval" in said
+    assert "Left out, because also in 'toy': 1 image." in said and "Supervised" in said and "95 % interval" in said
     path = results / "scores" / record.key / "other.json"
     assert str(path) in said.replace("\n", "")
     found = msgspec.json.decode(path.read_bytes(), type=ExternalScores)
