@@ -62,7 +62,7 @@ def test_an_error_of_a_piece_is_raised_as_it_was_and_ends_the_others(monkeypatch
 
 def test_a_process_that_is_killed_is_said_in_a_sentence_with_the_remedy():
     killed = partial(signal.raise_signal, signal.SIGKILL)
-    with pytest.raises(ValueError, match=r"was ended \(exit code -9\), most likely for want of memory; free some"):
+    with pytest.raises(ValueError, match=r"was ended \(exit code -9\), most likely because memory ran out; free some"):
         results([killed, *[partial(time.sleep, 30)] * 3])
 
 
