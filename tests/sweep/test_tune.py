@@ -210,7 +210,7 @@ def test_methods_with_unequal_numbers_of_trials_are_refused(store, tmp_path):
     pair = [complete(store, name) for name in ("cdma", "supervised")]
     for run, count in zip(pair, (4, 3), strict=True):
         outcome(run, count, tmp_path)
-    with pytest.raises(ValueError, match="'supervised' at ratio .* by 3 trials and 'cdma' at .* by 4.*--trials 4"):
+    with pytest.raises(ValueError, match="'supervised' at ratio .* with 3 trials and 'cdma' at .* with 4.*--trials 4"):
         tune.tuned(pair, tmp_path)
     larger = dataclasses.replace(pair[1], ratio=1.0)
     outcome(larger, 4, tmp_path)
