@@ -214,7 +214,7 @@ def test_methods_with_unequal_numbers_of_trials_are_refused(store, tmp_path):
         tune.tuned(pair, tmp_path)
     larger = dataclasses.replace(pair[1], ratio=1.0)
     outcome(larger, 4, tmp_path)
-    with pytest.raises(ValueError, match="'supervised' at ratio .* by 3 trials"):
+    with pytest.raises(ValueError, match="'supervised' at ratio .* with 3 trials"):
         tune.tuned([*pair, larger], tmp_path)
     outcome(pair[1], 4, tmp_path)
     assert [runs.trials_of(run.tuned) for run in tune.tuned(pair, tmp_path)] == [4, 4]
