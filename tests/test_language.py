@@ -34,7 +34,7 @@ INSTEAD = {
     r"labelled shares?|(share|percentage)s? of (the )?labels|label ratios?": "labelled fraction",
     r"leaves? a (run )?record": "write a run record",
     r"wherein|whereby|thereof|therein|thereby|henceforth|hitherto|whilst|amongst|lest|nought|albeit": "a usual word",
-    r"of which only|with nothing kept|is told apart|may teach": "a shorter sentence",
+    r"of which|how probable|with nothing kept|is told apart|may teach": "a shorter sentence",
 }
 FOUND = {re.compile(rf"(?<![\w-])(?:{pattern})(?![\w-])", re.I): word for pattern, word in INSTEAD.items()}
 

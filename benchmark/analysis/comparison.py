@@ -29,7 +29,7 @@ class Options:
 
     `metric`: the score of tables and figures that have one. `uneven`: runs of another budget are ranked with the
     others. `margin`: differences below it may be called equivalent, in the unit in which the score is printed. `suite`:
-    the suite of which the runs are published together; "" is all.
+    the suite with the runs that are published together; "" is all.
     """
 
     metric: str = "dice"

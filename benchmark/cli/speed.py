@@ -69,7 +69,7 @@ timing_options = group(
                  help="Calls of each mode."),
     cloup.option("--seconds", type=Number(float, 0, example=10), default=10, show_default=True,
                  help="Time limit of the calls, for training and again for prediction; at least 8 calls are timed."),
-    cloup.option("--within", type=Number(float, 0, example=270), help="Start no further method after so many seconds."),
+    cloup.option("--within", type=Number(float, 0, example=270), help="Seconds after which no method starts."),
 )  # fmt: skip
 where_options = group("Where it runs", "where", Timed, device_option, threads_option, results_option, data_option)
 

@@ -95,7 +95,7 @@ def _one_of_each(
 def _execute_trials(
     left: list[Run], trials: int, stores: Mapping[str, "Store"], folder: Path, execution: Execution
 ) -> list[Run]:
-    """Executes the trials of runs, a few of each at a time; returns the runs of which no trial failed."""
+    """Executes the trials of runs, a few of each at a time; returns the runs without a failed trial."""
     from benchmark.sweep import live, plan, task
     from benchmark.sweep import tune as tuning
 

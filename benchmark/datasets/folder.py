@@ -220,7 +220,7 @@ class Folder(Dataset):
         return names
 
     def _check_colours(self) -> None:
-        """Refuses palettes of which one has a colour at another number than the others."""
+        """Refuses palettes in which one colour has different numbers."""
         first: dict[tuple[int, int, int], tuple[int, str]] = {}
         for name in sorted(self._masks):
             for colour, value in self._masks[name].colours.items():

@@ -21,7 +21,7 @@ class GlaS(Dataset):
     cite = "Sirinukunwattana et al., Medical Image Analysis 35, 2017; Sirinukunwattana et al., IEEE TMI 34, 2015"
     splits = {  # noqa: RUF012
         "patient": "patients disjoint, shares of images and grades kept",
-        "official": "the challenge's: train 85, of which some validate; test A 60 and test B 20",
+        "official": "the challenge's: train 85, some of them for validation; test A 60 and test B 20",
     }
     leaks = {  # noqa: RUF012
         "official": "test and validation images come from patients who also have training images"

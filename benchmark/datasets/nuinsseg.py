@@ -24,7 +24,7 @@ class NuInsSeg(Dataset):
     unit = "organ"
     splits = {"organ": "organs disjoint: half for training, 10 % for validation, 40 % for test"}  # noqa: RUF012
     cautions = {  # noqa: RUF012
-        "organ": "The authors took one slide from each organ. Test images are of organs of which no image was used for "
+        "organ": "The authors took one slide from each organ. No image of the organs in the test part was used for "
         "training, which is harder than new patients of a known organ."
     }
 

@@ -20,7 +20,7 @@ from methods.base import Batch, Images
 
 ORDER, VIEW, NOISE, NORMAL = range(4)  # streams of random numbers that do not depend on each other
 NOISE_SHARE, NOISE_STD = 0.25, 0.1  # Gaussian noise on a quarter of the images, of up to this deviation in [0, 1]
-NORMALS = 2**22  # values, at least, of which the noise of an image is a part: 20 times those of 256 × 256 pixels
+NORMALS = 2**22  # the least number of values from which noise is cut: 20 times those of 256 × 256 pixels
 
 
 @dataclass(frozen=True)

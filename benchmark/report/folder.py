@@ -147,7 +147,7 @@ def _references(records: Sequence[RunRecord]) -> str:
 
 
 def left_over(out: Path, names: Sequence[str]) -> list[Path]:
-    """Folders of tables and figures that `render` wrote for comparisons of which there are no records any more."""
+    """Folders of tables and figures that `render` wrote for comparisons that have no records any more."""
     kept = {"speed", pilot.NAME, *map(slug, names)}
     there = [path for kind in (TABLES, "figures") for path in sorted((out / kind).glob("*/"))]
     return [path for path in there if path.name not in kept]

@@ -287,7 +287,7 @@ def _trust(records: Sequence[SpeedRecord]) -> list[str]:
     """What may have disturbed the measurements, and how many calls they rest on."""
     calls = {len(mode["seconds"]) for record in records for mode in record["modes"].values()}
     remarks = [
-        f"Medians over {_range(calls)} calls; † marks a method of which a spread between quartiles exceeds "
+        f"Medians over {_range(calls)} calls; † marks a method with a spread between quartiles above "
         f"{SHARE * timing.STEADY:g} % of the median: do not rely on it."
     ]
     by_remark: dict[str, list[str]] = defaultdict(list)

@@ -90,7 +90,7 @@ def regions(
 ) -> tuple[Bool[Tensor, "n places"], Masks]:
     """Which places a trusted region covers, and the class that most of those regions have.
 
-    The region of a row is where the row, scaled to [0, 1], is above ½. The region has Σ `sizes` pixels, of which
+    The region of a row is where the row, scaled to [0, 1], is above ½. The region has Σ `sizes` pixels; of these,
     Σ `votes` (n, c, h, w) are confident pixels of each class. It is trusted if at least a fraction `threshold` of its
     pixels is confident, and more than a fraction `threshold` of the confident pixels has one class.
     """

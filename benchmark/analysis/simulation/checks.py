@@ -189,7 +189,7 @@ def power(
 ) -> tuple[float, ...]:
     """How often a method that is better by so many points is found to be, with p adjusted over so many tests.
 
-    The first method is compared with METHODS − 1 others, of which one is better by each of `points` and the rest are
+    The first method is compared with METHODS − 1 others: one is better by each of `points`, and the rest are
     equal; p counts `tests` times (Bonferroni), so that Holm's adjustment finds as many or more.
     """
     gains = [0.0, *(gain_of(world, one) for one in points)]

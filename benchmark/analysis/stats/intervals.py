@@ -96,8 +96,8 @@ def paired_difference(
 ) -> Difference:
     """The mean of a less that of b, each over the images that it has a score of, with a symmetric interval.
 
-    Entry i of a and b is the same image under the same draw and seed. An image of which one of them alone has a score
-    (a false alarm where the other is right) counts as it does in that one's own mean. p is the level at which the
+    Entry i of a and b is the same image under the same draw and seed. An image with a score of only one of them
+    (a false alarm where the other is right) counts as in the mean of that one. p is the level at which the
     interval's end would touch zero. Where all differences are zero it is 1. Not estimable: bounds and p are nan.
     Several methods' differences to the same one tell each other how much runs vary: see `pooled_runs`.
     """

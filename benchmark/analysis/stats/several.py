@@ -43,7 +43,7 @@ def worse_than_best(differences: Sequence[Difference]) -> Float[np.ndarray, "k"]
 
 
 def _range_tail(ranges: Float[np.ndarray, "k"], methods: Int[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-    """How probable it is that the range of so many standard normal variables is larger.
+    """The probability that the range of so many standard normal variables is larger.
 
     With z the largest of k, all others below it (Φ(z)^{k−1}) but not all within the range (Φ(z) − Φ(z − r))^{k−1}.
     """

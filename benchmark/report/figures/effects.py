@@ -121,7 +121,7 @@ class Sweep(NamedTuple):
 
 
 def sweeps(c: Comparison, ratio: float) -> list[Sweep]:
-    """Every number of which there are three values or more, all else as published.
+    """Every number with three values or more, all else as published.
 
     Settings that are published with one value and were changed to one other value count as one, "weight_a = weight_b".
     A method that is no longer here, or cannot be imported, is left out: its published settings are not known.

@@ -134,7 +134,7 @@ def ignored_colour(truths: Iterable[UInt8[np.ndarray, "h w"]]) -> dict[str, str]
 
 
 def show(axes: Axes, image: UInt8[np.ndarray, "h w 3"], pixels: int) -> None:
-    """The image, of which the longer side is reduced to `pixels` or fewer."""
+    """The image, with its longer side reduced to `pixels` or fewer."""
     small = Image.fromarray(np.asarray(image)).reduce(-(-max(image.shape) // pixels))
     axes.imshow(small, extent=(0, image.shape[1], image.shape[0], 0), interpolation="antialiased")
 

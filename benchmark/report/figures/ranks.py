@@ -15,7 +15,7 @@ from benchmark.words import some
 
 @in_style
 def ranks(records: Records, ratio: float | None = None) -> Figure | None:
-    """Average ranks with their intervals; bars join methods of which no two have means that differ significantly.
+    """Average ranks with their intervals; bars join methods with means that do not differ significantly.
 
     The ranks are those of `benchmark.analysis.ranking`. The bars are by the tests of the tables, in which draws vary,
     too: tests of the ranks themselves (Friedman, Nemenyi) leave out that another labelled subset may give another
@@ -64,8 +64,8 @@ def ranks(records: Records, ratio: float | None = None) -> Figure | None:
     caption = (
         f"Average ranks by {c.options.score.title} at a labelled fraction of {percent(ratio)} %, within each of "
         f"{found.patients} patients and each draw and seed, from {some(found.runs, 'run')} of each method, with 95 % "
-        "intervals by a bootstrap over patients and draws. Bars join methods of which no two differ significantly in "
-        "the mean score (paired, 5 % after Holm's correction over all pairs)."
+        "intervals by a bootstrap over patients and draws. Bars join methods without a significant difference between "
+        "their mean scores (paired, 5 % after Holm's correction over all pairs)."
     )
     if found.draws < 2:
         caption += " With one draw, intervals and bars are for new patients only."
@@ -90,7 +90,7 @@ def _apart(c: Comparison, labels: Sequence[str], ratio: float) -> np.ndarray:
 
 
 def cliques(apart: np.ndarray) -> list[tuple[int, int]]:
-    """First and last of every longest stretch of methods, in the order of ranks, of which no two are apart."""
+    """First and last of every longest stretch of methods, in the order of ranks, without two that are apart."""
     found: list[tuple[int, int]] = []
     for first in range(len(apart)):
         last = first

@@ -17,7 +17,7 @@ from benchmark.run_records import RunRecord
 
 MAIN = ("dice", "jaccard", "hd95", "assd")
 FLOPS = Column("FLOPs ×", unit="multiple of supervised")
-FIRST = MAIN[0]  # with several classes, the one score of which the main table has every class
+FIRST = MAIN[0]  # with several classes, the main table shows every class of this score only
 FURTHER = tuple(score.name for score in COMPUTED if score.per_class and not score.needs_instances)
 OBJECTS = tuple(score.name for score in COMPUTED if score.needs_instances)
 WHOLE = tuple(score.name for score in COMPUTED if not score.per_class)

@@ -20,7 +20,7 @@ from benchmark.words import in_units, some
 
 HASH = 6  # signs of a list's hash that are printed
 FLOODED = 0.02  # Dice of the background, below which hardly any was found
-LISTS = 5  # lists of a part of which the hashes are printed
+LISTS = 5  # lists of a part with printed hashes
 SHARED = {
     "patients": "patients", "slides": "slides", "duplicates": "duplicate images", "near": "near-duplicate images",
 }  # fmt: skip

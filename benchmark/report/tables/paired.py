@@ -59,7 +59,7 @@ def paired(comparison: Comparison) -> Table | None:
         f"for new patients, draws and seeds]. {score.in_units} "
         "The best is that of the methods with most draws; p (range): "
         "adjusted for choosing the best by the same scores; below 0.05 a method is not bold in other tables. Pairs: "
-        "runs of the same draw and seed. P(false claim): how probable it is, by these scores alone and without "
+        "runs of the same draw and seed. P(false claim): the probability, by these scores alone and without "
         "adjustment, that the method is not better than supervised.",
         *notes.claimed(comparison),
     ]
